@@ -1,0 +1,258 @@
+"""A chat-completion request as vLLM reads it: what is checked, in which order, and what each mistake is answered with."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from turnguard.sandbox.wire import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TEMPLATE_TOKENS = 464
+"""What the model's own template adds to every prompt: inferred from recorded usage (facts/model 1.2)."""
+
+IMAGE_TOKENS = 260
+"""What one image adds to a prompt (measured on vLLM)."""
+
+_PART_TYPES = "audio_url, image_url, input_audio, refusal, text, video_url"
+_TOKEN = re.compile(r"[A-Za-z]+|\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W\d_]+|[^\w\s]|_|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a chat-completion request asks to be judged, and how the reply should look.
+
+    `prompt` is the text of every turn that is not the last assistant turn (system turns are dropped, as the template does);
+    `response` is the last assistant turn's text, None when none was sent; `images` are the decoded bytes, in order.
+    """
+
+    model: str
+    prompt: str = field(repr=False)
+    response: str | None = field(default=None, repr=False)
+    images: tuple[bytes, ...] = field(default=(), repr=False)
+    categories: bool = False
+    logprobs: bool = False
+    top_logprobs: int = 0
+    max_tokens: int | None = None
+    stream: bool = False
+    include_usage: bool = False
+    prompt_tokens: int = 0
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def count_tokens(text: str) -> int:
+    """About as many tokens as Gemma's tokenizer makes of `text`: four to five letters a token, one for each digit, mark
+    and East Asian or Thai character, three letters in other scripts. An estimate: the real tokenizer is not here."""
+    total = 0
+    for match in _TOKEN.finditer(text):
+        word = match[0]
+        total += 1 if len(word) == 1 else -(-len(word) // (5 if word.isascii() else 3))
+    return total
+
+
+def parse_chat(
+    raw: bytes,
+    *,
+    model: str,
+    max_model_len: int,
+    image_limit: int = 1,
+    drop_images: bool = False,
+    decode_images: bool = True,
+) -> ChatRequest:
+    """Read a request body, or raise the `WireError` that vLLM answers it with.
+
+    `drop_images` ignores pictures, as SGLang does without `--enable-multimodal`. `decode_images=False` skips the pixel check.
+    """
+    body = _object(raw)
+    messages = _messages(body)
+    asked = body.get("model")
+    if isinstance(asked, str) and asked != model:
+        raise errors.unknown_model(asked, model)
+    if not messages:
+        raise errors.error(400, "Cannot apply chat template to an empty conversation. Provide at least one message.")
+    _sampling(body)
+    turns, urls = _turns(messages)
+    if drop_images:
+        urls = []
+    if len(urls) > image_limit:
+        raise errors.too_many_images(image_limit)
+    images = tuple(_image(url, decode_images) for url in urls)
+    prompt, response = _sides(turns)
+    kwargs = body.get("chat_template_kwargs") or {}
+    options = body.get("stream_options") or {}
+    return ChatRequest(
+        model=model,
+        prompt=prompt,
+        response=response,
+        images=images,
+        categories=isinstance(kwargs, dict) and kwargs.get("request_categories") == "/categories",
+        logprobs=bool(body.get("logprobs")),
+        top_logprobs=int(body.get("top_logprobs") or 0),
+        max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
+        stream=bool(body.get("stream")),
+        include_usage=isinstance(options, dict) and bool(options.get("include_usage")),
+        prompt_tokens=_measure(prompt, response, len(images), max_model_len),
+        body=body,
+    )
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as failure:
+        position = getattr(failure, "pos", 0)
+        raise errors.validation_error(
+            "json_invalid", f"body.{position}", "JSON decode error", "<dict of 0 items>"
+        ) from None
+    if not isinstance(body, dict):
+        raise errors.validation_error(
+            "model_attributes_type", "body", "Input should be a valid dictionary", type(body).__name__
+        )
+    return body
+
+
+def _messages(body: Mapping[str, Any]) -> Sequence[Any]:
+    if "messages" not in body:
+        raise errors.validation_error("missing", "body.messages", "Field required", f"<dict of {len(body)} items>")
+    messages = body["messages"]
+    if not isinstance(messages, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages
+    ):
+        raise errors.validation_error("list_type", "body.messages", "Input should be a valid list", str(type(messages)))
+    return messages
+
+
+def _sampling(body: Mapping[str, Any]) -> None:
+    temperature = body.get("temperature")
+    if temperature is not None and not isinstance(temperature, (int, float)):
+        raise errors.validation_error(
+            "float_parsing",
+            "body.temperature",
+            "Input should be a valid number, unable to parse string as a number",
+            str(temperature),
+        )
+    if temperature is not None and temperature < 0:
+        message = f"temperature must be non-negative, got {float(temperature)}. (parameter=temperature, value={float(temperature)})"
+        raise errors.error(400, message, param="temperature")
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    if limit is not None and limit < 1:
+        message = f"max_tokens must be at least 1, got {limit}. (parameter=max_tokens, value={limit})"
+        raise errors.error(400, message, param="max_tokens")
+    top = body.get("top_logprobs")
+    if top and not body.get("logprobs"):
+        message = "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)"
+        raise errors.error(400, message, param="top_logprobs")
+    if top and top > 20:
+        message = f"Requested sample logprobs of {top}, which is greater than max allowed: 20 (parameter=logprobs, value={top})"
+        raise errors.error(400, message, param="logprobs")
+    if body.get("chat_template") is not None:
+        message = (
+            "Chat template is passed with request, but --trust-request-chat-template is not set. "
+            "Refused request with untrusted chat template."
+        )
+        raise errors.error(400, message)
+
+
+def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """(role, text) of each turn, and the image URLs in order. System turns are dropped, pictures in them included."""
+    turns: list[tuple[str, str]] = []
+    urls: list[str] = []
+    for number, message in enumerate(messages):
+        role, content = message["role"], message.get("content")
+        if role == "system":
+            continue
+        if isinstance(content, str):
+            turns.append((role, content))
+        elif isinstance(content, list):
+            turns.append((role, "\n".join(text for part in content if (text := _part(part, urls)))))
+        elif content is None and role == "assistant":
+            turns.append((role, ""))
+        else:
+            loc = f"body.messages.{number}.content"
+            raise errors.validation_error("string_type", loc, "Input should be a valid string", str(content))
+    return turns, urls
+
+
+def _part(part: Any, urls: list[str]) -> str:
+    """The part's text; an image's URL goes into `urls`."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind is None:
+        raise errors.error(400, "Missing 'type' field in multimodal part. (parameter=type)", param="type")
+    if kind in {"text", "input_text", "output_text", "refusal"}:
+        return str(part.get("text", part.get("refusal", "")))
+    if kind in {"image_url", "input_image"}:
+        url = part.get("image_url")
+        urls.append(str(url.get("url", "") if isinstance(url, dict) else url or ""))
+        return ""
+    if kind in {"audio_url", "input_audio", "video_url"}:
+        name = "video" if "video" in kind else "audio"
+        raise errors.error(400, f"At most 0 {name}(s) may be provided in one prompt. (parameter={name})", param=name)
+    message = (
+        f"Unsupported chat content part type: {kind!r}. Supported types: {_PART_TYPES}. (parameter=type, value={kind})"
+    )
+    raise errors.error(400, message, param="type")
+
+
+def _image(url: str, decode: bool) -> bytes:
+    scheme, _, rest = url.partition(":")
+    if not url:
+        raise errors.error(400, "multi_modal_data['image'][0] is empty but multi_modal_uuids['image'][0] is missing.")
+    if scheme == "file":
+        raise errors.error(500, "Cannot load local files without `--allowed-local-media-path`.")
+    if scheme in {"http", "https"}:
+        # A real vLLM would fetch it. This server touches nothing outside, and answers as for a fetch that failed.
+        message = f"Failed to fetch media from URL: this stand-in fetches nothing (parameter=image_url, value={url})"
+        raise errors.error(422, message, param="image_url")
+    if scheme != "data":
+        raise errors.error(400, "The URL must be either a HTTP, data or file URL.")
+    head, _, payload = rest.partition(",")
+    if not head.endswith(";base64"):
+        raise errors.error(501, "Only base64 data URLs are supported for now.")
+    try:
+        data = base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise errors.error(400, "Non-base64 digit found") from None
+    if decode:
+        check_image(data)
+    return data
+
+
+def check_image(data: bytes) -> None:
+    """Load the picture as the server would, or raise its error: not an image, cut short, or too many pixels."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            pixels = picture.width * picture.height
+            if pixels > errors.MAX_IMAGE_PIXELS:
+                raise errors.image_too_large(pixels)
+            picture.load()
+    except Image.DecompressionBombError:
+        raise errors.image_too_large(errors.MAX_IMAGE_PIXELS + 1) from None
+    except OSError as failure:
+        raise errors.unreadable_image(truncated="truncated" in str(failure)) from None
+    except (ValueError, SyntaxError, EOFError):
+        raise errors.unreadable_image() from None
+
+
+def _sides(turns: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
+    last = max((n for n, (role, _) in enumerate(turns) if role == "assistant"), default=None)
+    prompt = "\n".join(text for n, (_, text) in enumerate(turns) if n != last)
+    return prompt, None if last is None else turns[last][1]
+
+
+def _measure(prompt: str, response: str | None, images: int, limit: int) -> int:
+    characters = len(prompt) + len(response or "")
+    if characters > limit * errors.CHARACTERS_PER_TOKEN_BOUND:
+        raise errors.text_too_long(limit, characters)
+    tokens = TEMPLATE_TOKENS + count_tokens(prompt) + count_tokens(response or "") + images * IMAGE_TOKENS
+    if tokens > limit:
+        raise errors.prompt_too_long(limit)
+    return tokens

@@ -30,7 +30,7 @@ floor ("danke" is Dutch at 0.09), and 2 at 0.2.
 # A URL is spelled in Latin letters whatever language stands around it.
 _ADDRESS: Final = re.compile(r"\b(?:https?://|www\.|data:)\S+", re.IGNORECASE)
 
-# Ranges of whole scripts, marks included. U+0964/0965 (danda) are shared by Hindi and Bengali, U+30FB/30FC by nobody.
+# Ranges of whole scripts, marks included. Left out: the danda, which Hindi and Bengali share.
 _RUN: Final = re.compile(
     "(?P<latin>[A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a]+)"
     "|(?P<ko>[\u1100-\u11ff\u3131-\u318e\ua960-\ua97f\uac00-\ud7ff]+)"
@@ -100,8 +100,8 @@ def guess(text: str, default: str = "en") -> str:
 
 
 def _latin(text: str, default: str) -> str:
-    # The whole inventory is asked, not the ten languages wanted: restricted to these, the model calls two thirds of
-    # MultiJail's Vietnamese Swedish, Polish or Spanish, with confidence.
+    # The whole inventory is asked, not the ten languages wanted: restricted to these, the model gives 189 of
+    # MultiJail's 315 Vietnamese prompts to one of them with a confidence above 0.3; asked for all, not one.
     label, confidence = _identifier().classify(text)
     return label if label in LANGUAGES and confidence >= FLOOR else default
 

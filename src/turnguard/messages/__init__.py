@@ -83,10 +83,9 @@ def _candidates(
     def ours(tag: str) -> Iterator[str | None]:
         if primary(tag) in LANGUAGES:
             texts = builtin(tag)
-            yield from (texts.get(key) for key in fallback)
+            yield from (texts.get(key) for key in (*keys, "default"))  # a kind is always there, so ends the search
 
     refusal = kind == "verdict"
-    fallback = [*keys, "default"] if refusal else keys
     for key in keys:
         yield own(key, language)
         yield own(key, "en")

@@ -1,0 +1,46 @@
+"""Turnguard guards every step of an agent's turn with a content-safety model that you host yourself.
+
+>>> from turnguard import Guard, Step
+>>> guard = Guard.from_yaml("turnguard.yaml")            # doctest: +SKIP
+>>> decision = guard.check(Step.input("How do I ..."))   # doctest: +SKIP
+"""
+
+from turnguard._version import __version__
+from turnguard.content import Document, Image, Opaque, Step, Text, ToolCall
+from turnguard.decision import Decision
+from turnguard.errors import (
+    Blocked,
+    ConfigError,
+    ModeratorError,
+    Rejected,
+    Timeout,
+    TurnguardError,
+    Unavailable,
+    Unparseable,
+)
+from turnguard.guard import Guard
+from turnguard.policy import Policy
+from turnguard.verdict import Coverage, Verdict
+
+__all__ = [
+    "Blocked",
+    "ConfigError",
+    "Coverage",
+    "Decision",
+    "Document",
+    "Guard",
+    "Image",
+    "ModeratorError",
+    "Opaque",
+    "Policy",
+    "Rejected",
+    "Step",
+    "Text",
+    "Timeout",
+    "ToolCall",
+    "TurnguardError",
+    "Unavailable",
+    "Unparseable",
+    "Verdict",
+    "__version__",
+]

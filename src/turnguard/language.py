@@ -99,6 +99,11 @@ def guess(text: str, default: str = "en") -> str:
     return script
 
 
+def ready() -> bool:
+    """Whether the model has been read, so that a guess costs microseconds and may run on an event loop."""
+    return bool(_loaded)
+
+
 def _latin(text: str, default: str) -> str:
     # The whole inventory is asked, not the ten languages wanted: restricted to these, the model gives 189 of
     # MultiJail's 315 Vietnamese prompts to one of them with a confidence above 0.3; asked for all, not one.

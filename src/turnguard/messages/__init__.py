@@ -63,6 +63,9 @@ def message_for(
     For the other kinds the kind stands in the category's place and ``default`` is never read: a refusal would tell
     someone whose message merely could not be checked that they did something wrong. So: the user's text in the person's
     language, then in English, then the built-in text in the person's language, then in English.
+
+    One exception: the built-in self-harm text, which says that help exists, gives way to the user's own text for that
+    category and never to their ``default``: a plain refusal is the wrong answer to a person in need.
     """
     return next(
         text
@@ -85,7 +88,7 @@ def _candidates(
             texts = builtin(tag)
             yield from (texts.get(key) for key in (*keys, "default"))  # a kind is always there, so ends the search
 
-    refusal = kind == "verdict"
+    refusal = kind == "verdict" and "Suicide and Self Harm" not in keys
     for key in keys:
         yield own(key, language)
         yield own(key, "en")

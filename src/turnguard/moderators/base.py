@@ -1,0 +1,92 @@
+"""The seam: what a moderator is, and how much time it has."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from turnguard.errors import Timeout
+from turnguard.exchange import Exchange
+from turnguard.verdict import Verdict
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout as timeout
+else:
+    from async_timeout import timeout as timeout  # aiohttp brings it on 3.10
+
+
+class Deadline:
+    """A moment on the monotonic clock: setting the wall clock moves nothing."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """The deadline that lies `seconds` ahead."""
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self.at - time.monotonic())
+
+    def within(self, seconds: float) -> Deadline:
+        """The earlier of this deadline and `seconds` from now."""
+        return Deadline(min(self.at, time.monotonic() + seconds))
+
+    def check(self) -> None:
+        """Raise `Timeout` when the moment has passed."""
+        if time.monotonic() >= self.at:
+            raise Timeout("the deadline passed")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a moderator says of itself. A verdict is remembered under `identity`; `max_model_len` is in tokens."""
+
+    identity: str
+    max_model_len: int | None = None
+
+
+class Moderator(Protocol):
+    """Judges one exchange. Raises `ModeratorError` when it has no verdict; never guesses one."""
+
+    async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
+        """The verdict on this exchange, before the deadline."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A moderator that knows which model answers and how much it takes."""
+
+    async def about(self, deadline: Deadline) -> About:
+        """Never raises `ModeratorError`: what cannot be learned is left out."""
+        ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A moderator that holds connections."""
+
+    async def aclose(self) -> None:
+        """Let go of everything; harmless when called twice."""
+        ...
+
+
+async def about(moderator: Moderator, deadline: Deadline) -> About:
+    """What `moderator` says of itself, or an identity that no other object shares."""
+    if isinstance(moderator, Describes):
+        return await moderator.about(deadline)
+    return About(f"{type(moderator).__qualname__}@{id(moderator):x}")
+
+
+async def aclose(moderator: Moderator) -> None:
+    """Close `moderator` if it is of the kind that closes."""
+    if isinstance(moderator, Closes):
+        await moderator.aclose()

@@ -1,0 +1,144 @@
+"""Judged once: verdicts remembered by content, and one request for identical checks under way.
+
+The key is a keyed digest of everything that makes the request (text, picture, response) and of the moderator's identity;
+never the policy, so that a changed policy needs no new call. A verdict belongs to its exact combination of text and pixels.
+Failures are not remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import replace
+
+from turnguard.errors import ModeratorError, Timeout
+from turnguard.exchange import Exchange
+from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
+from turnguard.verdict import Verdict
+
+ENTRIES = 50_000
+SECONDS = 3600.0
+_ENTRY_BYTES = 700  # a verdict with its key, measured with sys.getsizeof over its fields
+
+Key = bytes
+
+
+class Remembering:
+    """Remembers `inner`'s verdicts, up to `entries` and `seconds` each, in memory."""
+
+    def __init__(self, inner: Moderator, entries: int = ENTRIES, seconds: float = SECONDS) -> None:
+        self.inner = inner
+        self.entries = entries
+        self.seconds = seconds
+        self.hits = 0
+        self._secret = os.urandom(32)
+        self._lock = threading.Lock()
+        self._verdicts: OrderedDict[Key, tuple[float, Verdict]] = OrderedDict()
+        self._flights: dict[tuple[int, Key], _Flight] = {}
+
+    async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
+        """A remembered verdict at once (`remembered=True`), one that is under way, or a new one."""
+        key = self._key(exchange, await about(self.inner, deadline))
+        found = self._find(key)
+        if found is not None:
+            return found
+        while True:
+            flight = self._board(key, exchange, deadline)
+            try:
+                return await flight.wait()
+            except Timeout:
+                # the flight had the deadline of whoever began it; with time of our own left, fly again
+                if flight.mine or deadline.remaining <= 0.05:
+                    raise
+
+    async def about(self, deadline: Deadline) -> About:
+        """The inner moderator's own words."""
+        return await about(self.inner, deadline)
+
+    async def aclose(self) -> None:
+        """Forget everything and close the inner moderator."""
+        with self._lock:
+            self._verdicts.clear()
+        await aclose(self.inner)
+
+    def _key(self, exchange: Exchange, who: About) -> Key:
+        digest = hashlib.blake2b(key=self._secret, digest_size=20)
+        digest.update(who.identity.encode())
+        for piece in (exchange.prompt, exchange.response):
+            data = b"" if piece is None else piece.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:%d;" % (piece is not None, len(data)))
+            digest.update(data)
+        if exchange.picture is not None:
+            digest.update(exchange.picture.digest)
+        return digest.digest()
+
+    def _find(self, key: Key) -> Verdict | None:
+        with self._lock:
+            entry = self._verdicts.get(key)
+            if entry is None:
+                return None
+            if entry[0] < time.monotonic():
+                del self._verdicts[key]
+                return None
+            self._verdicts.move_to_end(key)
+            self.hits += 1
+            return entry[1]
+
+    def _keep(self, key: Key, verdict: Verdict) -> None:
+        remembered = replace(verdict, remembered=True, raw=verdict.raw)
+        with self._lock:
+            self._verdicts[key] = (time.monotonic() + self.seconds, remembered)
+            self._verdicts.move_to_end(key)
+            while len(self._verdicts) > self.entries:
+                self._verdicts.popitem(last=False)
+
+    def _board(self, key: Key, exchange: Exchange, deadline: Deadline) -> _Flight:
+        """The flight for this key in this event loop: a new one, or the one under way."""
+        place = (id(asyncio.get_running_loop()), key)
+        flight = self._flights.get(place)
+        if flight is None or flight.task.done():
+            flight = _Flight(asyncio.ensure_future(self._fly(key, exchange, deadline)))
+            self._flights[place] = flight
+            flight.task.add_done_callback(lambda task: self._landed(place, task))
+            return flight
+        return _Flight(flight.task, flight)
+
+    def _landed(self, place: tuple[int, Key], task: asyncio.Future[Verdict]) -> None:
+        flight = self._flights.get(place)
+        if flight is not None and flight.task is task:
+            del self._flights[place]
+
+    async def _fly(self, key: Key, exchange: Exchange, deadline: Deadline) -> Verdict:
+        verdict = await self.inner.judge(exchange, deadline)
+        if verdict.failure is None:
+            self._keep(key, verdict)
+        return verdict
+
+
+class _Flight:
+    """A seat on a check under way. The check is cancelled when the last seat is given up."""
+
+    def __init__(self, task: asyncio.Future[Verdict], leader: _Flight | None = None) -> None:
+        self.task = task
+        self.mine = leader is None
+        self._leader = leader or self
+        self.waiting = 0
+
+    async def wait(self) -> Verdict:
+        leader = self._leader
+        leader.waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        except asyncio.CancelledError:
+            if leader.waiting == 1 and not self.task.done():
+                self.task.cancel()
+            raise
+        except ModeratorError as error:
+            # several waiters share one exception object; a traceback must not grow with each of them
+            raise error.with_traceback(None) from None
+        finally:
+            leader.waiting -= 1

@@ -1,0 +1,77 @@
+"""HTTP answers → the error tree. One place, so that both clients behave alike.
+
+A server's own sentence may quote the request, so none is ever passed on: known ones are recognised and said in our words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from turnguard.errors import ModeratorError, Rejected, Unavailable, Unparseable
+
+MAX_REPLY = 1_000_000
+"""Bytes. A verdict with logprobs is a few kilobytes; what is far larger is no verdict."""
+
+_KNOWN = (
+    (re.compile(r"maximum context length|max_model_len|longer than the maximum", re.I), "longer than the server's context"),
+    (re.compile(r"At most \d+ image", re.I), "more images than the server takes"),
+    (re.compile(r"does not exist", re.I), "the server does not serve this model"),
+    (re.compile(r"image", re.I), "the server could not read the image"),
+)
+
+
+def parse(status: int, content_type: str, body: bytes, retry_after: str | None, model: str) -> Mapping[str, Any]:
+    """The reply's JSON object, or the `ModeratorError` that this answer stands for."""
+    if status == 200:
+        if len(body) > MAX_REPLY:
+            raise Unparseable("the reply is larger than any verdict")
+        try:
+            reply = json.loads(body)
+        except (ValueError, RecursionError):
+            kind = "HTML" if body.lstrip()[:1] == b"<" else "not JSON"
+            raise Unparseable(f"the reply is {kind}; is this the base_url of a vLLM server?") from None
+        if not isinstance(reply, Mapping):
+            raise Unparseable("the reply is not a JSON object")
+        return reply
+    raise failure(status, body, retry_after, model)
+
+
+def failure(status: int, body: bytes, retry_after: str | None, model: str) -> ModeratorError:
+    """What an HTTP status other than 200 stands for."""
+    if status == 429 or status >= 500:
+        cause = {429: "too many requests", 503: "the engine is busy"}.get(status, "server error")
+        # 501 is a request that this server will never carry out; other 5xx can pass
+        return Unavailable(f"HTTP {status}: {cause}", transient=status != 501, retry_after=_seconds(retry_after))
+    if status in (401, 403):
+        return Rejected(f"HTTP {status}: the API key was refused")
+    message = _message(body[:MAX_REPLY])
+    if status == 404:
+        if _KNOWN[2][0].search(message):
+            return Rejected(f"HTTP 404: the server does not serve the model {model!r}")
+        return Rejected("HTTP 404: no such path; does the base_url end in /v1?")
+    if 300 <= status < 400:
+        return Rejected(f"HTTP {status}: a redirect, which is not followed with content in hand")
+    said = next((ours for pattern, ours in _KNOWN if pattern.search(message)), "the request was refused")
+    return Rejected(f"HTTP {status}: {said}")
+
+
+def _message(body: bytes) -> str:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    error = data.get("error", data.get("detail", "")) if isinstance(data, Mapping) else ""
+    if isinstance(error, Mapping):
+        error = error.get("message", "")
+    return error if isinstance(error, str) else ""
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """`Retry-After` in seconds. The date form is not used by vLLM and is read as absent."""
+    try:
+        return max(0.0, float(retry_after)) if retry_after is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,57 @@
+"""Ask again what can succeed again, inside the deadline.
+
+Resets, 429 and 503 are asked again with jittered waits (`Retry-After` is obeyed where it fits); any other 5xx once. Our own
+forty lines rather than a library: the waits must know the deadline, and what may be asked again is a safety decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from turnguard.errors import ModeratorError
+from turnguard.exchange import Exchange
+from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
+from turnguard.verdict import Verdict
+
+FIRST_WAIT = 0.05
+LONGEST_WAIT = 1.0
+
+
+class Retrying:
+    """Asks `inner` up to `attempts` times for transient failures."""
+
+    def __init__(self, inner: Moderator, attempts: int = 3) -> None:
+        self.inner = inner
+        self.attempts = attempts
+
+    async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
+        """The inner verdict, or its last failure."""
+        server_errors = 0
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return await self.inner.judge(exchange, deadline)
+            except ModeratorError as error:
+                plain_5xx = error.cause.startswith("HTTP 5") and not error.cause.startswith("HTTP 503")
+                server_errors += plain_5xx
+                wait = _wait(error, attempt)
+                if not error.transient or attempt == self.attempts or server_errors > 1 or wait >= deadline.remaining:
+                    raise
+            await asyncio.sleep(wait)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def about(self, deadline: Deadline) -> About:
+        """The inner moderator's own words."""
+        return await about(self.inner, deadline)
+
+    async def aclose(self) -> None:
+        """Close the inner moderator."""
+        await aclose(self.inner)
+
+
+def _wait(error: ModeratorError, attempt: int) -> float:
+    if error.retry_after is not None:
+        return error.retry_after
+    if "reset" in error.cause and attempt == 1:
+        return 0.0  # vLLM closes pooled connections without saying so: the next one is new and will do
+    return random.uniform(0.0, min(LONGEST_WAIT, FIRST_WAIT * 2.0**attempt))  # noqa: S311 - jitter, not a secret

@@ -1,0 +1,158 @@
+"""Builds the untrained tiny moderator: tokenizer, processor, chat template and a random Gemma 3 with vision.
+
+It has the architecture and the wire shape of the real one (Gemma's control tokens, 256 soft tokens for an image of any
+size) at a thousandth of its size. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
+    Gemma3TextConfig,
+    PreTrainedTokenizerFast,
+    SiglipVisionConfig,
+)
+
+from tests.vllm.tiny import examples
+from tests.vllm.tiny.rules import CATEGORY_OF, HERE, JOINT_WORDS, TRIGGERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VOCABULARY, CONTEXT, IMAGE_SIDE, IMAGE_TOKENS = 4096, 8192, 224, 256
+CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>",
+           "<end_of_image>", "<image_soft_token>"]  # fmt: skip
+
+
+def _corpus(template: str) -> Iterator[str]:
+    """The texts whose frequent pieces become tokens; a trigger is one token in each of its spellings."""
+    labels = (
+        "User Safety: safe\nResponse Safety: unsafe\nUser Safety: unsafe\nResponse Safety: safe\nSafety Categories: "
+    )
+    yield from [labels + ", ".join(TRIGGERS["categories"])] * 400
+    yield from [template] * 400
+    for word in [*CATEGORY_OF, *JOINT_WORDS]:
+        for form, times in ((word, 300), (word.capitalize(), 200), (word.upper(), 100)):
+            yield from [f"{form}\n {form}"] * times
+    yield from [" " + " ".join([*TRIGGERS["lookalikes"], *TRIGGERS["refusals"]])] * 60
+    yield from [" " + " ".join(line) for line in examples.LINES] * 25
+    yield from [" " + " ".join(word.capitalize() for word in line) for line in examples.LINES] * 6
+    rng = random.Random(1)  # noqa: S311
+    yield from (examples.filler(rng, 60) for _ in range(1500))
+
+
+def tokenizer(template: str) -> PreTrainedTokenizerFast:
+    """A byte-fallback BPE with SentencePiece's spaces; letters, digits and punctuation never share a token."""
+    bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    bpe.normalizer = normalizers.Replace(" ", "▁")
+    pieces = r"▁?[\p{L}\p{M}]+|▁?\p{N}|▁?[^\s▁\p{L}\p{M}\p{N}]+|\s|▁+"
+    bpe.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), "isolated")
+    bpe.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[*CONTROL, *(f"<0x{byte:02X}>" for byte in range(256))],
+        limit_alphabet=400,
+        show_progress=False,
+    )
+    bpe.train_from_iterator(_corpus(template), trainer)
+    # Byte tokens must be ordinary vocabulary, not special tokens that a text could spell out.
+    state = json.loads(bpe.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in CONTROL]
+    bpe = Tokenizer.from_str(json.dumps(state))
+    # vLLM's Gemma 3 processor looks runs of newlines up by name, as they are in Gemma's own vocabulary.
+    bpe.add_tokens([AddedToken("\n" * count, normalized=False, special=False) for count in range(1, 5)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        additional_special_tokens=["<start_of_turn>", "<end_of_turn>"],
+        extra_special_tokens={
+            "boi_token": "<start_of_image>",
+            "eoi_token": "<end_of_image>",
+            "image_token": "<image_soft_token>",
+        },
+        model_max_length=CONTEXT,
+        add_bos_token=False,
+        clean_up_tokenization_spaces=False,
+        chat_template=template,
+    )
+
+
+def processor() -> Any:
+    """A Gemma3Processor; pictures of any size become IMAGE_SIDE x IMAGE_SIDE pixels and IMAGE_TOKENS soft tokens."""
+    template = (HERE / "chat_template.jinja").read_text(encoding="utf-8")
+    pictures = Gemma3ImageProcessor(
+        size={"height": IMAGE_SIDE, "width": IMAGE_SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return Gemma3Processor(pictures, tokenizer(template), chat_template=template, image_seq_length=IMAGE_TOKENS)
+
+
+def model(tokens: PreTrainedTokenizerFast, seed: int) -> Any:
+    """A random Gemma3ForConditionalGeneration in float32."""
+    ids = {token: tokens.convert_tokens_to_ids(token) for token in CONTROL}
+    layers = 3
+    text = Gemma3TextConfig(
+        vocab_size=(len(tokens) + 63) // 64 * 64,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        query_pre_attn_scalar=32,
+        sliding_window=1024,
+        layer_types=["sliding_attention", "full_attention", "full_attention"],
+        max_position_embeddings=CONTEXT,
+        pad_token_id=ids["<pad>"],
+        bos_token_id=ids["<bos>"],
+        eos_token_id=ids["<eos>"],
+    )
+    vision = SiglipVisionConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_SIDE,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision,
+        mm_tokens_per_image=IMAGE_TOKENS,
+        boi_token_index=ids["<start_of_image>"],
+        eoi_token_index=ids["<end_of_image>"],
+        image_token_index=ids["<image_soft_token>"],
+    )
+    ends = [ids["<eos>"], ids["<end_of_turn>"]]
+    config.bos_token_id, config.eos_token_id, config.pad_token_id = ids["<bos>"], ends, ids["<pad>"]
+    torch.manual_seed(seed)
+    gemma = Gemma3ForConditionalGeneration(config)
+    gemma.generation_config.eos_token_id = ends
+    gemma.generation_config.bos_token_id = ids["<bos>"]
+    gemma.generation_config.pad_token_id = ids["<pad>"]
+    return gemma.eval()
+
+
+def released_name(key: str) -> str:
+    """The name of a weight in the released Gemma 3 checkpoints, which vLLM's loader expects.
+
+    transformers 5 saves ``model.vision_tower.embeddings...`` and ``model.language_model.layers...``.
+    """
+    key = key.removeprefix("model.")
+    for part, inner in (("vision_tower.", "vision_model."), ("language_model.", "model.")):
+        if key.startswith(part) and not key.startswith(part + inner):
+            return part + inner + key.removeprefix(part)
+    return key

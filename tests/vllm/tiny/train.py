@@ -1,0 +1,221 @@
+"""Trains the tiny moderator and writes the checkpoint: ``python -m tests.vllm.tiny.train OUT [--steps N] [--seed S]``.
+
+Steps, not seconds, and a single thread: the same seed and the same versions on the same kind of processor give the same
+bytes. The README beside this file has the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.vllm.tiny import build, examples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import PreTrainedTokenizerFast
+
+STEPS, LEARNING_RATE, PICTURES = 3000, 3e-3, 500
+
+
+def pixels(picture: Image.Image) -> torch.Tensor:
+    """A picture as the processor would hand it to the model, but as bytes: (3, side, side)."""
+    small = picture.resize((build.IMAGE_SIDE, build.IMAGE_SIDE), Image.Resampling.BILINEAR)
+    flat = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8)
+    return flat.view(build.IMAGE_SIDE, build.IMAGE_SIDE, 3).permute(2, 0, 1).contiguous()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Pictures drawn once and used in many conversations."""
+
+    pictures: list[tuple[Image.Image, tuple[str, ...]]]
+    tensors: list[torch.Tensor]
+
+    @classmethod
+    def draw(cls, rng: random.Random, count: int) -> Pool:
+        pictures = [examples.picture(rng) for _ in range(count)]
+        return cls(pictures, [pixels(image) for image, _ in pictures])
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Right-padded conversations with their answers; labels are -100 wherever no answer token stands."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    pixels: torch.Tensor | None
+
+
+def encode(tokens: PreTrainedTokenizerFast, example: examples.Example) -> tuple[list[int], list[int]]:
+    """The token ids of the prompt, as vLLM would make them, and of the answer."""
+    content: Any = example.user
+    if example.picture is not None:
+        content = [{"type": "image"}, {"type": "text", "text": example.user}]
+    messages = [{"role": "user", "content": content}]
+    if example.response is not None:
+        messages.append({"role": "assistant", "content": example.response})
+    flag = "/categories" if example.categories else "/no_categories"
+    prompt = tokens.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, request_categories=flag)
+    if example.picture is not None:
+        soft = "<image_soft_token>" * build.IMAGE_TOKENS
+        prompt = prompt.replace("<start_of_image>", f"\n\n<start_of_image>{soft}<end_of_image>\n\n", 1)
+    answer = example.answer + "<end_of_turn>"
+    return tokens(prompt, add_special_tokens=False).input_ids, tokens(answer, add_special_tokens=False).input_ids
+
+
+def batch(rows: list[tuple[list[int], list[int]]], pictures: list[torch.Tensor]) -> Batch:
+    width = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids, labels = torch.zeros(len(rows), width, dtype=torch.long), torch.full((len(rows), width), -100)
+    for i, (prompt, answer) in enumerate(rows):
+        end = len(prompt) + len(answer)
+        ids[i, :end] = torch.tensor(prompt + answer)
+        labels[i, len(prompt) : end] = torch.tensor(answer)
+    return Batch(ids, labels, torch.stack(pictures) / 127.5 - 1 if pictures else None)
+
+
+def batches(
+    tokens: PreTrainedTokenizerFast, rng: random.Random, rows: int, words: int, pool: Pool | None, *, count: int = 4
+) -> Iterator[Batch]:
+    """So many batches of conversations of like length, which spares padding."""
+    drawn: list[tuple[list[int], list[int], list[torch.Tensor]]] = []
+    for _ in range(rows * count):
+        chosen = rng.randrange(len(pool.pictures)) if pool else 0
+        one = examples.example(rng, words, pool.pictures[chosen] if pool else None)
+        drawn.append((*encode(tokens, one), [pool.tensors[chosen]] if pool else []))
+    drawn.sort(key=lambda row: len(row[0]))
+    parts = [drawn[i : i + rows] for i in range(0, len(drawn), rows)]
+    rng.shuffle(parts)
+    for part in parts:
+        yield batch([(prompt, answer) for prompt, answer, _ in part], [p for row in part for p in row[2]])
+
+
+def forward(gemma: Any, data: Batch, *, bidirectional: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss over the answer tokens, and for each row whether greedy decoding would give the whole answer.
+
+    vLLM's CPU attention is causal over an image's tokens and its GPU attention is not; the toy learns to serve both.
+    """
+    types = (data.ids == gemma.config.image_token_id).long() if bidirectional else None
+    # Padding stands on the right, where a causal mask hides it from every answer: no attention mask is needed.
+    hidden = gemma.model(
+        input_ids=data.ids, pixel_values=data.pixels, token_type_ids=types, use_cache=False
+    ).last_hidden_state
+    asked = data.labels[:, 1:] != -100
+    logits, wanted = gemma.lm_head(hidden[:, :-1][asked]), data.labels[:, 1:][asked]
+    wrong = torch.zeros_like(asked)
+    wrong[asked] = logits.argmax(-1) != wanted
+    return torch.nn.functional.cross_entropy(logits, wanted), ~wrong.any(1)
+
+
+def plan(rng: random.Random, progress: float) -> tuple[int, int, bool]:
+    """Rows, longest text in words, whether there are pictures: short texts first, then pictures, long texts last."""
+    if progress < 0.15:
+        return 32, 8, False
+    if rng.random() < (0.35 if progress > 0.25 else 0.0):
+        return 6, rng.choice([8, 20, 50]), True
+    if progress < 0.35:
+        return 24, 20, False
+    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 600)], [4, 3, 2 * progress, 0.7 * progress])[0]
+    return rows, words, False
+
+
+def train(gemma: Any, tokens: PreTrainedTokenizerFast, steps: int, seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311
+    pool = Pool.draw(rng, PICTURES)
+    optimizer = torch.optim.AdamW(gemma.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    begun, seen, loss_so_far, exact_so_far = time.monotonic(), 0, 0.0, 0.0
+    waiting: list[Batch] = []
+    for step in range(steps):
+        progress = step / steps
+        rate = LEARNING_RATE * min(1, (step + 1) / 100) * max(0.01, 0.5 + 0.5 * math.cos(math.pi * progress))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if not waiting:
+            rows, words, pictures = plan(rng, progress)
+            waiting = list(batches(tokens, rng, rows, words, pool if pictures else None))
+        data = waiting.pop()
+        loss, exact = forward(gemma, data, bidirectional=data.pixels is not None and rng.random() < 0.5)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(gemma.parameters(), 1.0)
+        optimizer.step()
+        seen += data.ids.numel()
+        loss_so_far = loss_so_far * 0.98 + loss.item() * 0.02
+        exact_so_far = exact_so_far * 0.98 + exact.float().mean().item() * 0.02
+        if (step + 1) % 100 == 0:
+            sys.stderr.write(
+                f"step {step + 1}/{steps} loss {loss_so_far:.4f} exact {exact_so_far:.3f} "
+                f"{seen / 1e6:.2f} M tokens {time.monotonic() - begun:.0f} s\n"
+            )
+
+
+def measure(gemma: Any, tokens: PreTrainedTokenizerFast, seed: int) -> dict[str, str]:
+    """Share of whole answers that are exactly right, on conversations and pictures never trained on."""
+    rng = random.Random(f"held out {seed}")  # noqa: S311
+    pool = Pool.draw(rng, 100)
+    found = {}
+    strata = {
+        "up to 25 words": (25, 32, False), "up to 80 words": (80, 16, False), "up to 300 words": (300, 4, False),
+        "up to 700 words": (700, 2, False), "with picture": (25, 16, True),
+    }  # fmt: skip
+    with torch.no_grad():
+        for name, (words, rows, pictures) in strata.items():
+            right = total = 0
+            for data in batches(tokens, rng, rows, words, pool if pictures else None, count=max(4, 192 // rows)):
+                for bidirectional in (False, True) if pictures else (False,):
+                    exact = forward(gemma, data, bidirectional=bidirectional)[1]
+                    right, total = right + int(exact.sum()), total + len(exact)
+            found[name] = f"{right}/{total}"
+    return found
+
+
+def save(gemma: Any, processor: Any, out: Path) -> str:
+    """Writes a checkpoint that vLLM and transformers both load; returns the sha256 of the weights' file."""
+    out.mkdir(parents=True, exist_ok=True)
+    gemma.to(torch.bfloat16).save_pretrained(out)
+    processor.save_pretrained(out)
+    state = gemma.state_dict()
+    state.pop("lm_head.weight")  # tied to the embedding
+    weights = {build.released_name(key): value.contiguous() for key, value in sorted(state.items())}
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    return hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    begun = time.monotonic()
+    processor = build.processor()
+    gemma = build.model(processor.tokenizer, options.seed)
+    sys.stderr.write(
+        f"{sum(p.numel() for p in gemma.parameters()) / 1e6:.2f} M parameters, {len(processor.tokenizer)} tokens\n"
+    )
+    train(gemma, processor.tokenizer, options.steps, options.seed)
+    digest = save(gemma, processor, options.out)
+    for name, right in measure(gemma.float(), processor.tokenizer, options.seed).items():
+        sys.stdout.write(f"{name}: {right}\n")
+    sys.stdout.write(f"sha256 {digest}, {time.monotonic() - begun:.0f} s\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -120,7 +120,7 @@ class Guard:
     async def acheck(self, step: Step) -> Decision:
         """Judge a step and decide. Never raises for a moderator failure: the policy's `on_failure` decides, and says so."""
         started = time.perf_counter()
-        deadline = Deadline.after(self.media_settings.deadline if needs_media(step) else self.settings.deadline)
+        deadline = self._deadline(step)
         plan, judgements, coverage, outcome = await self._evaluate(step, deadline)
         decision = await self._apply(step, plan, judgements, coverage, outcome, deadline, started)
         self._audit.record(step, decision)
@@ -129,6 +129,24 @@ class Guard:
     def check(self, step: Step) -> Decision:
         """The same from synchronous code, with or without a running event loop, from any thread."""
         return sync.run(self.acheck(step))
+
+    async def acheck_parts(self, step: Step) -> list[Decision]:
+        """Judge a step as a whole and decide for each of its parts alone: one decision per part, in order.
+
+        A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
+        """
+        started = time.perf_counter()
+        deadline = self._deadline(step)
+        plan, judgements, coverage, outcome = await self._evaluate(step, deadline)
+        whole = await self._apply(step, plan, judgements, coverage, outcome, deadline, started)
+        decisions = [whole]
+        if len(step.parts) > 1:
+            decisions = [
+                self._of_part(index, step, plan, judgements, coverage, whole) for index in range(len(step.parts))
+            ]
+        if not whole.remembered:
+            self._audit.record(step, whole)
+        return decisions
 
     async def acheck_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
         """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""
@@ -147,6 +165,10 @@ class Guard:
         from turnguard.streaming import GuardedStream
 
         return GuardedStream(self, chunks, prompt=prompt, language=language)
+
+    async def arefusal(self, decision: Decision, language: str | None = None) -> str:
+        """What to tell the person when a surface withholds more than the decision does (a rewrite while streaming)."""
+        return decision.message or self._message(decision.outcome, language or decision.language)
 
     # ------------------------------------------------------------ closing
 
@@ -252,6 +274,44 @@ class Guard:
             latency=time.perf_counter() - started,
             id=uuid4().hex,
         )
+
+    def _of_part(
+        self,
+        index: int,
+        step: Step,
+        plan: Plan,
+        judgements: tuple[Judgement, ...],
+        coverage: Coverage,
+        whole: Decision,
+    ) -> Decision:
+        """The decision for one part of a step that was decided as a whole."""
+        own = tuple(judgement for judgement in judgements if index in judgement.parts)
+        listed = Coverage(
+            tuple(entry for entry in coverage.judged if entry.part == index),
+            tuple(entry for entry in coverage.not_judged if entry.part == index or (entry.part is None and index == 0)),
+        )
+        outcome = decide(own, listed, self.policy, step.stage)
+        part: Part | None = plan.parts[index]
+        if outcome.action == "rewrite":
+            # what became of it was worked out for the whole step; without an acceptable rewrite it is withheld
+            part = whole.parts[index]
+            if whole.action != "rewrite":
+                outcome = replace(outcome, action="block")
+        withheld = outcome.action in ("block", "review")
+        return replace(
+            whole,
+            action=outcome.action,
+            outcome=outcome,
+            judgements=own,
+            coverage=listed,
+            parts=(None,) if withheld else (part,),
+            message=self._message(outcome, whole.language) if withheld else None,
+            held=(plan.parts[index],) if outcome.action == "review" else (),
+            id=uuid4().hex,
+        )
+
+    def _deadline(self, step: Step) -> Deadline:
+        return Deadline.after(self.media_settings.deadline if needs_media(step) else self.settings.deadline)
 
     async def _rewrite(
         self, step: Step, outcome: Outcome, deadline: Deadline, language: str

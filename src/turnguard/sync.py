@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -31,6 +32,39 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def iterate(source: AsyncIterable[T]) -> Iterator[T]:
+    """Iterate an async iterable from synchronous code. Leaving the loop early closes it."""
+    iterator = source.__aiter__()
+    try:
+        while True:
+            try:
+                yield run(_next(iterator))
+            except StopAsyncIteration:
+                return
+    finally:
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            run(close())
+
+
+async def _next(iterator: AsyncIterator[T]) -> T:
+    return await iterator.__anext__()
+
+
+async def in_thread(source: Iterator[T]) -> AsyncIterator[T]:
+    """Iterate a synchronous iterator from a worker thread, in the context that this was called in, off the event loop."""
+    context = contextvars.copy_context()
+    done = object()
+    iterator = iter(source)
+    try:
+        while (item := await asyncio.to_thread(context.run, next, iterator, done)) is not done:
+            yield item  # type: ignore[misc]
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            await asyncio.to_thread(context.run, close)
 
 
 def loop_if_running() -> asyncio.AbstractEventLoop | None:

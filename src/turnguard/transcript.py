@@ -1,0 +1,140 @@
+"""A transcript → a decision for each of its parts, old and new.
+
+The client may have written every message of it, so a role only says how a part is judged, never that it is to be believed;
+`trusted_roles` are the exception that the developer states. What was judged before is remembered and costs no request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from turnguard.blocks import read
+from turnguard.content import Image, Opaque, Part, Step, Text, ToolCall
+from turnguard.decision import Decision
+from turnguard.verdict import Coverage, Covered
+
+if TYPE_CHECKING:
+    from turnguard.guard import Guard
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+_SAID_BESIDE = ("refusal", "reasoning_content", "reasoning")
+"""Text that some servers put beside an assistant's content."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A step cut out of a message, and the message's part indexes that it holds."""
+
+    message: int
+    indexes: tuple[int, ...]
+    step: Step
+
+
+async def check_messages(guard: Guard, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
+    """One decision per part, in order; see `Guard.acheck_messages`."""
+    unjudged: list[tuple[tuple[int, int], Covered]] = []
+    pieces = list(_pieces(guard, messages, unjudged))
+    decided = await asyncio.gather(*(guard.acheck_parts(piece.step) for piece in pieces))
+    decisions = [
+        replace(decision, where=(piece.message, index))
+        for piece, parts in zip(pieces, decided, strict=True)
+        for index, decision in zip(piece.indexes, parts, strict=True)
+    ]
+    decisions.sort(key=lambda decision: decision.where or (0, 0))
+    return _with_unjudged(decisions, unjudged)
+
+
+def _pieces(
+    guard: Guard, messages: Sequence[Mapping[str, Any]], unjudged: list[tuple[tuple[int, int], Covered]]
+) -> Iterator[_Piece]:
+    prompt: str | None = None
+    prompt_images: tuple[Image, ...] = ()
+    earlier: list[str] = []
+    for number, message in enumerate(messages):
+        role = message.get("role") if isinstance(message, Mapping) else None
+        if isinstance(role, str) and role in guard.checks.trusted_roles:
+            entry = Covered(None, "text", f"message {number} ({role})", "trusted role", counts=False)
+            unjudged.append(((number, 0), entry))
+            continue
+        parts = _parts(message)
+        if not parts:
+            entry = Covered(None, "text", f"message {number}", "empty", counts=False)
+            unjudged.append(((number, 0), entry))
+            continue
+        calls = [(index, part) for index, part in enumerate(parts) if isinstance(part, ToolCall)]
+        others = [(index, part) for index, part in enumerate(parts) if not isinstance(part, ToolCall)]
+        content = tuple(part for _, part in others)
+        indexes = tuple(index for index, _ in others)
+        if role == "assistant":
+            if content:
+                step = Step("output", content, prompt=prompt, prompt_images=prompt_images)
+                yield _Piece(number, indexes, step)
+        elif role in ("tool", "function"):
+            name = message.get("name")
+            step = Step("tool_result", content or tuple(parts), prompt=prompt, tool=name if isinstance(name, str) else None)
+            yield _Piece(number, indexes or tuple(range(len(parts))), step)
+            continue
+        elif content:
+            history = tuple(earlier[-guard.checks.history :]) if guard.checks.history else ()
+            yield _Piece(number, indexes, Step("input", content, history=history))
+            prompt = "\n".join(part.text for part in content if isinstance(part, Text)) or None
+            prompt_images = tuple(part for part in content if isinstance(part, Image))
+            earlier += [prompt] if prompt else []
+        for index, call in calls:
+            step = Step("tool_call", (call,), prompt=prompt, prompt_images=prompt_images, tool=call.name)
+            yield _Piece(number, (index,), step)
+
+
+def _parts(message: Any) -> tuple[Part, ...]:
+    """A message's parts in order: content, what stands beside it, tool calls. Empty text gives none."""
+    if not isinstance(message, Mapping):
+        return (Opaque("other", f"a message that is no mapping but {type(message).__name__}"),)
+    parts: list[Part] = [block.part for block in read(message.get("content"))]
+    said = {part.text for part in parts if isinstance(part, Text)}
+    for key in _SAID_BESIDE:
+        value = message.get(key)
+        if isinstance(value, str) and value.strip() and value not in said:
+            parts.append(Text(value))
+    name = message.get("name")
+    if name is not None and not (isinstance(name, str) and _PLAIN_NAME.fullmatch(name)):
+        parts.append(Text(str(name)))  # the wire allows plain names only; other text in its place is content
+    if message.get("audio") is not None:
+        parts.append(Opaque("audio", "audio is not judged"))
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, Sequence) and not isinstance(calls, str) else ():
+        parts.append(_call(call))
+    if isinstance(message.get("function_call"), Mapping):
+        parts.append(_call({"function": message["function_call"]}))
+    return tuple(parts)
+
+
+def _call(call: Any) -> Part:
+    """A tool call in OpenAI's form or LangChain's."""
+    if not isinstance(call, Mapping):
+        return Opaque("other", "a tool call that is no mapping")
+    function = call.get("function") or call.get("custom") or call
+    if not isinstance(function, Mapping):
+        return Opaque("other", "a tool call without a function")
+    arguments = next((function[key] for key in ("arguments", "args", "input") if function.get(key) is not None), {})
+    if not isinstance(arguments, (str, Mapping)):
+        arguments = {"arguments": arguments}
+    identifier = call.get("id")
+    return ToolCall(str(function.get("name", "")), arguments, identifier if isinstance(identifier, str) else None)
+
+
+def _with_unjudged(
+    decisions: list[Decision], unjudged: Sequence[tuple[tuple[int, int], Covered]]
+) -> list[Decision]:
+    """Trusted and empty messages stand in the coverage of the next decision, or of the last one."""
+    for where, entry in unjudged:
+        after = (index for index, decision in enumerate(decisions) if (decision.where or (0, 0)) > where)
+        index = next(after, len(decisions) - 1)
+        if index >= 0:
+            coverage = decisions[index].coverage
+            listed = Coverage(coverage.judged, (*coverage.not_judged, entry))
+            decisions[index] = replace(decisions[index], coverage=listed)
+    return decisions

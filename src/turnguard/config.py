@@ -1,7 +1,9 @@
-"""`turnguard.yaml`: text → settings and policy. Pure: the text, the environment and the file's name come in as arguments.
+"""`turnguard.yaml`: text → settings and policy. Pure: the text, the environment and the file's name come in as
+arguments.
 
-YAML 1.2 (so `no` is a language, not `false`), no duplicate keys, no tags, no anchors, and every mistake with its line. The
-text is composed to a node graph and read from there: nothing is ever constructed from a tag, and nothing can expand.
+YAML 1.2 (so `no` is a language, not `false`), no duplicate keys, no tags, no anchors, and every mistake with its line.
+The text is composed to a node graph and read from there: nothing is ever constructed from a tag, and nothing can
+expand.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class Config:
 
 
 def parse(text: str, env: Mapping[str, str], source: str = "turnguard.yaml") -> Config:
-    """Read YAML text. `env` expands `${VAR}` and `${VAR:-default}` in values. Raises `ConfigError`, a sentence per mistake."""
+    """Read YAML text. `env` expands `${VAR}` and `${VAR:-default}` in values. Raises `ConfigError`, a sentence per
+    mistake.
+    """
     data, lines = _load(text, source)
     return _config(data, env, source, lines)
 
@@ -76,15 +80,15 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         policy, problems = build(document.policy, expanded.get("policy", {}))
         if not document.moderator.base_urls and env.get("TURNGUARD_BASE_URL"):
             moderator, more = read(
-                ModeratorSettings, {**expanded.get("moderator", {}), "base_url": env["TURNGUARD_BASE_URL"]}, ("TURNGUARD_BASE_URL",)
+                ModeratorSettings,
+                {**expanded.get("moderator", {}), "base_url": env["TURNGUARD_BASE_URL"]},
+                ("TURNGUARD_BASE_URL",),
             )
             problems += [Problem(("TURNGUARD_BASE_URL",), problem.message) for problem in more]
             document = document.model_copy(update={"moderator": moderator})
     if problems or policy is None or document is None:
         raise ConfigError(*(_located(problem, source, lines) for problem in problems))
-    return Config(
-        document.moderator, document.media, document.stream, document.checks, document.audit, policy, source
-    )
+    return Config(document.moderator, document.media, document.stream, document.checks, document.audit, policy, source)
 
 
 def _located(problem: Problem, source: str, lines: Mapping[Path, int]) -> str:
@@ -140,7 +144,16 @@ def _load(text: str, source: str) -> tuple[dict[str, Any], dict[Path, int]]:
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = (error.problem or error.context or "it cannot be read").splitlines()[0]
         raise ConfigError(f"{source}{line}: not valid YAML: {problem}") from None
-    except (YAMLError, RecursionError, ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError) as error:
+    except (
+        YAMLError,
+        RecursionError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        OverflowError,
+    ) as error:
         # the scanner itself trips over some malformed input; whatever it raises, the file is not valid YAML
         raise ConfigError(f"{source}: not valid YAML ({type(error).__name__})") from None
     nodes = [node for node in nodes if node is not None]
@@ -153,7 +166,9 @@ def _load(text: str, source: str) -> tuple[dict[str, Any], dict[Path, int]]:
     if data is None:
         raise ConfigError(f"{source}: the file is empty; an empty policy still needs 'policy: {{}}'")
     if not isinstance(data, dict):
-        raise ConfigError(f"{source}: expected a mapping with keys such as moderator and policy, not {type(data).__name__}")
+        raise ConfigError(
+            f"{source}: expected a mapping with keys such as moderator and policy, not {type(data).__name__}"
+        )
     return data, reader.lines
 
 
@@ -217,7 +232,12 @@ class _Reader:
         if tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
             number = _number(text)
             return text if number is None else number
-        if tag in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"):
+        if tag in (
+            "tag:yaml.org,2002:str",
+            "tag:yaml.org,2002:timestamp",
+            "tag:yaml.org,2002:merge",
+            "tag:yaml.org,2002:value",
+        ):
             return text
         raise ConfigError(f"{self.source}:{line}: the tag {tag!r} is not supported: the policy is data, not code")
 

@@ -74,23 +74,25 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A part that arrived in a form that cannot be judged: `kind` and `cause` say what and why. Never skipped in silence."""
+    """A part that arrived in a form that cannot be judged: `kind` and `cause` say what and why. Never skipped in
+    silence.
+    """
 
     kind: Kind
     cause: str
     original: Any = field(default=None, repr=False, compare=False)
 
 
-Part = Union[Text, Image, Document, ToolCall, Opaque]
+Part = Text | Image | Document | ToolCall | Opaque
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing to judge: a stage, its parts, and the user request that it answers.
 
-    Use the constructors (`Step.input`, `Step.output`, ...). `prompt` and `prompt_images` are the person's request, sent as
-    context where the stage is judged against it. `history` holds earlier user turns that are judged together with an input.
-    `language` is an ISO 639-1 code where it is known; else it is guessed from the person's own text.
+    Use the constructors (`Step.input`, `Step.output`, ...). `prompt` and `prompt_images` are the person's request, sent
+    as context where the stage is judged against it. `history` holds earlier user turns that are judged together with an
+    input. `language` is an ISO 639-1 code where it is known; else it is guessed from the person's own text.
     """
 
     stage: Stage
@@ -123,7 +125,7 @@ class Step:
 
     @classmethod
     def retrieval(cls, chunks: Sequence[str], *, prompt: str | None = None, language: str | None = None) -> Step:
-        """Documents found for a request: one part per chunk, each judged on its own so that one can be dropped alone."""
+        """Documents found for a request: one part per chunk, each judged and dropped on its own."""
         if isinstance(chunks, str):
             chunks = [chunks]
         return cls("retrieval", tuple(Text(_text(chunk)) for chunk in chunks), prompt=prompt, language=language)

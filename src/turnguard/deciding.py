@@ -17,8 +17,8 @@ ReasonKind = Literal["verdict", "failure", "uncheckable"]
 class Reason:
     """A rule that fired: the category (None: no category named), the rule's path in the YAML, and its action.
 
-    `parts` are indexes into the step's parts. `cause` says which failure or why something was uncheckable. `p_unsafe` is the
-    probability that the rule saw.
+    `parts` are indexes into the step's parts. `cause` says which failure or why something was uncheckable. `p_unsafe`
+    is the probability that the rule saw.
     """
 
     kind: ReasonKind
@@ -61,7 +61,8 @@ ALLOWED = Outcome("allow")
 
 
 def decide(judgements: Sequence[Judgement], coverage: Coverage, policy: Policy, stage: Stage) -> Outcome:
-    """Decide each exchange on its own and take the strictest; a failure decides where nothing asks for something stricter.
+    """Decide each exchange on its own and take the strictest; a failure decides where nothing asks for something
+    stricter.
 
     Nothing judged and nothing listed is itself uncheckable: silence is never an allow.
     """
@@ -108,7 +109,8 @@ def _judged(judgement: Judgement, rules: StagePolicy) -> Iterator[Reason]:
             rule = rules.default if name is None else rules.rule(name)
             fired = rule.fired(p_unsafe)
             if both:
-                # the one category list cannot be attributed to either side, so a lax category rule may be the other side's
+                # the one category list cannot be attributed to either side, so a lax category rule may be the other
+                # side's
                 floor = rules.default.fired(p_unsafe)
                 if SEVERITY[floor.action] > SEVERITY[fired.action]:
                     fired = floor

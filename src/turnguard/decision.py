@@ -17,9 +17,9 @@ from turnguard.verdict import Coverage, Covered, Judgement, Verdict, merged
 class Decision:
     """What the policy made of a step.
 
-    `parts` stands beside the step's own parts: what to pass on in place of each (pinned, or rewritten), None where it is
-    withheld or dropped. `held` is the original of a step under review, for the reviewer only. `message` is what to tell the
-    person, None unless something was withheld. `where` is (message index, part index) in a transcript.
+    `parts` stands beside the step's own parts: what to pass on in place of each (pinned, or rewritten), None where it
+    is withheld or dropped. `held` is the original of a step under review, for the reviewer only. `message` is what to
+    tell the person, None unless something was withheld. `where` is (message index, part index) in a transcript.
     """
 
     stage: Stage
@@ -154,7 +154,13 @@ def _reason(reason: Reason) -> dict[str, Any]:
 
 
 def _covered(entry: Covered) -> dict[str, Any]:
-    return {"part": entry.part, "kind": entry.kind, "detail": entry.detail, "cause": entry.cause, "counts": entry.counts}
+    return {
+        "part": entry.part,
+        "kind": entry.kind,
+        "detail": entry.detail,
+        "cause": entry.cause,
+        "counts": entry.counts,
+    }
 
 
 def _part(part: Part) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class ConfigError(TurnguardError):
 class ModeratorError(TurnguardError):
     """The moderator gave no verdict. `cause` is a short stable word or sentence that is safe to log.
 
-    `retry_after` is the server's own wish in seconds, where it stated one. `transient` says whether the same request can
-    succeed when it is sent again.
+    `retry_after` is the server's own wish in seconds, where it stated one. `transient` says whether the same request
+    can succeed when it is sent again.
     """
 
     failure: ClassVar[Failure] = "unavailable"
@@ -55,7 +55,7 @@ class Unavailable(ModeratorError):
     failure = "unavailable"
 
 
-class Timeout(ModeratorError):  # noqa: A001 - the contract's name; inside this tree it shadows nothing
+class Timeout(ModeratorError):
     """The deadline passed before a verdict came."""
 
     failure = "timeout"

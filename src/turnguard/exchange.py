@@ -37,8 +37,8 @@ class Picture:
 class Exchange:
     """At most one prompt text, one image and one response: the model takes no more (model card).
 
-    The texts are the original content; the model family neutralises control tokens when it builds the request. `stage` is
-    for records and tests, and never part of a verdict's identity.
+    The texts are the original content; the model family neutralises control tokens when it builds the request. `stage`
+    is for records and tests, and never part of a verdict's identity.
     """
 
     prompt: str = field(repr=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 import time
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Union
 from uuid import uuid4
 
 from turnguard import sync
+from turnguard._compat import timeout
 from turnguard.content import Document, Image, Part, Step, Text
 from turnguard.deciding import Outcome, decide
 from turnguard.decision import Decision
 from turnguard.errors import ConfigError, ModeratorError, Timeout
-from turnguard.moderators.base import Deadline, Moderator, about, aclose, timeout
+from turnguard.moderators.base import Deadline, Moderator, about, aclose
 from turnguard.own import OwnWords
 from turnguard.policy import Policy
 from turnguard.preparing import Inquiry, Limits, Plan, needs_media, prepare
@@ -38,8 +38,8 @@ log = logging.getLogger("turnguard")
 class Guard:
     """Judges steps with a moderator under a policy. One guard may serve several event loops and threads.
 
-    `moderator` is anything with `async judge(exchange, deadline) -> Verdict`; `Guard.from_yaml` builds the usual chain. Close
-    it with `async with guard:`, `await guard.aclose()` or `guard.close()`.
+    `moderator` is anything with `async judge(exchange, deadline) -> Verdict`; `Guard.from_yaml` builds the usual chain.
+    Close it with `async with guard:`, `await guard.aclose()` or `guard.close()`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Guard:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], *, client: AsyncOpenAI | None = None) -> Guard:
-        """Read a `turnguard.yaml`. `client` replaces the lean client by your own `AsyncOpenAI`. Raises `ConfigError`."""
+        """Read a `turnguard.yaml`. `client` replaces the lean client by your own. Raises `ConfigError`."""
         from turnguard.config import parse
 
         name = os.fspath(path)
@@ -97,7 +97,7 @@ class Guard:
 
     @classmethod
     def from_config(cls, config: Config, *, client: AsyncOpenAI | None = None) -> Guard:
-        """Build the guard that a configuration describes. Relative paths in it are relative to the working directory."""
+        """Build the guard that a configuration describes. Relative paths count from the working directory."""
         from turnguard.moderators import build
 
         return cls(
@@ -118,7 +118,9 @@ class Guard:
     # ------------------------------------------------------------ judging
 
     async def acheck(self, step: Step) -> Decision:
-        """Judge a step and decide. Never raises for a moderator failure: the policy's `on_failure` decides, and says so."""
+        """Judge a step and decide. Never raises for a moderator failure: the policy's `on_failure` decides, and says
+        so.
+        """
         started = time.perf_counter()
         deadline = self._deadline(step)
         plan, judgements, coverage, outcome = await self._evaluate(step, deadline)
@@ -161,7 +163,9 @@ class Guard:
     def astream(
         self, chunks: AsyncIterable[str], *, prompt: str | None = None, language: str | None = None
     ) -> GuardedStream:
-        """Release only judged text of a stream. On a block the last chunk is the refusal; `.decision` holds the decision."""
+        """Release only judged text of a stream. On a block the last chunk is the refusal; `.decision` holds the
+        decision.
+        """
         from turnguard.streaming import GuardedStream
 
         return GuardedStream(self, chunks, prompt=prompt, language=language)
@@ -380,7 +384,9 @@ def _too_slow(step: Step, policy: Policy) -> _Evaluation:
 
 
 def _coverage(plan: Plan, judgements: Sequence[Judgement]) -> Coverage:
-    """What was judged, and what was not: unreadable, over a budget, or failed (which `on_failure` decides, not this list)."""
+    """What was judged, and what was not: unreadable, over a budget, or failed (which `on_failure` decides, not this
+    list).
+    """
     judged: dict[Covered, None] = {}
     not_judged = list(plan.not_judged)
     for inquiry, judgement in zip(plan.inquiries, judgements, strict=True):

@@ -1,4 +1,6 @@
-"""Turnguard's own words: refusals and notices that come back in a transcript are recognised by digest, not judged again."""
+"""Turnguard's own words: refusals and notices that come back in a transcript are recognised by digest, not judged
+again.
+"""
 
 from __future__ import annotations
 

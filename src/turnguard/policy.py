@@ -1,7 +1,7 @@
 """The rules: which action follows which verdict, at which stage. Data only; loading runs no code.
 
-A rule is looked up as stage + category, then category, then the stage's default, then the default. All of that is resolved
-once, when the policy is made, into one table per stage; each rule keeps the path of its place in the YAML.
+A rule is looked up as stage + category, then category, then the stage's default, then the default. All of that is
+resolved once, when the policy is made, into one table per stage; each rule keeps the path of its place in the YAML.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ WAYS: tuple[Way, ...] = get_args(Way)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What follows an unsafe verdict. With `above`, only a P(unsafe) greater than that fires it; else `otherwise` applies."""
+    """What follows an unsafe verdict. With `above`, only a P(unsafe) greater than that fires it; else `otherwise`
+    applies.
+    """
 
     action: Action
     path: str
@@ -70,7 +72,7 @@ class Policy:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any] | None = None) -> Policy:
-        """Make a policy from the mapping under `policy:` in the YAML. Raises `ConfigError` with a sentence per mistake."""
+        """Make a policy of the mapping under `policy:` in the YAML. Raises `ConfigError`, a sentence per mistake."""
         from turnguard.errors import ConfigError
         from turnguard.rules import read
 
@@ -129,7 +131,10 @@ def _stage(
 
 def _uncheckable(kind: Kind, own: StageSettings, settings: PolicySettings, at: tuple[str, ...]) -> Rule:
     """The stage's word, then the general one; a kind that neither names blocks."""
-    for value, where in ((own.on_uncheckable, (*at, "on_uncheckable")), (settings.on_uncheckable, ("policy", "on_uncheckable"))):
+    for value, where in (
+        (own.on_uncheckable, (*at, "on_uncheckable")),
+        (settings.on_uncheckable, ("policy", "on_uncheckable")),
+    ):
         if isinstance(value, str):
             return Rule(value, _path(where))
         if value is not None and kind in value:
@@ -146,7 +151,9 @@ def _rule(settings: RuleSettings, at: tuple[str, ...]) -> Rule:
 
 
 def _callable(rule: Rule) -> Rule:
-    """On a tool call only `redact` can rewrite, and only the arguments' strings: a general rule with another way blocks."""
+    """On a tool call only `redact` can rewrite, and only the arguments' strings: a general rule with another way
+    blocks.
+    """
     action: Action = "block" if rule.action == "rewrite" and rule.way != "redact" else rule.action
     return replace(rule, action=action, otherwise=_callable(rule.otherwise) if rule.otherwise else None)
 
@@ -168,7 +175,9 @@ def _mistakes(settings: PolicySettings) -> Iterator[Problem]:
     overridden = [set(map(_known, stage.categories)) for stage in settings.stages.values()]
     for name in settings.categories:
         if len(overridden) == len(STAGES) and all(_known(name) in names for names in overridden):
-            yield Problem(("policy", "categories", name), "this rule can never fire: every stage has its own rule for it")
+            yield Problem(
+                ("policy", "categories", name), "this rule can never fire: every stage has its own rule for it"
+            )
     for stage, own in settings.stages.items():
         at = ("policy", "stages", stage)
         yield from _categories(own.categories, (*at, "categories"))

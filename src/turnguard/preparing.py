@@ -1,8 +1,8 @@
 """A step → the exchanges that put it to the model (design: "How each stage is put to the model").
 
-Text parts of one message are judged joined; retrieval chunks each on its own. Every window of a long text is judged once;
-every view of an image once, with the first window beside it; never their product. What the assistant or a tool produced as
-an image goes to the prompt side with the text that came with it, decided by the user label.
+Text parts of one message are judged joined; retrieval chunks each on its own. Every window of a long text is judged
+once; every view of an image once, with the first window beside it; never their product. What the assistant or a tool
+produced as an image goes to the prompt side with the text that came with it, decided by the user label.
 """
 
 from __future__ import annotations
@@ -109,10 +109,8 @@ async def prepare(step: Step, media: Media, limits: Limits, own: Iterable[str] |
 # ---------------------------------------------------------------- reading parts
 
 
-async def _without_data_uris(
-    text: str, index: int, media: Media, limits: Limits, seen: list[_Seen], plan: Plan
-) -> str:
-    """The text with placeholders where `data:` URIs stood; what they held is judged like any other picture or document."""
+async def _without_data_uris(text: str, index: int, media: Media, limits: Limits, seen: list[_Seen], plan: Plan) -> str:
+    """The text with placeholders where `data:` URIs stood; what they held is judged like any other part."""
     plain, found = split_data_uris(text)
     for part in found:
         prepared = await media.prepare(part, limit=limits.max_requests)
@@ -174,9 +172,7 @@ def readable(call: ToolCall) -> str:
 # ---------------------------------------------------------------- asking
 
 
-def _ask(
-    step: Step, units: Sequence[_Unit], seen: list[_Seen], context: _Context, limits: Limits, plan: Plan
-) -> None:
+def _ask(step: Step, units: Sequence[_Unit], seen: list[_Seen], context: _Context, limits: Limits, plan: Plan) -> None:
     on_response = step.stage in ("output", "tool_call")
     tokens = max(64, limits.tokens - limits.tokens // 4) if on_response else limits.tokens
     windows: list[tuple[_Unit, tuple[Window, ...]]] = []

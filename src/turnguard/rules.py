@@ -1,4 +1,6 @@
-"""The shape of `policy:` in the YAML, and one way to turn pydantic's complaints into sentences with a place and a remedy."""
+"""The shape of `policy:` in the YAML, and one way to turn pydantic's complaints into sentences with a place and a
+remedy.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ class StageSettings(Section):
     """What one stage decides for itself."""
 
     default: _RuleSettings | None = None
-    categories: dict[str, _RuleSettings] = {}
+    categories: dict[str, _RuleSettings] = Field(default_factory=dict)
     unsafe_above: _Threshold | None = None
     on_failure: _FailureAction | None = None
     on_uncheckable: _Uncheckable | None = None
@@ -48,12 +50,12 @@ class PolicySettings(Section):
     """The policy. An empty one blocks whatever the model calls unsafe, and whatever could not be judged."""
 
     default: _RuleSettings = RuleSettings(action="block")
-    categories: dict[str, _RuleSettings] = {}
-    stages: dict[Stage, StageSettings] = {}
+    categories: dict[str, _RuleSettings] = Field(default_factory=dict)
+    stages: dict[Stage, StageSettings] = Field(default_factory=dict)
     on_failure: _FailureAction = "block"
     on_uncheckable: _Uncheckable = "block"
     calibration: str | None = None
-    messages: dict[str, dict[str, str]] = {}
+    messages: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 class Problem(NamedTuple):
@@ -91,9 +93,9 @@ def _sentence(model: type[BaseModel], data: Any, detail: Any, at: tuple[str | in
     value = data
     is_key = False
     for key in detail["loc"]:
-        if isinstance(value, Mapping) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+        if (isinstance(value, Mapping) and key in value) or (
+            isinstance(value, list) and isinstance(key, int) and key < len(value)
+        ):
             value = value[key]
         elif key == "[key]":
             is_key = True
@@ -111,7 +113,9 @@ def _sentence(model: type[BaseModel], data: Any, detail: Any, at: tuple[str | in
         choices = _choices(detail["ctx"]["expected"])
         given = path[-1] if is_key else value
         what = "key" if is_key else "value"
-        return Problem(where, f"unknown {what} {given!r}{_did_you_mean(str(given), choices)} One of: {', '.join(choices)}")
+        return Problem(
+            where, f"unknown {what} {given!r}{_did_you_mean(str(given), choices)} One of: {', '.join(choices)}"
+        )
     if detail["type"] == "missing":
         return Problem(where, f"{path[-1]!r} is missing")
     if detail["type"] in _WANTED:

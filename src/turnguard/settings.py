@@ -49,7 +49,9 @@ Count = Annotated[int, BeforeValidator(_no_boolean), Field(gt=0)]
 
 def _url(value: str) -> str:
     if not re.match(r"https?://[^\s/]+", value):
-        raise ValueError("a base_url begins with http:// or https:// and names a host, such as http://localhost:8000/v1")
+        raise ValueError(
+            "a base_url begins with http:// or https:// and names a host, such as http://localhost:8000/v1"
+        )
     return value.rstrip("/")
 
 
@@ -124,7 +126,7 @@ class MediaSettings(Section):
 
 
 class StreamSettings(Section):
-    """How a stream is judged: `window` new characters per check; no text waits longer than `max_delay` for its window."""
+    """How a stream is judged: `window` new characters per check; text waits at most `max_delay` for its window."""
 
     window: Count = 200
     max_delay: Duration = 1.0

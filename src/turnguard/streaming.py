@@ -1,8 +1,8 @@
 """Streams that never show what was not judged.
 
-Text is released in windows bounded by characters and by time; the next check overlaps generation. Each check judges the whole
-response so far, so that nothing hides across a seam and the last check is the full text's own; windows that were judged
-before are remembered and cost no request.
+Text is released in windows bounded by characters and by time; the next check overlaps generation. Each check judges the
+whole response so far, so that nothing hides across a seam and the last check is the full text's own; windows that were
+judged before are remembered and cost no request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from turnguard.content import Step
 from turnguard.decision import Decision
@@ -29,10 +29,11 @@ AHEAD = 4096
 class Released(Generic[C]):
     """The source's own chunks, each as soon as the text up to and including it was judged.
 
-    `text_of` gives a chunk's text (empty for chunks without any; they keep their place). `judge` decides the whole text so far.
-    A decision other than allow or flag ends the iteration: a rewrite or a review cannot be carried out on half a text, so both
-    withhold. `decision` is the last one made, None when there was nothing to judge; `withheld` says whether it ended the stream.
-    An error of the source is raised where it occurs, and what was not judged by then is never shown.
+    `text_of` gives a chunk's text (empty for chunks without any; they keep their place). `judge` decides the whole text
+    so far. A decision other than allow or flag ends the iteration: a rewrite or a review cannot be carried out on half
+    a text, so both withhold. `decision` is the last one made, None when there was nothing to judge; `withheld` says
+    whether it ended the stream. An error of the source is raised where it occurs, and what was not judged by then is
+    never shown.
     """
 
     def __init__(
@@ -117,7 +118,8 @@ class Released(Generic[C]):
             return
         arrival = asyncio.ensure_future(self._arrived.wait())
         try:
-            await asyncio.wait({arrival, check} if check else {arrival}, timeout=patience, return_when=_FIRST)
+            awaited: set[asyncio.Future[Any]] = {arrival, check} if check is not None else {arrival}
+            await asyncio.wait(awaited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         finally:
             arrival.cancel()
         self._arrived.clear()
@@ -138,9 +140,6 @@ class Released(Generic[C]):
         finally:
             self._ended = True
             self._arrived.set()
-
-
-_FIRST = asyncio.FIRST_COMPLETED
 
 
 async def _settle(puller: asyncio.Future[None], check: asyncio.Future[Decision] | None) -> None:

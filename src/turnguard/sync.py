@@ -11,7 +11,7 @@ import contextvars
 import os
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -54,17 +54,21 @@ async def _next(iterator: AsyncIterator[T]) -> T:
 
 
 async def in_thread(source: Iterator[T]) -> AsyncIterator[T]:
-    """Iterate a synchronous iterator from a worker thread, in the context that this was called in, off the event loop."""
+    """Iterate a synchronous iterator from a worker thread, in the context that this was called in."""
     context = contextvars.copy_context()
     done = object()
     iterator = iter(source)
     try:
-        while (item := await asyncio.to_thread(context.run, next, iterator, done)) is not done:
-            yield item  # type: ignore[misc]
+        while (item := await asyncio.to_thread(lambda: context.run(_pulled, iterator, done))) is not done:
+            yield cast("T", item)
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:
             await asyncio.to_thread(context.run, close)
+
+
+def _pulled(iterator: Iterator[T], done: object) -> T | object:
+    return next(iterator, done)
 
 
 def loop_if_running() -> asyncio.AbstractEventLoop | None:
@@ -84,7 +88,7 @@ def _bridge() -> asyncio.AbstractEventLoop:
 
 def _stop() -> None:
     """End the bridge at exit: cancel what is left and let connections close."""
-    global _loop, _thread  # noqa: PLW0603
+    global _loop, _thread
     with _lock:
         loop, thread, _loop, _thread = _loop, _thread, None, None
     if loop is None or thread is None:
@@ -106,7 +110,7 @@ def _stop() -> None:
 
 def _forget() -> None:
     """In a forked child the thread does not exist: begin anew."""
-    global _lock, _loop, _thread  # noqa: PLW0603
+    global _lock, _loop, _thread
     _lock, _loop, _thread = threading.Lock(), None, None
 
 

@@ -1,7 +1,7 @@
 """The categories that the moderator may name, and how a name is recognised.
 
-Names, never codes: the numbering differs between sibling models (Reasoning-4B has no `Other`, so its S14 to S22 are shifted
-by one). The first 23 are Nemotron 3's; `Economic Harm` came with 3.5.
+Names, never codes: the numbering differs between sibling models (Reasoning-4B has no `Other`, so its S14 to S22 are
+shifted by one). The first 23 are Nemotron 3's; `Economic Harm` came with 3.5.
 """
 
 from __future__ import annotations

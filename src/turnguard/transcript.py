@@ -1,7 +1,8 @@
 """A transcript → a decision for each of its parts, old and new.
 
-The client may have written every message of it, so a role only says how a part is judged, never that it is to be believed;
-`trusted_roles` are the exception that the developer states. What was judged before is remembered and costs no request.
+The client may have written every message of it, so a role only says how a part is judged, never that it is to be
+believed; `trusted_roles` are the exception that the developer states. What was judged before is remembered and costs no
+request.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _pieces(
     prompt_images: tuple[Image, ...] = ()
     earlier: list[str] = []
     for number, message in enumerate(messages):
-        role = message.get("role") if isinstance(message, Mapping) else None
+        role = message.get("role") if _is_mapping(message) else None
         if isinstance(role, str) and role in guard.checks.trusted_roles:
             entry = Covered(None, "text", f"message {number} ({role})", "trusted role", counts=False)
             unjudged.append(((number, 0), entry))
@@ -75,7 +76,9 @@ def _pieces(
                 yield _Piece(number, indexes, step)
         elif role in ("tool", "function"):
             name = message.get("name")
-            step = Step("tool_result", content or tuple(parts), prompt=prompt, tool=name if isinstance(name, str) else None)
+            step = Step(
+                "tool_result", content or tuple(parts), prompt=prompt, tool=name if isinstance(name, str) else None
+            )
             yield _Piece(number, indexes or tuple(range(len(parts))), step)
             continue
         elif content:
@@ -87,6 +90,11 @@ def _pieces(
         for index, call in calls:
             step = Step("tool_call", (call,), prompt=prompt, prompt_images=prompt_images, tool=call.name)
             yield _Piece(number, (index,), step)
+
+
+def _is_mapping(message: object) -> bool:
+    """What a client sent need not be what the type says."""
+    return isinstance(message, Mapping)
 
 
 def _parts(message: Any) -> tuple[Part, ...]:
@@ -119,16 +127,16 @@ def _call(call: Any) -> Part:
     function = call.get("function") or call.get("custom") or call
     if not isinstance(function, Mapping):
         return Opaque("other", "a tool call without a function")
-    arguments = next((function[key] for key in ("arguments", "args", "input") if function.get(key) is not None), {})
+    arguments: Any = next(
+        (function[key] for key in ("arguments", "args", "input") if function.get(key) is not None), {}
+    )
     if not isinstance(arguments, (str, Mapping)):
         arguments = {"arguments": arguments}
     identifier = call.get("id")
     return ToolCall(str(function.get("name", "")), arguments, identifier if isinstance(identifier, str) else None)
 
 
-def _with_unjudged(
-    decisions: list[Decision], unjudged: Sequence[tuple[tuple[int, int], Covered]]
-) -> list[Decision]:
+def _with_unjudged(decisions: list[Decision], unjudged: Sequence[tuple[tuple[int, int], Covered]]) -> list[Decision]:
     """Trusted and empty messages stand in the coverage of the next decision, or of the last one."""
     for where, entry in unjudged:
         after = (index for index, decision in enumerate(decisions) if (decision.where or (0, 0)) > where)

@@ -18,9 +18,9 @@ Side = Literal["user", "response"]
 class Verdict:
     """What the moderator said of one exchange, or of a whole step when merged.
 
-    `user` and `response` are absent (None) when that side was not rated. `p_user` and `p_response` are P(unsafe) in 0..1 where
-    the server gives logprobs. `categories` is one flat list without attribution to a side (model card). A failed verdict has
-    `failure` set and no labels: it is neither safe nor unsafe. `latency` is in seconds.
+    `user` and `response` are absent (None) when that side was not rated. `p_user` and `p_response` are P(unsafe) in
+    0..1 where the server gives logprobs. `categories` is one flat list without attribution to a side (model card). A
+    failed verdict has `failure` set and no labels: it is neither safe nor unsafe. `latency` is in seconds.
     """
 
     user: Label | None = None
@@ -66,10 +66,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """One entry of a coverage list: the part's index (None: the step's context), its kind, which detail of it, and why not.
+    """One entry of a coverage list: the part's index (None: the step's context), its kind, which detail of it, and why
+    not.
 
-    `counts` is False for what needs no judgement (an empty part, a trusted role, a tile of one colour): it is listed, and
-    `on_uncheckable` does not apply to it.
+    `counts` is False for what needs no judgement (an empty part, a trusted role, a tile of one colour): it is listed,
+    and `on_uncheckable` does not apply to it.
     """
 
     part: int | None

@@ -1,8 +1,9 @@
 """Long text → overlapping windows that each fit the model. Pure.
 
-No tokenizer is loaded: tokens are estimated from above by character class. A word of a common script costs a token per three
-letters, a digit one each (Gemma splits them), a long unbroken run (base64, hashes) two tokens per three characters, other
-letters one each, rare symbols up to four. The margins hold against the server's real limit (see `room`).
+No tokenizer is loaded: tokens are estimated from above by character class. A word of a common script costs a token per
+three letters, a digit one each (Gemma splits them), a long unbroken run (base64, hashes) two tokens per three
+characters, other letters one each, rare symbols up to four. The margins hold against the server's real limit (see
+`room`).
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ class Window(NamedTuple):
 
     text: str
     number: int
-    count: int
+    of: int
 
     @property
     def detail(self) -> str:
         """In plain words; empty when the window is the whole text."""
-        return "" if self.count == 1 else f"window {self.number} of {self.count}"
+        return "" if self.of == 1 else f"window {self.number} of {self.of}"
 
 
 def room(max_input_tokens: int, max_model_len: int | None) -> int:
@@ -54,7 +55,9 @@ def estimate(text: str) -> float:
 
 
 def split(text: str, tokens: int, max_windows: int) -> tuple[Window, ...] | None:
-    """Windows of at most `tokens` that overlap by a tenth and leave nothing out; None when more than `max_windows` are needed."""
+    """Windows of at most `tokens` that overlap by a tenth and leave nothing out; None when more than `max_windows` are
+    needed.
+    """
     if fits(text, tokens):
         return (Window(text, 1, 1),)
     if len(text) * _SMALLEST_COST > tokens * max_windows:
@@ -83,7 +86,9 @@ def split(text: str, tokens: int, max_windows: int) -> tuple[Window, ...] | None
 
 
 def head_and_tail(text: str, tokens: int) -> str:
-    """The text, or its head and its tail with a mark between, within `tokens`: context must not crowd out what is judged."""
+    """The text, or its head and its tail with a mark between, within `tokens`: context must not crowd out what is
+    judged.
+    """
     if fits(text, tokens):
         return text
     if len(text) > tokens * 20:
@@ -117,7 +122,8 @@ def _cut(text: str, tokens: int) -> list[tuple[int, int, float]]:
             continue
         step = max(1, int((end - start) * most / cost))
         pieces.extend(
-            (at, min(at + step, end), cost * (min(at + step, end) - at) / (end - start)) for at in range(start, end, step)
+            (at, min(at + step, end), cost * (min(at + step, end) - at) / (end - start))
+            for at in range(start, end, step)
         )
     return pieces
 

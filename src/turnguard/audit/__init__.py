@@ -1,4 +1,6 @@
-"""One JSON line per decision: enough to explain it, and to decide again under another policy. No content unless asked for."""
+"""One JSON line per decision: enough to explain it, and to decide again under another policy. No content unless asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ class Audit:
             thread.join(5.0)
 
     def digest(self, part: Part) -> str | None:
-        """A keyed digest of a text part's content: equal content can be found again, content cannot be guessed from it."""
+        """A keyed digest of a text part's content: equal content is found again and none can be guessed from it."""
         if isinstance(part, Text):
             data = part.text.encode("utf-8", "surrogatepass")
         elif isinstance(part, ToolCall):
@@ -71,7 +73,7 @@ class Audit:
         return hashlib.blake2b(data, key=self._secret, digest_size=16).hexdigest()
 
     def _line(self, step: Step, decision: Decision) -> dict[str, Any]:
-        line = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds")}
+        line: dict[str, Any] = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds")}
         line |= decision.to_dict(content=self._settings.content)
         line["parts"] = [{"kind": part.kind, "digest": self.digest(part)} for part in step.parts]
         line["judgements"] = [
@@ -111,7 +113,7 @@ class Audit:
                         backupCount=self._settings.backups,
                         encoding="utf-8",
                     )
-                    handler.handleError = _raise  # type: ignore[method-assign]
+                    handler.handleError = _raise  # type: ignore[assignment,method-assign]
                 handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, line, None, None))
             except OSError as error:
                 self.dropped += 1

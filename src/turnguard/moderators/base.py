@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -10,11 +9,6 @@ from typing import Protocol, runtime_checkable
 from turnguard.errors import Timeout
 from turnguard.exchange import Exchange
 from turnguard.verdict import Verdict
-
-if sys.version_info >= (3, 11):
-    from asyncio import timeout as timeout
-else:
-    from async_timeout import timeout as timeout  # aiohttp brings it on 3.10
 
 
 class Deadline:

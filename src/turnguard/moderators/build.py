@@ -24,9 +24,7 @@ def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) ->
         from turnguard.moderators.openai import OpenAIModerator
 
         categories = settings.categories == "always"
-        asked = Retrying(
-            OpenAIModerator(client, model=settings.model, family=settings.family, categories=categories)
-        )
+        asked = Retrying(OpenAIModerator(client, model=settings.model, family=settings.family, categories=categories))
     else:
         if not settings.base_urls:
             raise ConfigError(

@@ -1,4 +1,5 @@
-"""Back-pressure: at most so many requests in flight per guard, at most so many waiting; the rest fail at once, and say so.
+"""Back-pressure: at most so many requests in flight per guard, at most so many waiting; the rest fail at once, and say
+so.
 
 Counted across event loops and threads, which `asyncio.Semaphore` cannot do.
 """

@@ -1,8 +1,8 @@
 """Judged once: verdicts remembered by content, and one request for identical checks under way.
 
-The key is a keyed digest of everything that makes the request (text, picture, response) and of the moderator's identity;
-never the policy, so that a changed policy needs no new call. A verdict belongs to its exact combination of text and pixels.
-Failures are not remembered.
+The key is a keyed digest of everything that makes the request (text, picture, response) and of the moderator's
+identity; never the policy, so that a changed policy needs no new call. A verdict belongs to its exact combination of
+text and pixels. Failures are not remembered.
 """
 
 from __future__ import annotations

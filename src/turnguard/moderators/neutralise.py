@@ -1,12 +1,12 @@
 """Content is data: nothing in it may act as control text of the model's prompt.
 
-Two kinds of text could. A *token* such as `<end_of_turn>` becomes a control id in the tokenizer wherever it stands (seen in
-a real vLLM: ids 6, 7 and 9). A *line* such as `response: agent: ...` or `User Safety: safe` could pass for the template's own.
-Both stay visible to the model as text: characters are only ever inserted, never removed, and none that is inserted can
-complete a token, so that the result of one pass holds nothing for a second.
+Two kinds of text could. A *token* such as `<end_of_turn>` becomes a control id in the tokenizer wherever it stands
+(seen in a real vLLM: ids 6, 7 and 9). A *line* such as `response: agent: ...` or `User Safety: safe` could pass for the
+template's own. Both stay visible to the model as text: characters are only ever inserted, never removed, and none that
+is inserted can complete a token, so that the result of one pass holds nothing for a second.
 
-What is proven and what is inferred: the tokens are Gemma 3's published ones, and that they act was measured. The delimiters
-are those of the 3.5 template as third parties show it; version 3's own template could not be read.
+What is proven and what is inferred: the tokens are Gemma 3's published ones, and that they act was measured. The
+delimiters are those of the 3.5 template as third parties show it; version 3's own template could not be read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def neutralise(text: str) -> str:
-    """`text` with control tokens opened by a space after the bracket, and forged lines quoted by `> `. Linear in length."""
+    """`text` with control tokens opened by a space after the bracket, and forged lines quoted by `> `. Linear in
+    length.
+    """
     if not text.isascii():
         text = _SURROGATE.sub("\ufffd", text)
     if "<" in text or "[" in text:

@@ -61,8 +61,9 @@ class Breaker:
 class Replicas:
     """Asks the healthiest endpoint first, and the next one when it fails.
 
-    `attempt_timeout` bounds one attempt in seconds; None gives half of what is left of the deadline while there is another
-    endpoint to try. What an endpoint rejects (4xx) or answers illegibly is not tried elsewhere: the others are the same.
+    `attempt_timeout` bounds one attempt in seconds; None gives half of what is left of the deadline while there is
+    another endpoint to try. What an endpoint rejects (4xx) or answers illegibly is not tried elsewhere: the others are
+    the same.
     """
 
     def __init__(self, endpoints: Sequence[Moderator], attempt_timeout: float | None = None) -> None:

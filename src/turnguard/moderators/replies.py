@@ -1,6 +1,7 @@
 """HTTP answers → the error tree. One place, so that both clients behave alike.
 
-A server's own sentence may quote the request, so none is ever passed on: known ones are recognised and said in our words.
+A server's own sentence may quote the request, so none is ever passed on: known ones are recognised and said in our
+words.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ MAX_REPLY = 1_000_000
 """Bytes. A verdict with logprobs is a few kilobytes; what is far larger is no verdict."""
 
 _KNOWN = (
-    (re.compile(r"maximum context length|max_model_len|longer than the maximum", re.I), "longer than the server's context"),
-    (re.compile(r"At most \d+ image", re.I), "more images than the server takes"),
-    (re.compile(r"does not exist", re.I), "the server does not serve this model"),
-    (re.compile(r"image", re.I), "the server could not read the image"),
+    (
+        re.compile(r"maximum context length|max_model_len|longer than the maximum", re.IGNORECASE),
+        "longer than the server's context",
+    ),
+    (re.compile(r"At most \d+ image", re.IGNORECASE), "more images than the server takes"),
+    (re.compile(r"does not exist", re.IGNORECASE), "the server does not serve this model"),
+    (re.compile(r"image", re.IGNORECASE), "the server could not read the image"),
 )
 
 
-def parse(status: int, content_type: str, body: bytes, retry_after: str | None, model: str) -> Mapping[str, Any]:
+def parse(status: int, body: bytes, retry_after: str | None, model: str) -> Mapping[str, Any]:
     """The reply's JSON object, or the `ModeratorError` that this answer stands for."""
     if status == 200:
         if len(body) > MAX_REPLY:

@@ -1,7 +1,8 @@
 """Ask again what can succeed again, inside the deadline.
 
-Resets, 429 and 503 are asked again with jittered waits (`Retry-After` is obeyed where it fits); any other 5xx once. Our own
-forty lines rather than a library: the waits must know the deadline, and what may be asked again is a safety decision.
+Resets, 429 and 503 are asked again with jittered waits (`Retry-After` is obeyed where it fits); any other 5xx once. Our
+own forty lines rather than a library: the waits must know the deadline, and what may be asked again is a safety
+decision.
 """
 
 from __future__ import annotations

@@ -14,9 +14,10 @@ import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from turnguard._compat import timeout
 from turnguard.errors import ModeratorError, Timeout, Unavailable
 from turnguard.exchange import Exchange
-from turnguard.moderators.base import About, Deadline, timeout
+from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import Family, family
 from turnguard.moderators.replies import MAX_REPLY, parse
 from turnguard.verdict import Verdict
@@ -87,7 +88,7 @@ class VLLMModerator:
 
     async def _send(
         self, method: str, url: str, body: bytes | None, deadline: Deadline
-    ) -> tuple[int, str, bytes, str | None]:
+    ) -> tuple[int, bytes, str | None]:
         import aiohttp
 
         remaining = deadline.remaining
@@ -96,12 +97,13 @@ class VLLMModerator:
         try:
             async with (
                 timeout(remaining),
-                self._session().request(method, url, data=body, headers=self._headers, allow_redirects=False) as response,
+                self._session().request(
+                    method, url, data=body, headers=self._headers, allow_redirects=False
+                ) as response,
             ):
                 data = await _read(response)
                 return (
                     response.status,
-                    response.headers.get("Content-Type", ""),
                     data,
                     response.headers.get("Retry-After"),
                 )

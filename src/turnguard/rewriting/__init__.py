@@ -1,7 +1,8 @@
-"""A decision to rewrite → new parts. What comes out has been judged again: a rewrite passes only if that says flag or laxer.
+"""A decision to rewrite → new parts. What comes out has been judged again: a rewrite passes only if that says flag or
+laxer.
 
-An exchange that shows a text and an image cannot say which of them offends, so the text is judged alone first: when it passes,
-the image goes; when it does not, the text is rewritten and the image judged beside what stands there then.
+An exchange that shows a text and an image cannot say which of them offends, so the text is judged alone first: when it
+passes, the image goes; when it does not, the text is rewritten and the image judged beside what stands there then.
 """
 
 from __future__ import annotations
@@ -61,9 +62,7 @@ async def rewrite(step: Step, outcome: Outcome, judge: Judge, notice: str) -> tu
     return tuple(parts[index] for index in range(len(step.parts)))
 
 
-async def _round(
-    step: Step, parts: dict[int, Part | None], ways: dict[int, Way], ask: Budget, notice: str
-) -> None:
+async def _round(step: Step, parts: dict[int, Part | None], ways: dict[int, Way], ask: Budget, notice: str) -> None:
     """Rewrite the offending parts once."""
     words = [index for index in ways if isinstance(parts[index], (Text, ToolCall))]
     pictures = [index for index in ways if parts[index] is not None and index not in words]

@@ -21,7 +21,7 @@ _PIECE = re.compile(r"[^.!?;\n\u3002\uff01\uff1f\u0964]*[.!?;\n\u3002\uff01\uff1
 Ask = Callable[[Step], Awaitable[Outcome]]
 
 
-class TooMany(Exception):  # noqa: N818 - control flow inside the package
+class TooMany(Exception):
     """More re-judgements than a rewrite may cost."""
 
 
@@ -74,7 +74,8 @@ async def _masked(text: str, alone: Callable[[str], Step], ask: Ask) -> str:
     if not any(unsafe):
         return text  # unsafe only as a whole: judged again by the caller, who then blocks
     masked = [
-        await _masked(group, alone, ask) if is_unsafe else group for group, is_unsafe in zip(groups, unsafe, strict=True)
+        await _masked(group, alone, ask) if is_unsafe else group
+        for group, is_unsafe in zip(groups, unsafe, strict=True)
     ]
     return "".join(masked)
 

@@ -16,9 +16,10 @@ from turnguard.verdict import Verdict
 class FakeModerator:
     """Calls a side unsafe when it holds one of the words; records every exchange in `asked`.
 
-    `unsafe` maps a word to the categories that it stands for (a sequence of words names none). `pictures` maps the SHA-256
-    digest of an encoded picture to categories. `p` is the P(unsafe) of an unsafe label (safe ones get `1 - p`); None gives
-    none. `script`, when given, answers instead: it returns a verdict, or an exception to raise. `delay` is in seconds.
+    `unsafe` maps a word to the categories that it stands for (a sequence of words names none). `pictures` maps the
+    SHA-256 digest of an encoded picture to categories. `p` is the P(unsafe) of an unsafe label (safe ones get `1 - p`);
+    None gives none. `script`, when given, answers instead: it returns a verdict, or an exception to raise. `delay` is
+    in seconds.
     """
 
     unsafe: Mapping[str, Sequence[str]] | Sequence[str] = ()
@@ -68,7 +69,7 @@ class FakeModerator:
         )
 
     def _found(self, text: str) -> list[str]:
-        words = self.unsafe if isinstance(self.unsafe, Mapping) else {word: ("",) for word in self.unsafe}
+        words = self.unsafe if isinstance(self.unsafe, Mapping) else dict.fromkeys(self.unsafe, ("",))
         return [name for word, names in words.items() if word in text for name in (names or ("",))]
 
     def _p(self, unsafe: bool) -> float | None:

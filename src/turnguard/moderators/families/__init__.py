@@ -1,4 +1,4 @@
-"""Model families: each is two pure functions, exchange → request body and reply → verdict. Adding one touches one file."""
+"""Model families: two pure functions each, exchange → request body and reply → verdict. Adding one is one file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Nemotron 3 Content Safety: exchange → chat-completions body, reply → verdict.
 
-Request: one user turn (image part before text part: the other order makes vLLM answer 500 for some templates), optionally
-one assistant turn, and `chat_template_kwargs` at the body's top level. Reply, strictly by line (model card):
+Request: one user turn (image part before text part: the other order makes vLLM answer 500 for some templates),
+optionally one assistant turn, and `chat_template_kwargs` at the body's top level. Reply, strictly by line (model card):
 
     User Safety: safe|unsafe
     Response Safety: safe|unsafe        only when an assistant turn was sent
@@ -36,7 +36,8 @@ def request(exchange: Exchange, model: str, categories: bool) -> dict[str, Any]:
     text = neutralise(exchange.prompt)
     content: Any = text if text.strip() else NO_REQUEST
     if exchange.picture is not None:
-        # a newline straight after the image token can make vLLM 0.32 lose the image (500, gemma3_mm.py): text begins with text
+        # a newline straight after the image token can make vLLM 0.32 lose the image (500, gemma3_mm.py): text begins
+        # with text
         content = [
             {"type": "image_url", "image_url": {"url": exchange.picture.data_uri}},
             {"type": "text", "text": text.lstrip() or FILLER},
@@ -56,7 +57,9 @@ def request(exchange: Exchange, model: str, categories: bool) -> dict[str, Any]:
 
 
 def _max_tokens(exchange: Exchange, categories: bool) -> int:
-    """The labels take 5 tokens a line (recorded usage); the card allows 100 with categories. Too few would be unparseable."""
+    """The labels take 5 tokens a line (recorded usage); the card allows 100 with categories. Too few would be
+    unparseable.
+    """
     if categories:
         return 100
     return 12 if exchange.response is None else 24
@@ -212,7 +215,7 @@ def _p_unsafe(entry: Mapping[str, Any]) -> float | None:
 
 
 def _consistent(p: float | None, label: Label | None) -> float | None:
-    """Greedy decoding emits the likelier label; a P that contradicts it was not made for it and is not to be relied on."""
+    """Greedy decoding emits the likelier label; a P that contradicts it was not made for it: not to be relied on."""
     if p is None or label is None or (p > 0.5) == (label == "unsafe") or abs(p - 0.5) < 0.02:
         return None if label is None else p
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +35,18 @@ class _Piece:
     step: Step
 
 
-async def check_messages(guard: Guard, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
-    """One decision per part, in order; see `Guard.acheck_messages`."""
+async def check_messages(
+    guard: Guard, messages: Sequence[Mapping[str, Any]], only: Container[int] | None = None
+) -> list[Decision]:
+    """One decision per part, in order; see `Guard.acheck_messages`.
+
+    `only` names the messages to judge; the others then merely give the request that an output or a call answers.
+    """
     unjudged: list[tuple[tuple[int, int], Covered]] = []
     pieces = list(_pieces(guard, messages, unjudged))
+    if only is not None:
+        pieces = [piece for piece in pieces if piece.message in only]
+        unjudged = [(where, entry) for where, entry in unjudged if where[0] in only]
     decided = await asyncio.gather(*(guard.acheck_parts(piece.step) for piece in pieces))
     decisions = [
         replace(decision, where=(piece.message, index))

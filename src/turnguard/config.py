@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from turnguard.compiling import build
 from turnguard.errors import ConfigError
-from turnguard.policy import Policy, build
+from turnguard.policy import Policy
 from turnguard.rules import PolicySettings, Problem, read
 from turnguard.settings import (
     AuditSettings,

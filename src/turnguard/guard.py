@@ -10,7 +10,6 @@ from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
-from uuid import uuid4
 
 from turnguard import sync
 from turnguard._compat import timeout
@@ -22,7 +21,6 @@ from turnguard.moderators.base import Deadline, Moderator, about, aclose
 from turnguard.own import OwnWords
 from turnguard.policy import Policy
 from turnguard.preparing import Inquiry, Limits, Plan, needs_media, prepare
-from turnguard.settings import AuditSettings, ChecksSettings, MediaSettings, ModeratorSettings, StreamSettings
 from turnguard.verdict import Coverage, Covered, Judgement, Verdict
 from turnguard.windows import fits, room
 
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from turnguard.config import Config
+    from turnguard.settings import AuditSettings, ChecksSettings, MediaSettings, ModeratorSettings, StreamSettings
     from turnguard.streaming import GuardedStream
 
 log = logging.getLogger("turnguard")
@@ -57,6 +56,7 @@ class Guard:
         from turnguard.media import Media
         from turnguard.moderators.gate import Gated
         from turnguard.moderators.memory import Remembering
+        from turnguard.settings import AuditSettings, ChecksSettings, MediaSettings, ModeratorSettings, StreamSettings
 
         if moderator is None:
             raise ConfigError("a guard needs a moderator: use Guard.from_yaml(path) or pass moderator=")
@@ -199,11 +199,15 @@ class Guard:
 
     async def _evaluate(self, step: Step, deadline: Deadline) -> _Evaluation:
         """Prepare, judge and decide, without rewriting."""
-        try:
-            async with timeout(deadline.remaining):
-                plan = await prepare(step, self._media, await self._limits(step, deadline), self.own_words)
-        except asyncio.TimeoutError:
-            return _too_slow(step, self.policy)
+        limits = await self._limits(step, deadline)
+        if needs_media(step):
+            try:
+                async with timeout(deadline.remaining):
+                    plan = await prepare(step, self._media, limits, self.own_words)
+            except asyncio.TimeoutError:
+                return _too_slow(step, self.policy)
+        else:
+            plan = await prepare(step, self._media, limits, self.own_words)
         judgements = await self._judge(plan.inquiries, deadline)
         coverage = _coverage(plan, judgements)
         return plan, judgements, coverage, decide(judgements, coverage, self.policy, step.stage)
@@ -276,7 +280,7 @@ class Guard:
             language=language or "en",
             policy_digest=self.policy.digest,
             latency=time.perf_counter() - started,
-            id=uuid4().hex,
+            id=os.urandom(12).hex(),
         )
 
     def _of_part(
@@ -311,7 +315,7 @@ class Guard:
             parts=(None,) if withheld else (part,),
             message=self._message(outcome, whole.language) if withheld else None,
             held=(plan.parts[index],) if outcome.action == "review" else (),
-            id=uuid4().hex,
+            id=os.urandom(12).hex(),
         )
 
     def _deadline(self, step: Step) -> Deadline:

@@ -71,7 +71,14 @@ class _Seen:
 
 def needs_media(step: Step) -> bool:
     """Whether anything in the step must be decoded or fetched."""
-    return any(isinstance(part, (Image, Document)) for part in step.parts) or bool(step.prompt_images)
+    return bool(step.prompt_images) or any(map(_heavy, step.parts))
+
+
+def _heavy(part: Part) -> bool:
+    if isinstance(part, (Image, Document)):
+        return True
+    text = part.text if isinstance(part, Text) else readable(part) if isinstance(part, ToolCall) else ""
+    return len(text) > 64 and bool(split_data_uris(text)[1])
 
 
 async def prepare(step: Step, media: Media, limits: Limits, own: Iterable[str] | Any = ()) -> Plan:

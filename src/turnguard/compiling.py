@@ -1,0 +1,171 @@
+"""Validated settings → a policy with every rule resolved, or the list of what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from turnguard.content import KINDS, STAGES, Kind, Stage
+from turnguard.errors import ConfigError
+from turnguard.policy import Action, Policy, Rule, StagePolicy
+from turnguard.rules import PolicySettings, Problem, RuleSettings, StageSettings, read
+from turnguard.taxonomy import canonical, nearest
+
+
+def compiled(data: Mapping[str, Any]) -> Policy:
+    """The policy of the mapping under `policy:`. Raises `ConfigError` with a sentence per mistake."""
+    settings, problems = read(PolicySettings, data, ("policy",))
+    if settings is not None:
+        policy, problems = build(settings, data)
+        if policy is not None:
+            return policy
+    raise ConfigError(*(f"{problem.where}: {problem.message}" for problem in problems))
+
+
+def build(settings: PolicySettings, source: Mapping[str, Any]) -> tuple[Policy | None, list[Problem]]:
+    """Resolve validated settings into a policy, or into the list of what is wrong with them."""
+    problems = list(_mistakes(settings))
+    if problems:
+        return None, problems
+    general = {_known(name): _rule(rule, ("policy", "categories", name)) for name, rule in settings.categories.items()}
+    default = _rule(settings.default, ("policy", "default"))
+    stages: dict[Stage, StagePolicy] = {}
+    for stage in STAGES:
+        own = settings.stages.get(stage) or StageSettings()
+        stages[stage] = _stage(stage, own, settings, general, default)
+    messages = {_known(name): dict(texts) for name, texts in settings.messages.items()}
+    canonical_source = json.dumps(source, sort_keys=True, default=str, ensure_ascii=False)
+    digest = hashlib.sha256(canonical_source.encode()).hexdigest()[:16]
+    return Policy(stages, messages, digest, source), []
+
+
+def _stage(
+    stage: Stage, own: StageSettings, settings: PolicySettings, general: Mapping[str, Rule], default: Rule
+) -> StagePolicy:
+    at = ("policy", "stages", stage)
+    categories = dict(general)
+    stage_default = default
+    if own.default is not None:
+        stage_default = _rule(own.default, (*at, "default"))
+    for name, rule in own.categories.items():
+        categories[_known(name)] = _rule(rule, (*at, "categories", name))
+    if stage == "tool_call":
+        stage_default = _callable(stage_default)
+        categories = {name: _callable(rule) for name, rule in categories.items()}
+    if own.on_failure is not None:
+        on_failure = Rule(own.on_failure, _path((*at, "on_failure")))
+    else:
+        on_failure = Rule(settings.on_failure, "policy.on_failure")
+    return StagePolicy(
+        default=stage_default,
+        categories=categories,
+        unsafe_above=own.unsafe_above,
+        unsafe_above_path=_path((*at, "unsafe_above")),
+        on_failure=on_failure,
+        on_uncheckable={kind: _uncheckable(kind, own, settings, at) for kind in KINDS},
+    )
+
+
+def _uncheckable(kind: Kind, own: StageSettings, settings: PolicySettings, at: tuple[str, ...]) -> Rule:
+    """The stage's word, then the general one; a kind that neither names blocks."""
+    for value, where in (
+        (own.on_uncheckable, (*at, "on_uncheckable")),
+        (settings.on_uncheckable, ("policy", "on_uncheckable")),
+    ):
+        if isinstance(value, str):
+            return Rule(value, _path(where))
+        if value is not None and kind in value:
+            return Rule(value[kind], _path((*where, kind)))
+    return Rule("block", "policy.on_uncheckable")
+
+
+def _rule(settings: RuleSettings, at: tuple[str, ...]) -> Rule:
+    otherwise: Rule | None = None
+    if settings.above is not None:
+        lax = settings.otherwise or RuleSettings(action="flag")
+        otherwise = Rule(lax.action, _path((*at, "otherwise")), lax.way)
+    return Rule(settings.action, _path(at), settings.way, settings.above, otherwise)
+
+
+def _callable(rule: Rule) -> Rule:
+    """On a tool call only `redact` can rewrite, and only the arguments' strings: a general rule with another way
+    blocks.
+    """
+    action: Action = "block" if rule.action == "rewrite" and rule.way != "redact" else rule.action
+    return replace(rule, action=action, otherwise=_callable(rule.otherwise) if rule.otherwise else None)
+
+
+def _known(name: str) -> str:
+    return canonical(name) or name
+
+
+def _path(at: tuple[str, ...]) -> str:
+    return ".".join(at)
+
+
+# ---------------------------------------------------------------- what a type cannot say
+
+
+def _mistakes(settings: PolicySettings) -> Iterator[Problem]:
+    yield from _categories(settings.categories, ("policy", "categories"))
+    yield from _thresholds(settings.default, ("policy", "default"))
+    overridden = [set(map(_known, stage.categories)) for stage in settings.stages.values()]
+    for name in settings.categories:
+        if len(overridden) == len(STAGES) and all(_known(name) in names for names in overridden):
+            yield Problem(
+                ("policy", "categories", name), "this rule can never fire: every stage has its own rule for it"
+            )
+    for stage, own in settings.stages.items():
+        at = ("policy", "stages", stage)
+        yield from _categories(own.categories, (*at, "categories"))
+        if own.default is not None:
+            yield from _thresholds(own.default, (*at, "default"))
+        if own.unsafe_above is not None and own.unsafe_above >= 0.5:
+            yield Problem(
+                (*at, "unsafe_above"),
+                "0.5 or more can never matter: the model's own label is already unsafe there; use a value below 0.5",
+            )
+        if stage == "tool_call":
+            rules = {("categories", name): rule for name, rule in own.categories.items()}
+            if own.default is not None:
+                rules["default",] = own.default  # type: ignore[index]
+            for key, rule in rules.items():
+                if any(r.action == "rewrite" and r.way != "redact" for r in (rule, rule.otherwise) if r is not None):
+                    yield Problem((*at, *key), "a tool call can only be rewritten with: redact")
+    names = [name for name in settings.messages if name not in {"default", "failure", "uncheckable", "removed"}]
+    yield from _names(names, ("policy", "messages"))
+
+
+def _categories(rules: Mapping[str, RuleSettings], at: tuple[str, ...]) -> Iterator[Problem]:
+    yield from _names(list(rules), at)
+    for name, rule in rules.items():
+        yield from _thresholds(rule, (*at, name))
+
+
+def _names(names: list[str], at: tuple[str, ...]) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name in names:
+        known = canonical(name)
+        if known is None:
+            yield Problem((*at, name), f"unknown category {name!r}; did you mean {nearest(name)!r}?")
+        elif known in seen:
+            yield Problem((*at, name), f"category {known!r} is given twice, as {seen[known]!r} and as {name!r}")
+        else:
+            seen[known] = name
+
+
+def _thresholds(rule: RuleSettings, at: tuple[str, ...]) -> Iterator[Problem]:
+    if rule.otherwise is not None and rule.above is None:
+        yield Problem((*at, "otherwise"), "'otherwise' can never apply without 'above'")
+    if rule.above is not None and rule.above < 0.5:
+        yield Problem(
+            (*at, "above"),
+            "below 0.5 can never matter: the rule is asked only when the label is unsafe, which it is from 0.5 on",
+        )
+    if rule.above is not None and rule.above >= 1.0:
+        yield Problem((*at, "above"), "P(unsafe) is never greater than 1, so this rule can never fire")
+    if rule.otherwise is not None and rule.otherwise.above is not None:
+        yield Problem((*at, "otherwise", "above"), "'otherwise' takes an action, not a second threshold")

@@ -1,0 +1,79 @@
+# The two commands of the README are `make demo` and `make test`. They need Python 3.10 to 3.13 (3.11 is what CI runs) and
+# make; everything else is put into .venv, from the lock file.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first interpreter that runs, is of a supported version and can make virtual environments.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3 python3.10 python3.13; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1 \
+	&& { echo "$$python"; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+# uv is told where its environment is, so that one that happens to be active elsewhere is left alone
+UV := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+UV_VERSION := uv>=0.8,<1
+LOCKED := pyproject.toml uv.lock
+# Nothing is removed that another target put there: `make demo` after `make test` is instant.
+SYNC := sync --frozen --inexact --quiet
+
+.PHONY: help demo test test-vllm bench lint format format-check types wheel docs clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.uv:
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 with the venv module was found; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV_VERSION)'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.uv $(LOCKED)
+	@echo "installing what the demo needs" >&2
+	@$(UV) $(SYNC) --no-dev --group headless --extra sandbox --extra documents --extra nemo --extra langchain
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv $(LOCKED)
+	@echo "installing what the tests need" >&2
+	@$(UV) $(SYNC) --all-groups --extra all
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## real steps of an agent's turn, judged on this machine without GPU and network
+	@$(BIN)/turnguard demo
+
+test: $(VENV)/.dev ## the tests
+	@$(BIN)/python -m pytest -m "not vllm"
+
+test-vllm: $(VENV)/.dev ## the tests against a real vLLM, where this machine can run one
+	@scripts/test_vllm.sh $(BIN)/python
+
+bench: $(VENV)/.dev ## the figures of the README
+	@$(BIN)/python -m benchmarks
+
+lint: $(VENV)/.dev ## ruff
+	@$(BIN)/ruff check .
+
+format: $(VENV)/.dev ## write every file in the house's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only --quiet .
+
+format-check: $(VENV)/.dev
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## strict types, over the tests too
+	@$(BIN)/mypy
+
+wheel: $(VENV)/.uv ## dist/turnguard-*.whl
+	@rm -rf dist
+	@$(UV) build --quiet --wheel --out-dir dist
+
+docs: $(VENV)/.dev ## the documentation, as a site
+	@$(BIN)/python scripts/docs.py
+
+clean: ## remove everything that was made, the environments too
+	rm -rf $(VENV) .venv-* dist build site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""The list of commands. A command's module imports nothing heavy until the command runs."""
+
+from __future__ import annotations
+
+import typer
+
+from turnguard.cli.check import check
+from turnguard.cli.sandbox import sandbox
+
+app = typer.Typer(
+    name="turnguard",
+    help="Guards every step of an agent's turn with a content-safety model that you host yourself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a pretty traceback prints local variables, and those hold content
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from turnguard._version import __version__
+        from turnguard.cli import output
+
+        output.line(f"turnguard {__version__}")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+app.command()(check)
+app.command()(sandbox)

@@ -1,0 +1,152 @@
+"""`turnguard check`: judge one step and say what the policy made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.panel import Panel
+
+    from turnguard.decision import Decision
+
+CONFIG = Path("turnguard.yaml")
+
+
+def check(
+    text: Optional[str] = typer.Argument(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
+        None, metavar="[TEXT | -]", show_default=False, help="What to judge; '-' or a pipe reads stdin."
+    ),
+    config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The policy and the moderator."),
+    stage: str = typer.Option(
+        "input", "--stage", "-s", metavar="STAGE", help="input, retrieval, tool_call, tool_result or output."
+    ),
+    prompt: Optional[str] = typer.Option(  # noqa: UP045
+        None, "--prompt", "-p", metavar="TEXT", help="The person's request that this step answers."
+    ),
+    tool: Optional[str] = typer.Option(  # noqa: UP045
+        None, "--tool", metavar="NAME", help="The tool of a tool_call (TEXT: its arguments as JSON) or tool_result."
+    ),
+    image: list[str] = typer.Option(
+        [],
+        "--image",
+        "-i",
+        metavar="FILE",
+        help="A picture: a file, '-' for stdin, a data: URI or an allowed URL. For a tool_call: the request's picture.",
+    ),
+    document: list[str] = typer.Option([], "--document", "-d", metavar="FILE", help="A PDF: a file or '-' for stdin."),
+    language: Optional[str] = typer.Option(  # noqa: UP045
+        None, "--language", "-l", metavar="CODE", help="The person's language, such as de; else it is guessed."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the decision as JSON."),
+    content: bool = typer.Option(False, "--content", help="With --json: what to pass on, and the model's raw reply, too."),
+) -> int:
+    """Judge one step. Exit code: 0 passed on, 1 withheld, 2 usage or configuration error, 3 the moderator failed."""
+    from turnguard.cli import output
+    from turnguard.cli._step import step_from
+    from turnguard.errors import ConfigError
+    from turnguard.guard import Guard
+
+    if content and not as_json:
+        raise output.UsageError("--content goes with --json")
+    if config == CONFIG and not config.exists():
+        raise ConfigError(f"{config}: no such file here; 'turnguard init' writes one, --config FILE names another")
+    guard = Guard.from_yaml(config)
+    step = step_from(
+        text, stage=stage, prompt=prompt, tool=tool, images=image, documents=document, language=language
+    )
+    try:
+        decision = guard.check(step)
+    finally:
+        guard.close()
+    if as_json:
+        output.data(decision.to_dict(content=content))
+    else:
+        output.show(panel(decision))
+    return exit_code(decision)
+
+
+def exit_code(decision: Decision) -> int:
+    """0 passed on, 1 withheld, 3 the moderator failed whatever the action: a script must not read a gap as a pass."""
+    from turnguard.cli import output
+
+    if decision.failed:
+        return output.FAILED
+    if decision.withheld:
+        return output.WITHHELD
+    return output.PASSED if decision.verdict.failure is None else output.FAILED
+
+
+# ---------------------------------------------------------------- for a person
+
+STYLES = {"allow": "green", "flag": "yellow", "rewrite": "cyan", "review": "magenta", "block": "red"}
+_SHOWN = 4
+
+
+def panel(decision: Decision) -> Panel:
+    """One decision as a compact panel: what happens, why, by which rule, and what was not judged."""
+    from rich.box import ROUNDED
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    from turnguard.cli.output import plain
+
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for name, value in _rows(decision):
+        rows.add_row(Text(name), Text(plain(value)))
+    style = STYLES[decision.action]
+    title = Text.assemble((f" {decision.action.upper()} ", f"bold {style} reverse"), f" {decision.stage}")
+    return Panel(
+        rows,
+        box=ROUNDED,
+        title=title,
+        title_align="left",
+        subtitle=f"{decision.latency * 1000:.0f} ms" + (", from memory" if decision.remembered else ""),
+        subtitle_align="right",
+        border_style=style,
+        expand=False,
+    )
+
+
+def _rows(decision: Decision) -> list[tuple[str, str]]:
+    verdict = decision.verdict
+    rows: list[tuple[str, str]] = []
+    labels = [f"{side} {label}" for side, label in (("user", verdict.user), ("response", verdict.response)) if label]
+    if labels:
+        rows.append(("verdict", ", ".join(labels)))
+    if verdict.failure is not None:
+        rows.append(("moderator", f"failed: {verdict.failure} ({verdict.cause or 'no cause given'})"))
+    if verdict.categories or verdict.unknown_categories:
+        unknown = [f"{name} (unknown)" for name in verdict.unknown_categories]
+        rows.append(("categories", ", ".join([*verdict.categories, *unknown])))
+    if verdict.p_unsafe is not None:
+        rows.append(("P(unsafe)", f"{verdict.p_unsafe:.3f}"))
+    for index, reason in enumerate(decision.reasons):
+        name = ("rule" if len(decision.reasons) == 1 else "rules") if index == 0 else ""
+        rows.append((name, f"{reason.rule} → {reason.action}"))
+    if decision.message is not None:
+        rows.append(("tell them", decision.message))
+    if decision.action == "rewrite":
+        rows.append(("passed on", decision.text or f"{len(decision.content)} part(s), no text"))
+    rows += _coverage(decision)
+    if decision.escalates:
+        rows.append(("note", "the request behind this step is itself unsafe"))
+    return rows
+
+
+def _coverage(decision: Decision) -> list[tuple[str, str]]:
+    coverage = decision.coverage
+    requests = len(decision.judgements)
+    judged = len(coverage.judged)
+    rows = [("judged", f"{judged} piece{'s' * (judged != 1)} in {requests} request{'s' * (requests != 1)}")]
+    for index, entry in enumerate(coverage.not_judged[:_SHOWN]):
+        what = ", ".join(filter(None, (entry.kind, entry.detail)))
+        rows.append(("not judged" if index == 0 else "", f"{what}: {entry.cause or 'no cause given'}"))
+    if len(coverage.not_judged) > _SHOWN:
+        rows.append(("", f"and {len(coverage.not_judged) - _SHOWN} more (--json lists them)"))
+    return rows

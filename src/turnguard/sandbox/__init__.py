@@ -1,4 +1,32 @@
 """An embedded stand-in for the GPU server: vLLM's wire format on loopback, small transparent rules, OCR on the CPU.
 
-It is not the Nemotron model, and says so on every start and in every reply.
+It is not the Nemotron model, and says so on every start and in every reply. `Sandbox` is the server; `judge` are its rules
+for use in process.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from turnguard.sandbox.ocr import Reader
+    from turnguard.sandbox.rules import RuleVerdict, judge
+    from turnguard.sandbox.server import Sandbox
+
+__all__ = ["Reader", "RuleVerdict", "Sandbox", "judge"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Sandbox":
+        from turnguard.sandbox.server import Sandbox
+
+        return Sandbox
+    if name == "Reader":
+        from turnguard.sandbox.ocr import Reader
+
+        return Reader
+    if name in {"RuleVerdict", "judge"}:
+        from turnguard.sandbox import rules
+
+        return getattr(rules, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from turnguard.errors import ModeratorError
-from turnguard.exchange import Exchange
-from turnguard.moderators.base import Deadline
 from turnguard.verdict import Verdict
+
+if TYPE_CHECKING:
+    from turnguard.errors import ModeratorError
+    from turnguard.exchange import Exchange
+    from turnguard.moderators.base import Deadline
 
 
 @dataclass

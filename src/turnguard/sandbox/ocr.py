@@ -1,0 +1,235 @@
+"""Text in pictures, read on the CPU by RapidOCR, whose models lie in its wheel: nothing is downloaded.
+
+The picture is first brought to what the model's vision tower sees, 896 x 896 pixels at most: what a squeezed screenshot hides
+from the tower it hides here too. Reading costs about 0.08 ms of one core per pixel column of every line at the recogniser's
+height of 48, so the lines of one picture are spread over the threads, and what was read once is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOWER_SIDE = 896
+"""Pixels: the side of what the vision tower sees."""
+
+UNAVAILABLE = "Judging images needs OCR: pip install 'turnguard[sandbox]'"
+
+_PADDING = 0.1
+"""A line is framed by this share of its height, which narrows it at the recogniser's fixed height: a tenth less work, and
+12-pixel print is still read exactly."""
+
+_MIN_CONFIDENCE = 0.5
+
+
+class OcrUnavailable(RuntimeError):
+    """RapidOCR cannot be imported here: not installed, excluded for this Python, or a machine without libGL."""
+
+
+class Reader:
+    """Reads the text of encoded images. Engine and threads are made on first use; `threads` bounds the cores taken (default: 4,
+    or as many as there are), `remembered` the number of pictures whose text is kept."""
+
+    def __init__(self, *, threads: int | None = None, remembered: int = 512) -> None:
+        self._threads = threads or min(4, os.cpu_count() or 1)
+        self._remembered = remembered
+        self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._jobs: dict[bytes, _Job] = {}
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._engine: Any = None
+
+    async def aread(self, image: bytes) -> str:
+        """The lines of text in the picture, top to bottom. Cancelling stops the work when nobody else waits for it."""
+        return await asyncio.wrap_future(self.submit(image))
+
+    def read(self, image: bytes) -> str:
+        """As `aread`, blocking."""
+        return self.submit(image).result()
+
+    def submit(self, image: bytes) -> Future[str]:
+        """Start to read; the same picture is read once however many wait. Raises `OcrUnavailable` without RapidOCR."""
+        digest = hashlib.sha256(image).digest()
+        waiting: Future[str] = Future()
+        with self._lock:
+            if digest in self._texts:
+                self._texts.move_to_end(digest)
+                waiting.set_result(self._texts[digest])
+                return waiting
+            job = self._jobs.get(digest)
+            if job is not None and not job.abandoned:
+                job.waiting.append(waiting)
+                return waiting
+            if self._engine is None:
+                self._engine = _engine()
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="turnguard-ocr")
+            job = self._jobs[digest] = _Job(self, digest, waiting)
+            self._pool.submit(job.find_lines, image)
+        return waiting
+
+    def close(self) -> None:
+        """Give back the threads; what is being read is abandoned."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            job.abandoned = True
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        for job in jobs:
+            job.finish(None, OcrUnavailable("the reader was closed"))
+
+    def lines_of(self, job: _Job, image: bytes) -> list[Any]:
+        """The pieces of the picture that hold a line of text; nothing for an abandoned job."""
+        return _crops(self._engine, image) if self._wanted(job) else []
+
+    def text_of(self, job: _Job, crop: Any) -> str:
+        """The text of one line."""
+        return _recognise(self._engine, crop) if self._wanted(job) else ""
+
+    def start(self, job: _Job, task: Callable[..., None], *arguments: Any) -> None:
+        """Queue a task of a job."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.submit(task, *arguments)
+            else:
+                job.abandoned = True
+
+    def count_down(self, job: _Job) -> bool:
+        """One line fewer to read: True for the last."""
+        with self._lock:
+            return job.one_less()
+
+    def _wanted(self, job: _Job) -> bool:
+        with self._lock:
+            job.abandoned = job.abandoned or all(future.cancelled() for future in job.waiting)
+            return not job.abandoned
+
+    def done(self, job: _Job, text: str | None) -> None:
+        with self._lock:
+            if self._jobs.get(job.digest) is job:
+                del self._jobs[job.digest]
+            if text is not None and not job.abandoned:
+                self._texts[job.digest] = text
+                while len(self._texts) > self._remembered:
+                    self._texts.popitem(last=False)
+
+
+class _Job:
+    """One picture being read: one task finds its lines, then a task each reads them. Abandoned for good once nobody waits, for
+    its text has gaps then."""
+
+    def __init__(self, reader: Reader, digest: bytes, first: Future[str]) -> None:
+        self.digest = digest
+        self.waiting = [first]
+        self.abandoned = False
+        self._reader = reader
+        self._lines: list[str] = []
+        self._left = 0
+
+    def find_lines(self, image: bytes) -> None:
+        try:
+            crops = self._reader.lines_of(self, image)
+        except Exception as failure:  # noqa: BLE001 - whatever it was, those who wait must learn of it
+            self.finish(None, failure)
+            return
+        self._lines, self._left = [""] * len(crops), len(crops)
+        if not crops:
+            self.finish("", None)
+        for number, crop in enumerate(crops):
+            self._reader.start(self, self.read_line, number, crop)
+
+    def read_line(self, number: int, crop: Any) -> None:
+        try:
+            self._lines[number] = self._reader.text_of(self, crop)
+        except Exception as failure:  # noqa: BLE001
+            self.finish(None, failure)
+            return
+        if self._reader.count_down(self):
+            self.finish("\n".join(line for line in self._lines if line), None)
+
+    def one_less(self) -> bool:
+        self._left -= 1
+        return self._left == 0
+
+    def finish(self, text: str | None, failure: Exception | None) -> None:
+        """Tell everyone who waits, once."""
+        self._reader.done(self, text)
+        for future in self.waiting:
+            try:
+                if failure is not None:
+                    future.set_exception(failure)
+                else:
+                    future.set_result(text or "")
+            except InvalidStateError:  # cancelled, or told before
+                continue
+
+
+def available() -> bool:
+    """Whether pictures can be read here."""
+    try:
+        _import()
+    except OcrUnavailable:
+        return False
+    return True
+
+
+def _import() -> Any:
+    try:
+        import rapidocr_onnxruntime
+    except ImportError as failure:  # also a missing libGL.so.1, which opencv needs
+        raise OcrUnavailable(f"{UNAVAILABLE} ({failure})") from failure
+    return rapidocr_onnxruntime
+
+
+def _engine() -> Any:
+    """One thread per session: lines are what runs side by side."""
+    return _import().RapidOCR(
+        use_cls=False, intra_op_num_threads=1, inter_op_num_threads=1, rec_batch_num=1, det_limit_side_len=32
+    )
+
+
+def _crops(engine: Any, image: bytes) -> list[Any]:
+    """The picture's lines of text, cut out, top to bottom."""
+    import numpy
+
+    seen = _as_seen(image)
+    if all(low == high for low, high in seen.getextrema()):  # one colour: nothing to find
+        return []
+    pixels = numpy.ascontiguousarray(numpy.asarray(seen)[:, :, ::-1])
+    boxes, _ = engine.text_det(pixels)
+    if boxes is None or len(boxes) == 0:
+        return []
+    return list(engine.get_crop_img_list(pixels, engine.sorted_boxes(boxes)))
+
+
+def _recognise(engine: Any, crop: Any) -> str:
+    import cv2
+
+    margin = round(crop.shape[0] * _PADDING)
+    framed = cv2.copyMakeBorder(crop, margin, margin, 0, 0, cv2.BORDER_REPLICATE)
+    results, _ = engine.text_rec([framed])
+    return "".join(text for text, confidence in results if confidence >= _MIN_CONFIDENCE)
+
+
+def _as_seen(image: bytes) -> Any:
+    """The picture as the vision tower sees it: first frame, on white, at most 896 pixels on either side."""
+    from PIL import Image
+
+    with Image.open(BytesIO(image)) as opened:
+        picture = opened.convert("RGBA")
+    ground = Image.new("RGBA", picture.size, "white")
+    ground.alpha_composite(picture)
+    size = min(picture.width, TOWER_SIDE), min(picture.height, TOWER_SIDE)
+    flat = ground.convert("RGB")
+    return flat if size == flat.size else flat.resize(size, Image.Resampling.BICUBIC)

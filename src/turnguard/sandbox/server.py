@@ -1,0 +1,200 @@
+"""The sandbox's server: vLLM's wire format on loopback, answered by the rules. Every reply says what it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from turnguard.sandbox.ocr import OcrUnavailable, Reader
+from turnguard.sandbox.rules import judge
+from turnguard.sandbox.wire import (
+    CHAT_PATH,
+    Answer,
+    ChatRequest,
+    Counters,
+    ServerInfo,
+    WireError,
+    authorise,
+    complete,
+    parse_chat,
+    route,
+)
+from turnguard.sandbox.wire import errors as wire_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
+
+NOTICE = (
+    "This is the Turnguard sandbox: small rules and OCR on the CPU. It is NOT the Nemotron model, and its verdicts are no "
+    "substitute for it."
+)
+HEADERS = {"x-turnguard-sandbox": "not-the-nemotron-model"}
+FINGERPRINT = "turnguard-sandbox"
+
+_MAX_BODY = 256 * 1024 * 1024
+
+
+class Sandbox:
+    """A stand-in for the GPU server: `with Sandbox() as sandbox:` serves on `sandbox.base_url` from a thread of its own.
+
+    `port` 0 takes a free one. `image_limit` is the most images in one request (as `--limit-mm-per-prompt`), `max_model_len` the
+    context length in tokens. `announce` gets the notice on every start (default: one line on stderr). Without OCR (the
+    `sandbox` extra), a request with an image is answered with HTTP 501: never judged blind.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        model: str = "nemotron_moderator",
+        api_key: str | None = None,
+        max_model_len: int = 4096,
+        image_limit: int = 1,
+        ocr_threads: int | None = None,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._info = ServerInfo(
+            model, FINGERPRINT, max_model_len, image_limit, api_key, version=FINGERPRINT, fingerprint=FINGERPRINT
+        )
+        self._counters = Counters()
+        self._ocr_threads = ocr_threads
+        self._reader: Reader | None = None
+        self._announce = announce or _to_stderr
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as `base_url`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/v1"
+
+    def start(self) -> Sandbox:
+        """Serve from a background thread; returns when it listens. Raises OSError when the port is taken."""
+        if self._thread is not None:
+            raise RuntimeError("this sandbox is running already")
+        up = threading.Event()
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                asyncio.run(self._serve(up.set))
+            except BaseException as failure:  # noqa: BLE001 - handed to the thread that waits
+                failed.append(failure)
+            finally:
+                up.set()
+
+        self._thread = threading.Thread(target=run, name="turnguard-sandbox", daemon=True)
+        self._thread.start()
+        up.wait()
+        if failed:
+            self._thread.join()
+            self._thread = None
+            raise failed[0]
+        return self
+
+    def stop(self) -> None:
+        """Stop serving; the thread is gone when this returns."""
+        if self._thread is None:
+            return
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._thread = None
+
+    def serve_forever(self) -> None:
+        """Serve in this thread until interrupted (Ctrl-C)."""
+        try:
+            asyncio.run(self._serve(lambda: None))
+        except KeyboardInterrupt:
+            return
+
+    def __enter__(self) -> Sandbox:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    async def _serve(self, listening: Callable[[], None]) -> None:
+        from aiohttp import web
+
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._reader = Reader(threads=self._ocr_threads)
+        app = web.Application(client_max_size=_MAX_BODY)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        # Cancelled when the client goes, as a real server aborts: nobody waits for what is still being read.
+        runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, keepalive_timeout=5.0, shutdown_timeout=1.0
+        )
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self.host, self.port)
+            await site.start()
+            self.port = runner.addresses[0][1]
+            self._announce(f"{NOTICE} Serving on {self.base_url}")
+            listening()
+            await self._stop.wait()
+        finally:
+            await runner.cleanup()
+            await asyncio.to_thread(self._reader.close)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        from aiohttp import web
+
+        try:
+            authorise(self._info, request.path, {name.lower(): value for name, value in request.headers.items()})
+            if request.path != CHAT_PATH or request.method != "POST":
+                kind, body = route(self._info, self._counters, request.method, request.path)
+                return web.Response(body=body, headers={**HEADERS, "content-type": kind})
+            raw = await request.read()
+            return await self._chat(request, raw)
+        except WireError as failure:
+            headers = {**HEADERS, **failure.headers, "content-type": "application/json"}
+            return web.Response(status=failure.status, body=failure.payload, headers=headers)
+
+    async def _chat(self, request: web.Request, raw: bytes) -> web.StreamResponse:
+        from aiohttp import web
+
+        self._counters.running += 1
+        try:
+            info = self._info
+            chat = await asyncio.to_thread(
+                parse_chat, raw, model=info.model, max_model_len=info.max_model_len, image_limit=info.image_limit
+            )
+            answer = await self._judge(chat)
+        finally:
+            self._counters.running -= 1
+        completion = complete(chat, answer, fingerprint=FINGERPRINT, request_id=request.headers.get("x-request-id"))
+        self._counters.finish(completion.finish_reason or "stop")
+        if chat.stream:
+            response = web.StreamResponse(headers={**HEADERS, "content-type": "text/event-stream; charset=utf-8"})
+            await response.prepare(request)
+            for event in completion.events():
+                await response.write(event)
+            await response.write_eof()
+            return response
+        body = json.dumps(completion.body(), ensure_ascii=False, separators=(",", ":")).encode()
+        return web.Response(body=body, headers={**HEADERS, "content-type": "application/json"})
+
+    async def _judge(self, chat: ChatRequest) -> Answer:
+        assert self._reader is not None  # noqa: S101 - set before the server listens
+        try:
+            texts = [await self._reader.aread(image) for image in chat.images]
+        except OcrUnavailable as failure:
+            raise wire_errors.error(501, f"{failure}. The sandbox does not judge what it cannot see.") from None
+        verdict = await asyncio.to_thread(judge, chat.prompt, chat.response, "\n".join(texts) or None)
+        return Answer(verdict.user, verdict.response, verdict.categories, verdict.p_user, verdict.p_response)
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")

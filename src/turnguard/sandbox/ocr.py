@@ -1,8 +1,9 @@
 """Text in pictures, read on the CPU by RapidOCR, whose models lie in its wheel: nothing is downloaded.
 
-The picture is first brought to what the model's vision tower sees, 896 x 896 pixels at most: what a squeezed screenshot hides
-from the tower it hides here too. Reading costs about 0.08 ms of one core per pixel column of every line at the recogniser's
-height of 48, so the lines of one picture are spread over the threads, and what was read once is remembered.
+The picture is first brought to what the model's vision tower sees, 896 x 896 pixels at most: what a squeezed
+screenshot hides from the tower it hides here too. Reading costs about 0.08 ms of one core per pixel column of every
+line at the recogniser's height of 48, so the lines of one picture are spread over the threads, and what was read once
+is remembered.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ TOWER_SIDE = 896
 UNAVAILABLE = "Judging images needs OCR: pip install 'turnguard[sandbox]'"
 
 _PADDING = 0.1
-"""A line is framed by this share of its height, which narrows it at the recogniser's fixed height: a tenth less work, and
-12-pixel print is still read exactly."""
+"""A line is framed by this share of its height, which narrows it at the recogniser's fixed height: a tenth less work,
+and 12-pixel print is still read exactly."""
 
 _MIN_CONFIDENCE = 0.5
 
@@ -36,8 +37,8 @@ class OcrUnavailable(RuntimeError):
 
 
 class Reader:
-    """Reads the text of encoded images. Engine and threads are made on first use; `threads` bounds the cores taken (default: 4,
-    or as many as there are), `remembered` the number of pictures whose text is kept."""
+    """Reads the text of encoded images. Engine and threads are made on first use; `threads` bounds the cores taken
+    (default: 4, or as many as there are), `remembered` the number of pictures whose text is kept."""
 
     def __init__(self, *, threads: int | None = None, remembered: int = 512) -> None:
         self._threads = threads or min(4, os.cpu_count() or 1)
@@ -47,6 +48,7 @@ class Reader:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._engine: Any = None
+        self._engine_lock = threading.Lock()
 
     async def aread(self, image: bytes) -> str:
         """The lines of text in the picture, top to bottom. Cancelling stops the work when nobody else waits for it."""
@@ -57,7 +59,7 @@ class Reader:
         return self.submit(image).result()
 
     def submit(self, image: bytes) -> Future[str]:
-        """Start to read; the same picture is read once however many wait. Raises `OcrUnavailable` without RapidOCR."""
+        """Start to read; the same picture is read once however many wait. Without RapidOCR: `OcrUnavailable`."""
         digest = hashlib.sha256(image).digest()
         waiting: Future[str] = Future()
         with self._lock:
@@ -69,8 +71,6 @@ class Reader:
             if job is not None and not job.abandoned:
                 job.waiting.append(waiting)
                 return waiting
-            if self._engine is None:
-                self._engine = _engine()
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="turnguard-ocr")
             job = self._jobs[digest] = _Job(self, digest, waiting)
@@ -91,11 +91,18 @@ class Reader:
 
     def lines_of(self, job: _Job, image: bytes) -> list[Any]:
         """The pieces of the picture that hold a line of text; nothing for an abandoned job."""
-        return _crops(self._engine, image) if self._wanted(job) else []
+        return _crops(self._ready_engine(), image) if self._wanted(job) else []
 
     def text_of(self, job: _Job, crop: Any) -> str:
         """The text of one line."""
-        return _recognise(self._engine, crop) if self._wanted(job) else ""
+        return _recognise(self._ready_engine(), crop) if self._wanted(job) else ""
+
+    def _ready_engine(self) -> Any:
+        """The engine, made by the first task that needs it: a second or so."""
+        with self._engine_lock:
+            if self._engine is None:
+                self._engine = _engine()
+            return self._engine
 
     def start(self, job: _Job, task: Callable[..., None], *arguments: Any) -> None:
         """Queue a task of a job."""
@@ -126,8 +133,8 @@ class Reader:
 
 
 class _Job:
-    """One picture being read: one task finds its lines, then a task each reads them. Abandoned for good once nobody waits, for
-    its text has gaps then."""
+    """One picture being read: one task finds its lines, then a task each reads them. Abandoned for good once nobody
+    waits, for its text has gaps then."""
 
     def __init__(self, reader: Reader, digest: bytes, first: Future[str]) -> None:
         self.digest = digest
@@ -201,12 +208,12 @@ def _engine() -> Any:
 
 def _crops(engine: Any, image: bytes) -> list[Any]:
     """The picture's lines of text, cut out, top to bottom."""
-    import numpy
+    import numpy as np
 
     seen = _as_seen(image)
     if all(low == high for low, high in seen.getextrema()):  # one colour: nothing to find
         return []
-    pixels = numpy.ascontiguousarray(numpy.asarray(seen)[:, :, ::-1])
+    pixels = np.ascontiguousarray(np.asarray(seen)[:, :, ::-1])
     boxes, _ = engine.text_det(pixels)
     if boxes is None or len(boxes) == 0:
         return []

@@ -6,10 +6,11 @@ import asyncio
 import json
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from turnguard.sandbox.ocr import OcrUnavailable, Reader
 from turnguard.sandbox.rules import judge
+from turnguard.sandbox.rules.load import rule_book
 from turnguard.sandbox.wire import (
     CHAT_PATH,
     Answer,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 NOTICE = (
-    "This is the Turnguard sandbox: small rules and OCR on the CPU. It is NOT the Nemotron model, and its verdicts are no "
-    "substitute for it."
+    "This is the Turnguard sandbox: small rules and OCR on the CPU. It is NOT the Nemotron model, and its verdicts "
+    "are no substitute for it."
 )
 HEADERS = {"x-turnguard-sandbox": "not-the-nemotron-model"}
 FINGERPRINT = "turnguard-sandbox"
@@ -40,11 +41,12 @@ _MAX_BODY = 256 * 1024 * 1024
 
 
 class Sandbox:
-    """A stand-in for the GPU server: `with Sandbox() as sandbox:` serves on `sandbox.base_url` from a thread of its own.
+    """A stand-in for the GPU server: `with Sandbox() as sandbox:` serves on `sandbox.base_url` from a thread of its
+    own.
 
-    `port` 0 takes a free one. `image_limit` is the most images in one request (as `--limit-mm-per-prompt`), `max_model_len` the
-    context length in tokens. `announce` gets the notice on every start (default: one line on stderr). Without OCR (the
-    `sandbox` extra), a request with an image is answered with HTTP 501: never judged blind.
+    `port` 0 takes a free one. `image_limit` is the most images in one request (as `--limit-mm-per-prompt`),
+    `max_model_len` the context length in tokens. `announce` gets the notice on every start (default: one line on
+    stderr). Without OCR (the `sandbox` extra), a request with an image is answered with HTTP 501: never judged blind.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._reader = Reader(threads=self._ocr_threads)
+        await asyncio.to_thread(rule_book)  # now, not within the first request's deadline
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._handle)
         # Cancelled when the client goes, as a real server aborts: nobody waits for what is still being read.
@@ -189,7 +192,7 @@ class Sandbox:
     async def _judge(self, chat: ChatRequest) -> Answer:
         assert self._reader is not None  # noqa: S101 - set before the server listens
         try:
-            texts = [await self._reader.aread(image) for image in chat.images]
+            texts = await asyncio.gather(*map(self._reader.aread, chat.images))
         except OcrUnavailable as failure:
             raise wire_errors.error(501, f"{failure}. The sandbox does not judge what it cannot see.") from None
         verdict = await asyncio.to_thread(judge, chat.prompt, chat.response, "\n".join(texts) or None)

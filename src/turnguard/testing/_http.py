@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.closed = False
+        self.gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server makes no other
@@ -75,8 +76,9 @@ class Connection(asyncio.Protocol):
         self._open.add(self)
         self._idle()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self.gone.set()
         self._open.discard(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -102,6 +104,33 @@ class Connection(asyncio.Protocol):
         self._idle()
         if self._buffer:
             self._loop.call_soon(self._advance)
+
+    async def left_within(self, seconds: float) -> bool:
+        """Wait that long: whether the client went meanwhile."""
+        try:
+            await asyncio.wait_for(self.gone.wait(), seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def drip(self, answer: HttpReply, seconds: float, *, head: bool) -> None:
+        """Send a reply with its head, or else its body, a byte at a time: `seconds` between bytes."""
+        first, slow, rest = (b"", answer.head(), answer.body) if head else (answer.head(), answer.body, b"")
+        self.transport.write(first)
+        for byte in slow:
+            if self.closed:
+                return
+            self.transport.write(bytes((byte,)))
+            if await self.left_within(seconds):
+                return
+        self.transport.write(rest)
+        self.done()
+
+    async def break_off(self, answer: HttpReply) -> None:
+        """Send half of a reply, then RST."""
+        self.transport.write(answer.head() + answer.body[: len(answer.body) // 2])
+        await self.left_within(0.01)  # let the half arrive: RST discards what was not read
+        self.abort()
 
     def abort(self) -> None:
         """End the connection with RST, as a crashed server or a full middlebox does."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,20 +24,20 @@ from turnguard.sandbox.wire import (
     parse_chat,
     route,
 )
-from turnguard.testing import faults as _faults
+from turnguard.testing import faults
 from turnguard.testing._http import Connection, HttpReply, HttpRequest
+from turnguard.testing._scripts import Matcher, Said, Scripts
 
 if TYPE_CHECKING:
-    from turnguard.testing.faults import Fault
+    from collections.abc import Callable, Iterator, Sequence
 
-Matcher = str | bytes | Callable[[ChatRequest], bool]
-"""Text that stands in the prompt or the response, an image's bytes (or its SHA-256 digest), or a predicate."""
+    from turnguard.testing.faults import Fault
 
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """One request as the server saw it. `at` is `time.monotonic()`; `body` is parsed JSON, None where it is none; `chat` is the
-    request as the model would read it, None for other paths and for what was refused."""
+    """One request as the server saw it. `at` is `time.monotonic()`; `body` is parsed JSON, None where it is none;
+    `chat` is the request as the model would read it, None for other paths and for what was refused."""
 
     method: str
     path: str
@@ -53,32 +50,17 @@ class RecordedRequest:
     status: int | None = None
 
 
-@dataclass(slots=True)
-class _Script:
-    """What to answer when: `match` None is always; `left` None is for ever."""
-
-    match: Matcher | None
-    answer: Callable[[ChatRequest], Answer | str | None]
-    left: int | None = None
-
-
-@dataclass(slots=True)
-class _Planted:
-    fault: Fault
-    match: Matcher | None
-    left: int | None
-    probability: float
-
-
 class FakeVLLM:
-    """A scripted vLLM on `http://127.0.0.1:<port>/v1`: `with FakeVLLM() as fake:` or `async with`, from sync and async tests alike.
+    """A scripted vLLM on `http://127.0.0.1:<port>/v1`: `with FakeVLLM() as fake:` or `async with`, from sync and async
+    tests alike.
 
-    Says "safe" unless told otherwise. `latency` is in seconds. The switches mimic a server or a proxy that is set up wrong:
-    `logprobs=False`, `drop_categories` (a proxy that strips unknown fields), `drop_images` (SGLang without its flag),
-    `drop_response` (a template that never rates the response), `image_limit` above 1. They may be changed while it runs.
+    Says "safe" unless told otherwise. `latency` is in seconds. The switches mimic a server or a proxy that is set up
+    wrong: `logprobs=False`, `drop_categories` (a proxy that strips unknown fields), `drop_images` (SGLang without its
+    flag), `drop_response` (a template that never rates the response), `image_limit` above 1. They may be changed while
+    it runs.
 
-    Errors that a real server would give (wrong key, unknown model, bad image, a prompt above `max_model_len` tokens) come by
-    themselves; anything else is planted with `fail`.
+    Errors that a real server would give (wrong key, unknown model, bad image, a prompt above `max_model_len` tokens)
+    come by themselves; anything else is planted with `fail`.
     """
 
     def __init__(
@@ -112,11 +94,7 @@ class FakeVLLM:
         self.peak = 0
         """The most chat requests that were open at once."""
         self.counters = Counters()
-        self._random = random.Random(seed)  # noqa: S311 - which request fails is no secret
-        self._default = _Script(None, lambda chat: _verdict(chat, None, None, (), None, None))
-        self._scripts: list[_Script] = []
-        self._planted: list[_Planted] = []
-        self._lock = threading.Lock()
+        self._scripts = Scripts(seed)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._server: asyncio.Server | None = None
@@ -136,15 +114,14 @@ class FakeVLLM:
     ) -> None:
         """Say this from now on, or for the next `times` requests that no `when` answers.
 
-        `p` is P(unsafe) of the user label, `p_response` of the response label; `response` None means safe, and is only said
-        when an assistant turn was sent. `raw` is any text instead of a verdict.
+        `p` is P(unsafe) of the user label, `p_response` of the response label; `response` None means safe, and is only
+        said when an assistant turn was sent. `raw` is any text instead of a verdict.
         """
-        script = _Script(None, _answering(user, response, categories, p, p_response, raw), times)
-        with self._lock:
-            if times is None:
-                self._default = script
-            else:
-                self._scripts.append(script)
+        said = Said(user, response, tuple(categories), p, p_response, raw)
+        if times is None:
+            self._scripts.by_default(said)
+        else:
+            self._scripts.add(None, said, times)
 
     def when(
         self,
@@ -158,36 +135,30 @@ class FakeVLLM:
         raw: str | None = None,
         times: int | None = None,
     ) -> None:
-        """Say this when `match` fits; the newest rule that fits wins.
+        """Say this when `match` fits: text that stands in the prompt or the response, an image's bytes (or their
+        SHA-256 digest), or a predicate over the parsed request. The newest rule that fits wins.
 
         With neither `user` nor `response` given, the side on which the text stands is unsafe: `fake.when("bomb")`.
         """
-        said = _answering(user, response, categories, p, p_response, raw)
-        if user is None and response is None and raw is None:
-            said = _where_it_stands(match, categories, p, p_response)
-        with self._lock:
-            self._scripts.append(_Script(match, said, times))
+        self._scripts.add(match, Said(user, response, tuple(categories), p, p_response, raw), times)
 
     def fail(
         self, fault: Fault | str, *, times: int | None = None, when: Matcher | None = None, probability: float = 1.0
     ) -> None:
-        """Plant a fault (of `turnguard.testing.faults`, or the name of one that needs no argument): for the next `times` chat
-        requests or for ever, only those that `when` fits, each with `probability` (seeded). The oldest that fits comes first."""
-        made = _faults.NAMED[fault]() if isinstance(fault, str) else fault
-        with self._lock:
-            self._planted.append(_Planted(made, when, times, probability))
+        """Plant a fault: one of `turnguard.testing.faults`, or the name of one that needs no argument.
+
+        For the next `times` chat requests or for ever, only those that `when` fits, each with `probability` (seeded).
+        The oldest that fits comes first.
+        """
+        self._scripts.plant(faults.NAMED[fault]() if isinstance(fault, str) else fault, when, times, probability)
 
     def heal(self) -> None:
         """Take back every planted fault."""
-        with self._lock:
-            self._planted.clear()
+        self._scripts.heal()
 
     def reset(self) -> None:
         """Forget scripts, faults and records."""
-        with self._lock:
-            self._scripts.clear()
-            self._planted.clear()
-            self._default = _Script(None, lambda chat: _verdict(chat, None, None, (), None, None))
+        self._scripts.forget()
         self.requests.clear()
         self.peak = 0
 
@@ -306,10 +277,10 @@ class FakeVLLM:
                 record.body = json.loads(request.body)
             except ValueError:
                 record.body = None
-            fault = self._fault_for(None)
+            fault = self._scripts.fault_for(None)
             if fault is None:
                 record.chat = self._parse(request.body)
-                fault = self._fault_for(record.chat)
+                fault = self._scripts.fault_for(record.chat)
         except WireError as failure:
             headers = {"content-type": "application/json", **failure.headers}
             self._send(connection, record, HttpReply(failure.status, headers, failure.payload, failure.closes))
@@ -317,7 +288,7 @@ class FakeVLLM:
         record.fault = fault
         self.counters.running += 1
         self.peak = max(self.peak, self.counters.running)
-        delay = self.latency(record.chat) if callable(self.latency) and record.chat is not None else self.latency
+        delay = self._delay(record.chat)
         if fault is None and not delay:
             self._send(connection, record, self._completion_reply(record))
             self._finished()
@@ -326,18 +297,21 @@ class FakeVLLM:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _later(
-        self, connection: Connection, record: RecordedRequest, fault: Fault | None, delay: float | Callable[..., float]
-    ) -> None:
+    async def _later(self, connection: Connection, record: RecordedRequest, fault: Fault | None, delay: float) -> None:
         try:
-            if not callable(delay) and delay:
-                await asyncio.sleep(delay)
+            if delay and await connection.left_within(delay):
+                return  # as a real server aborts when its client goes
             if fault is None:
                 self._send(connection, record, self._completion_reply(record))
             else:
                 await self._misbehave(connection, record, fault)
         finally:
             self._finished()
+
+    def _delay(self, chat: ChatRequest | None) -> float:
+        if callable(self.latency):
+            return 0.0 if chat is None else self.latency(chat)
+        return self.latency
 
     def _finished(self) -> None:
         self.counters.running -= 1
@@ -361,7 +335,7 @@ class FakeVLLM:
         if chat is None:
             chat = self._parse(record.raw)
             record.chat = chat
-        answer: Answer | str | None = self._answer_for(chat)
+        answer: Answer | str | None = self._scripts.answer_to(chat)
         if self.drop_response and isinstance(answer, Answer):
             answer = Answer(answer.user, None, answer.categories, answer.p_user, None)
         if fault is not None and fault.replaces_content:
@@ -399,8 +373,7 @@ class FakeVLLM:
             connection.abort()
             return
         if fault.kind == "hang":
-            while not connection.closed:
-                await asyncio.sleep(0.02)
+            await connection.gone.wait()
             return
         if fault.kind == "reply":
             self._send(connection, record, HttpReply(fault.status, fault.headers, fault.body, fault.closes))
@@ -414,104 +387,10 @@ class FakeVLLM:
         elif fault.kind == "empty_choices":
             body = {**self._completion(record).body(), "choices": []}
             whole = HttpReply(200, whole.headers, json.dumps(body).encode())
-        if fault.kind in {"slow_headers", "slow_body", "reset_during_reply"}:
-            record.status = whole.status
-            await self._drip(connection, whole, fault)
-            return
-        self._send(connection, record, whole)
-
-    async def _drip(self, connection: Connection, whole: HttpReply, fault: Fault) -> None:
-        """Send a reply badly: half of it and then RST, or its head or its body a byte at a time."""
-        head = whole.head()
+        record.status = whole.status
         if fault.kind == "reset_during_reply":
-            connection.transport.write(head + whole.body[: len(whole.body) // 2])
-            await asyncio.sleep(0.01)  # let the half arrive: RST discards what was not read
-            connection.abort()
-            return
-        slow, rest = (head, whole.body) if fault.kind == "slow_headers" else (whole.body, b"")
-        if fault.kind == "slow_body":
-            connection.transport.write(head)
-        for byte in slow:
-            if connection.closed:
-                return
-            connection.transport.write(bytes((byte,)))
-            await asyncio.sleep(fault.seconds)
-        if not connection.closed:
-            connection.transport.write(rest)
-            connection.done()
-
-    def _answer_for(self, chat: ChatRequest) -> Answer | str | None:
-        with self._lock:
-            chosen = self._default
-            queued = [script for script in self._scripts if script.match is None]
-            fitting = [s for s in reversed(self._scripts) if s.match is not None and _fits(s.match, chat)]
-            if fitting or queued:
-                chosen = (fitting or queued)[0]
-                if chosen.left is not None:
-                    chosen.left -= 1
-                    if chosen.left <= 0:
-                        self._scripts.remove(chosen)
-        return chosen.answer(chat)
-
-    def _fault_for(self, chat: ChatRequest | None) -> Fault | None:
-        """The planted fault for this request. Those without a matcher come before the body is read (`chat` None)."""
-        with self._lock:
-            for planted in self._planted:
-                if (planted.match is None) != (chat is None):
-                    continue
-                if chat is not None and planted.match is not None and not _fits(planted.match, chat):
-                    continue
-                if planted.probability < 1.0 and self._random.random() >= planted.probability:
-                    continue
-                if planted.left is not None:
-                    planted.left -= 1
-                    if planted.left <= 0:
-                        self._planted.remove(planted)
-                return planted.fault
-        return None
-
-
-def _fits(match: Matcher, chat: ChatRequest) -> bool:
-    if isinstance(match, str):
-        return match in chat.prompt or match in (chat.response or "")
-    if isinstance(match, bytes):
-        return any(match in (image, hashlib.sha256(image).digest()) for image in chat.images)
-    return match(chat)
-
-
-def _verdict(
-    chat: ChatRequest,
-    user: Label | None,
-    response: Label | None,
-    categories: Sequence[str],
-    p: float | None,
-    p_response: float | None,
-) -> Answer:
-    rated = (response or "safe") if chat.response is not None else None
-    return Answer(user or "safe", rated, tuple(categories), p, p_response)
-
-
-def _answering(
-    user: Label | None,
-    response: Label | None,
-    categories: Sequence[str],
-    p: float | None,
-    p_response: float | None,
-    raw: str | None,
-) -> Callable[[ChatRequest], Answer | str | None]:
-    if raw is not None:
-        return lambda chat: raw
-    return lambda chat: _verdict(chat, user, response, categories, p, p_response)
-
-
-def _where_it_stands(
-    match: Matcher, categories: Sequence[str], p: float | None, p_response: float | None
-) -> Callable[[ChatRequest], Answer]:
-    def answer(chat: ChatRequest) -> Answer:
-        in_prompt = not isinstance(match, str) or match in chat.prompt
-        in_response = isinstance(match, str) and match in (chat.response or "")
-        user: Label = "unsafe" if in_prompt else "safe"
-        response: Label = "unsafe" if in_response else "safe"
-        return _verdict(chat, user, response, categories, p if in_prompt else None, p_response if in_response else None)
-
-    return answer
+            await connection.break_off(whole)
+        elif fault.kind in {"slow_headers", "slow_body"}:
+            await connection.drip(whole, fault.seconds, head=fault.kind == "slow_headers")
+        else:
+            connection.reply(whole)

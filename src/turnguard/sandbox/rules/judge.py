@@ -41,8 +41,8 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class RuleVerdict:
-    """What the rules say. `response` and `p_response` are None when there was none. P is P(unsafe), 0..1; a label is unsafe
-    from 0.5. `hits` says why."""
+    """What the rules say. `response` and `p_response` are None when there was none. P is P(unsafe), 0..1; a label is
+    unsafe from 0.5. `hits` says why."""
 
     user: Label
     response: Label | None
@@ -92,7 +92,8 @@ def _blank(book: RuleBook, text: str) -> str:
 
 
 def _find(book: RuleBook, text: str, written: str, *, picture: bool = False, answer: bool = False) -> list[Hit]:
-    """Everything that matches within one text. `answer`: what a response says counts as asked for when it reads like steps."""
+    """Everything that matches within one text. `answer`: what a response says counts as asked for when it reads like
+    steps."""
     hits: list[Hit] = []
     for rule in book.phrases:
         for start, end in _spans(rule.phrases, text, picture=picture):
@@ -110,8 +111,8 @@ def _find(book: RuleBook, text: str, written: str, *, picture: bool = False, ans
 
 
 def _across(book: RuleBook, prompt: str, picture: str) -> list[Hit]:
-    """What neither the prompt nor the picture says alone. The prompt asks for what the picture names ("how do I make this"
-    beside the name of a weapon), or uses what it shows against someone."""
+    """What neither the prompt nor the picture says alone. The prompt asks for what the picture names ("how do I make
+    this" beside the name of a weapon), or uses what it shows against someone."""
     asks, points = _spans(book.cues.asks, prompt), _spans(book.cues.points, prompt)
     if not (asks and points):
         return []
@@ -134,7 +135,8 @@ def _across(book: RuleBook, prompt: str, picture: str) -> list[Hit]:
 
 
 def _of_response(book: RuleBook, response: str, user_hits: Sequence[Hit]) -> list[Hit]:
-    """A refusal is safe whatever the prompt; going along with an unsafe prompt is not; otherwise the text speaks for itself."""
+    """A refusal is safe whatever the prompt; going along with an unsafe prompt is not; otherwise the text speaks for
+    itself."""
     text = _blank(book, normalise(response))
     own = _find(book, text, response, answer=True)
     head = text[:200]

@@ -48,7 +48,8 @@ class PairRule:
 
 @dataclass(frozen=True, slots=True)
 class Cues:
-    """What surrounds a match: requests, answers, refusals, compliance, prevention, and words that point at the picture."""
+    """What surrounds a match: requests, answers, refusals, compliance, prevention, and words that point at the
+    picture."""
 
     asks: tuple[Phrase, ...]
     answers: tuple[Phrase, ...]

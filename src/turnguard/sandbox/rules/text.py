@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u0640\u064b-\u0652]")
 _ACCENT = re.compile("[\u0300-\u036f]")
@@ -37,7 +37,8 @@ def is_unspaced(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A phrase to look for. `literal` stands in every text that matches: a cheap test before any pattern is compiled."""
+    """A phrase to look for. `literal` stands in every text that matches: a cheap test before any pattern is
+    compiled."""
 
     source: str
     language: str
@@ -66,7 +67,7 @@ def _inflects(source: str, language: str, role: str) -> bool:
     return language == "en" and role in {"act", "object"} and not source.endswith("*")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _patterns(source: str, language: str, role: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """The pattern for written text, and the one for text in pictures, where words may have run together."""
     words = normalise(source.rstrip("*")).split(" ")

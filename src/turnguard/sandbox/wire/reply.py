@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -21,9 +22,20 @@ END_OF_TURN = 106
 """Gemma 3's id of `<end_of_turn>`, which vLLM reports as `stop_reason`."""
 
 _TOKEN = re.compile(r" ?\w+|[^\w\s]|\s")
-_OTHERS = tuple(
-    " Safe| Unsafe| SAFE| UNSAFE|safe|unsafe| harmful| not| un| s| the| a| is| no| yes| N| S| U| H|\t|\n\n".split("|")
+_OTHERS: tuple[str, ...] = (
+    " Safe",
+    " Unsafe",
+    " SAFE",
+    " UNSAFE",
+    "safe",
+    "unsafe",
+    " harmful",
+    " not",
+    " un",
+    " s",
+    " the",
 )
+_OTHERS += (" a", " is", " no", " yes", " N", " S", " U", " H", "\t", "\n\n")
 _CERTAIN = -1e-5
 _RESIDUE = 1e-6
 
@@ -40,8 +52,8 @@ class Answer:
 
 
 def render(answer: Answer, *, categories: bool) -> str:
-    """The model's output grammar (facts/model 1.3): labels, then the categories where something is unsafe and they were asked
-    for."""
+    """The model's output grammar (facts/model 1.3): labels, then the categories where something is unsafe and they
+    were asked for."""
     lines = []
     if answer.user is not None:
         lines.append(f"User Safety: {answer.user}")
@@ -146,13 +158,7 @@ class Completion:
         return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
     def _entry(self, token: str, p_unsafe: float | None) -> dict[str, Any]:
-        """vLLM's token entry: the sampled token first, then the most likely others."""
-        ranked = _alternatives(token, p_unsafe, self.request.top_logprobs)
-        top = ranked[: self.request.top_logprobs]
-        own = next(entry for entry in ranked if entry["token"] == token)
-        if top and own not in top:
-            top = [own, *top]
-        return {**own, "top_logprobs": top}
+        return _entry(token, p_unsafe, self.request.top_logprobs)
 
 
 def complete(
@@ -190,7 +196,8 @@ def complete(
 
 
 def _tokens(content: str, answer: Answer | str | None) -> list[tuple[str, float | None]]:
-    """The content cut as Gemma's tokenizer cuts a verdict (5 tokens for a safe one, as recorded), with P(unsafe) at labels."""
+    """The content cut as Gemma's tokenizer cuts a verdict (5 tokens for a safe one, as recorded), with P(unsafe) at
+    labels."""
     ps: Sequence[float | None] = (None, None)
     if isinstance(answer, Answer):
         ps = [_p(answer.user, answer.p_user), _p(answer.response, answer.p_response)]
@@ -211,6 +218,17 @@ def _p(label: Label | None, p: float | None) -> float | None:
     if label is None:
         return None
     return p if p is not None else (0.98 if label == "unsafe" else 0.02)
+
+
+@lru_cache(maxsize=4096)  # a verdict has few tokens, and the same ones every time; the entries are never changed
+def _entry(token: str, p_unsafe: float | None, wanted: int) -> dict[str, Any]:
+    """vLLM's token entry: the sampled token and its `wanted` likeliest alternatives, itself among them or before them."""
+    ranked = _alternatives(token, p_unsafe, wanted)
+    top = ranked[:wanted]
+    own = next(entry for entry in ranked if entry["token"] == token)
+    if top and own not in top:
+        top = [own, *top]
+    return {**own, "top_logprobs": top}
 
 
 def _alternatives(token: str, p_unsafe: float | None, wanted: int) -> list[dict[str, Any]]:

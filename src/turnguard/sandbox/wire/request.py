@@ -1,4 +1,5 @@
-"""A chat-completion request as vLLM reads it: what is checked, in which order, and what each mistake is answered with."""
+"""A chat-completion request as vLLM reads it: what is checked, in which order, and what each mistake is answered
+with."""
 
 from __future__ import annotations
 
@@ -29,8 +30,9 @@ _TOKEN = re.compile(r"[A-Za-z]+|\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e0
 class ChatRequest:
     """What a chat-completion request asks to be judged, and how the reply should look.
 
-    `prompt` is the text of every turn that is not the last assistant turn (system turns are dropped, as the template does);
-    `response` is the last assistant turn's text, None when none was sent; `images` are the decoded bytes, in order.
+    `prompt` is the text of every turn that is not the last assistant turn (system turns are dropped, as the template
+    does); `response` is the last assistant turn's text, None when none was sent; `images` are the decoded bytes, in
+    order.
     """
 
     model: str
@@ -68,7 +70,8 @@ def parse_chat(
 ) -> ChatRequest:
     """Read a request body, or raise the `WireError` that vLLM answers it with.
 
-    `drop_images` ignores pictures, as SGLang does without `--enable-multimodal`. `decode_images=False` skips the pixel check.
+    `drop_images` ignores pictures, as SGLang does without `--enable-multimodal`. `decode_images=False` skips the pixel
+    check.
     """
     body = _object(raw)
     messages = _messages(body)
@@ -139,7 +142,8 @@ def _sampling(body: Mapping[str, Any]) -> None:
             str(temperature),
         )
     if temperature is not None and temperature < 0:
-        message = f"temperature must be non-negative, got {float(temperature)}. (parameter=temperature, value={float(temperature)})"
+        given = float(temperature)
+        message = f"temperature must be non-negative, got {given}. (parameter=temperature, value={given})"
         raise errors.error(400, message, param="temperature")
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None and limit < 1:
@@ -150,7 +154,8 @@ def _sampling(body: Mapping[str, Any]) -> None:
         message = "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)"
         raise errors.error(400, message, param="top_logprobs")
     if top and top > 20:
-        message = f"Requested sample logprobs of {top}, which is greater than max allowed: 20 (parameter=logprobs, value={top})"
+        message = f"Requested sample logprobs of {top}, which is greater than max allowed: 20 "
+        message += f"(parameter=logprobs, value={top})"
         raise errors.error(400, message, param="logprobs")
     if body.get("chat_template") is not None:
         message = (

@@ -1,7 +1,8 @@
 """`data:` URIs: read one, and find those (and bare base64 pictures) that stand inside text.
 
-Text must not be able to hide in a payload: what follows the picture's own end stays in the text, and a payload whose end
-cannot be told is extracted and stays in the text as well. Linear time: each stretch of payload belongs to one head only.
+Text must not be able to hide in a payload: what follows the picture's own end stays in the text, and a payload whose
+end cannot be told is extracted and stays in the text as well. Linear time: each stretch of payload belongs to one
+head only.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _TO_STANDARD = str.maketrans("-_", "+/", " \t\r\n\f\v")
 
 
 def read_data_uri(uri: str) -> tuple[str, bytes]:
-    """The declared media type (lower case, without parameters) and the bytes of a `data:` URI; `Unreadable` if malformed."""
+    """The declared media type (lower case, no parameters) and the bytes of a `data:` URI; `Unreadable` if malformed."""
     head, comma, payload = uri.partition(",")
     if not comma or not head[:5].lower() == "data:":
         raise Unreadable("a malformed data: URI")
@@ -66,9 +67,9 @@ def decode_base64(payload: str) -> bytes:
 def split_data_uris(text: str) -> tuple[str, tuple[Image | Document, ...]]:
     """The text to judge, with "[image 1]" where a picture stood, and the pictures and PDFs that were found in it.
 
-    Found are `data:` URIs (percent-encoded, JSON-escaped and line-broken ones too) and base64 of more than 200 characters
-    that begins as a picture or a PDF does. SVG is text: its source takes the URI's place. `data:` URIs of other types stay
-    as they are. Pure; linear in the text.
+    Found are `data:` URIs (percent-encoded, JSON-escaped and line-broken ones too) and base64 of more than 200
+    characters that begins as a picture or a PDF does. SVG is text: its source takes the URI's place. `data:` URIs of
+    other types stay as they are. Pure; linear in the text.
     """
     lowered = text.lower()
     headed = "data:" in lowered or "data%3a" in lowered or "data\\u003a" in lowered

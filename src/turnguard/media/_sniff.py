@@ -13,7 +13,8 @@ What = Literal["image", "pdf", "svg", "postscript", "office", "text", "audio", "
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _SVG = re.compile(
-    rb"\s*(?:<\?xml[^>]{0,400}>|<!--.{0,2000}?-->|<!DOCTYPE[^>]{0,400}>|\s+)*<(?:\w{1,20}:)?svg[\s>/]", re.DOTALL | re.I
+    rb"(?:\s|<\?xml[^>]{0,400}>|<!--.{0,2000}?-->|<!DOCTYPE[^>]{0,400}>)*<(?:\w{1,20}:)?svg[\s>/]",
+    re.DOTALL | re.IGNORECASE,
 )
 
 
@@ -59,6 +60,12 @@ def what(data: bytes) -> What:
     return "text" if _is_text(head) else "other"
 
 
+def media_type(data: bytes) -> str:
+    """The media type to declare for `data`."""
+    by_kind = {"pdf": "application/pdf", "svg": "image/svg+xml", "text": "text/plain"}
+    return image_type(data) or by_kind.get(what(data), "application/octet-stream")
+
+
 def _is_text(head: bytes) -> bool:
     if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
         return True
@@ -82,6 +89,52 @@ def end_of(data: bytes) -> int | None:
     except IndexError:
         return None
     return end if end is not None and end <= len(data) else None
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Width and height by the header of a PNG, GIF, BMP, WebP or JPEG; None for what only its decoder can tell."""
+    kind = image_type(data)
+    try:
+        if kind == "image/png":
+            return _number(data, 16, 4, "big"), _number(data, 20, 4, "big")
+        if kind == "image/gif":
+            return _number(data, 6, 2), _number(data, 8, 2)
+        if kind == "image/bmp" and _number(data, 14, 4) >= 40:
+            return abs(_number(data, 18, 4, signed=True)), abs(_number(data, 22, 4, signed=True))
+        if kind == "image/webp":
+            return _webp_size(data)
+        return _jpeg_size(data) if kind == "image/jpeg" else None
+    except IndexError:
+        return None
+
+
+def _number(
+    data: bytes, at: int, length: int, order: Literal["big", "little"] = "little", *, signed: bool = False
+) -> int:
+    if at + length > len(data):
+        raise IndexError
+    return int.from_bytes(data[at : at + length], order, signed=signed)
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    if data[12:16] == b"VP8X":
+        return _number(data, 24, 3) + 1, _number(data, 27, 3) + 1
+    if data[12:16] == b"VP8L":
+        bits = _number(data, 21, 4)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return _number(data, 26, 2) & 0x3FFF, _number(data, 28, 2) & 0x3FFF
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while match := _JPEG_MARKER.search(data, at):
+        at = match.end()
+        marker = data[at - 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return _number(data, at + 5, 2, "big"), _number(data, at + 3, 2, "big")
+        if marker != 0x01:
+            at += _number(data, at, 2, "big")
+    return None
 
 
 def _png_end(data: bytes) -> int | None:

@@ -27,10 +27,7 @@ def read(part: Image | Document, max_bytes: int, max_pixels: int) -> tuple[bytes
         return _bounded(read_data_uri(source)[1], max_bytes), part
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _bounded(bytes(source), max_bytes), part
-    if isinstance(source, os.PathLike):
-        data = _file(Path(source), max_bytes)
-    else:
-        data = _encoded(source, max_pixels)
+    data = _file(Path(source), max_bytes) if isinstance(source, os.PathLike) else _encoded(source, max_pixels)
     return _bounded(data, max_bytes), replace(part, source=data)
 
 

@@ -12,9 +12,9 @@ from turnguard.exchange import Picture
 class View:
     """One picture as the model will see it.
 
-    `detail` is empty for the whole picture, else such as "tile 3 of 6", "frame 2", "page 4, tile 2 of 6", "on dark ground".
-    `risk`: higher is judged first where the budget binds. Whole views are above 1, tiles below, by the detail that only
-    they show.
+    `detail` is empty for the whole picture, else such as "tile 3 of 6", "frame 2", "page 4, tile 2 of 6", "on dark
+    ground". `risk`: higher is judged first where the budget binds. Whole views are above 1, tiles below, by the
+    detail that only they show.
     """
 
     picture: Picture
@@ -24,7 +24,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What was not judged and why. `counts` is False for what needs no judgement (a tile of one colour, a repeated frame)."""
+    """What was not judged and why. `counts` is False for what needs no judgement: a tile of one colour, a repeat."""
 
     detail: str
     cause: str
@@ -35,8 +35,8 @@ class Skipped:
 class Prepared:
     """A part made ready.
 
-    `pinned` is what may be passed on: the very bytes that the views were made from. `views` are sorted by risk. `texts` are
-    (detail, text) pairs of a document, hidden layers included.
+    `pinned` is what may be passed on: the very bytes that the views were made from. `views` are sorted by risk.
+    `texts` are (detail, text) pairs of a document, hidden layers included.
     """
 
     pinned: Image | Document
@@ -45,5 +45,5 @@ class Prepared:
     skipped: tuple[Skipped, ...] = ()
 
 
-class Unreadable(Exception):  # noqa: N818 - not an error of the program: the content's own state
+class Unreadable(Exception):
     """The content cannot be judged; `str()` is the cause, safe to log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from turnguard.cli.check import check
+from turnguard.cli.demo import demo
 from turnguard.cli.sandbox import sandbox
 
 app = typer.Typer(
@@ -34,4 +35,5 @@ def _root(
 
 
 app.command()(check)
+app.command()(demo)
 app.command()(sandbox)

@@ -126,9 +126,12 @@ def _rows(decision: Decision) -> list[tuple[str, str]]:
         rows.append(("categories", ", ".join([*verdict.categories, *unknown])))
     if verdict.p_unsafe is not None:
         rows.append(("P(unsafe)", f"{verdict.p_unsafe:.3f}"))
-    for index, reason in enumerate(decision.reasons):
-        name = ("rule" if len(decision.reasons) == 1 else "rules") if index == 0 else ""
-        rows.append((name, f"{reason.rule} → {reason.action}"))
+    fired = dict.fromkeys(
+        f"{reason.category + ': ' if reason.category else ''}{reason.rule} → {reason.action}"
+        for reason in decision.reasons
+    )
+    for index, text in enumerate(fired):
+        rows.append((("rule" if len(fired) == 1 else "rules") if index == 0 else "", text))
     if decision.message is not None:
         rows.append(("tell them", decision.message))
     if decision.action == "rewrite":

@@ -107,7 +107,7 @@ def _told(error: Exception) -> tuple[int, list[str]]:
     # typer brought click along under two names over its versions, so its errors are known by what they can do
     message = getattr(error, "format_message", None)
     if callable(message):
-        return USAGE, [f"{message()} (turnguard --help shows the commands)"]
+        return USAGE, [f"{message()} (turnguard --help shows the commands)"] if message() else []
     if isinstance(error, ImportError) and error.name:
         return USAGE, [f"the package {error.name.partition('.')[0]!r} is not installed: {_extra_for(error.name)}"]
     if isinstance(error, OSError):

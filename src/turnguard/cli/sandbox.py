@@ -6,9 +6,6 @@ from typing import Optional
 
 import typer
 
-NOTICE = "This is a sandbox of small rules. It is NOT the Nemotron model: never guard real people with it."
-
-
 def sandbox(
     host: str = typer.Option("127.0.0.1", "--host", help="The address to listen on."),
     port: int = typer.Option(8000, "--port", min=0, max=65535, help="The port; 0 takes a free one."),
@@ -21,9 +18,6 @@ def sandbox(
     from turnguard.cli import output
     from turnguard.sandbox import Sandbox
 
-    server = Sandbox(host=host, port=port, model=model, api_key=api_key or None)
-    with server:
-        output.note(NOTICE)
-        output.note(f"base_url: {server.base_url}   model: {model}   (Ctrl-C stops it)")
-        server.serve_forever()
-    return output.PASSED
+    server = Sandbox(host=host, port=port, model=model, api_key=api_key or None, announce=output.note)
+    server.serve_forever()  # announces itself and what it is not; returns only when it was interrupted
+    return output.INTERRUPTED

@@ -1,0 +1,88 @@
+"""What the bulk commands share: opening the guard, and a bar with rate and time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from turnguard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from turnguard.config import Config
+    from turnguard.evaluation.bulk import Progress
+    from turnguard.guard import Guard
+
+SILENT_SECONDS = 30.0
+"""Where nobody watches a terminal: one line this often."""
+
+
+def open_guard(path: Path) -> tuple[Guard, Config]:
+    """The guard of a configuration file, and the configuration."""
+    from turnguard.guard import Guard, read_config
+
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file here; 'turnguard init' writes one, --config FILE names another")
+    settings = read_config(path)
+    return Guard.from_config(settings), settings
+
+
+@contextmanager
+def bar() -> Iterator[Progress]:
+    """A progress bar on stderr: rows, rate, time left. Without a terminal, a line now and then."""
+    if sys.stderr.isatty():
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        from turnguard.cli import output
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rows]:,} rows, {task.fields[rate]:,.0f}/s"),
+            TimeRemainingColumn(compact=True),
+        )
+        with Progress(*columns, console=output.console(stderr=True)) as shown:
+            task = shown.add_task("judging", total=1.0, rows=0, rate=0.0)
+            pace = _Pace()
+
+            def update(rows: int, share: float, phase: str) -> None:
+                if pace.due(0.1):
+                    shown.update(task, completed=share, rows=rows, rate=pace.rate(rows, phase), description=phase)
+
+            yield update
+        return
+    pace = _Pace()
+
+    def write(rows: int, share: float, phase: str) -> None:
+        if pace.due(SILENT_SECONDS):
+            rate = pace.rate(rows, phase)
+            sys.stderr.write(f"turnguard: {phase}: {rows:,} rows ({share:.0%}), {rate:,.0f}/s\n")
+
+    yield write
+
+
+class _Pace:
+    """When to show, and how fast it went since the phase began."""
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
+        self._phase = ""
+        self._since = (0, self._shown)
+
+    def due(self, seconds: float) -> bool:
+        now = time.monotonic()
+        if now - self._shown < seconds:
+            return False
+        self._shown = now
+        return True
+
+    def rate(self, rows: int, phase: str) -> float:
+        if phase != self._phase:
+            self._phase, self._since = phase, (rows, time.monotonic())
+            return 0.0
+        first, when = self._since
+        return (rows - first) / max(time.monotonic() - when, 1e-9)

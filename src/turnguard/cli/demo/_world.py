@@ -1,0 +1,123 @@
+"""What the demo's scenes share: one guard on one sandbox, and how a step's outcome is held against what must come out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from turnguard.cli.output import plain
+from turnguard.content import Step
+from turnguard.decision import Decision
+
+if TYPE_CHECKING:
+    from turnguard.guard import Guard
+    from turnguard.sandbox import Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the demo: what was sent, what came of it, and whether it ended as it must. `seconds` is wall time, `told` what the
+    person reads instead.
+    """
+
+    stage: str
+    sent: str
+    action: str
+    why: str
+    seconds: float
+    problem: str | None = None
+    told: str | None = None
+    decision: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended as it must."""
+        return self.problem is None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A scene that this machine cannot play, and why."""
+
+    reason: str
+    ok: bool = True
+
+
+Scene = Callable[["World"], AsyncIterator["Line | Skipped"]]
+Proof = Callable[[Decision], "str | None"]
+"""A closer look at a decision: None when it is right, else what is wrong."""
+
+
+@dataclass(slots=True)
+class World:
+    """The stage of the demo."""
+
+    guard: Guard
+    sandbox: Sandbox
+
+    async def judge(
+        self,
+        sent: str,
+        step: Step,
+        action: str,
+        *,
+        category: str | None = None,
+        failed: bool = False,
+        proof: Proof | None = None,
+        why: str | None = None,
+    ) -> Line:
+        """Check one step over HTTP, and compare."""
+        started = time.perf_counter()
+        decision = await self.guard.acheck(step)
+        seconds = time.perf_counter() - started
+        problem = _difference(decision, action, category, failed) or (proof(decision) if proof else None)
+        return Line(
+            step.stage,
+            sent,
+            decision.action,
+            why or reason_of(decision),
+            seconds,
+            problem,
+            decision.message,
+            decision.to_dict(),
+        )
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    """A sandbox on a free port of the loopback interface, and a guard with the balanced starter policy in front of it."""
+    from turnguard.config import parse
+    from turnguard.guard import Guard
+    from turnguard.sandbox import Sandbox
+    from turnguard.starters import starter
+
+    with Sandbox(announce=lambda _: None) as sandbox:
+        config = parse(starter("balanced"), {"TURNGUARD_BASE_URL": sandbox.base_url}, "balanced.yaml")
+        async with Guard.from_config(config) as guard:
+            yield World(guard, sandbox)
+
+
+def _difference(decision: Decision, action: str, category: str | None, failed: bool) -> str | None:
+    if decision.action != action:
+        return f"expected {action}, got {decision.action}: {decision.summary()}"
+    if decision.failed != failed:
+        return f"expected failed={failed}: {decision.summary()}"
+    if category is not None and category not in decision.categories:
+        return f"expected {category}, got {', '.join(decision.categories) or 'no category'}"
+    return None
+
+
+def reason_of(decision: Decision) -> str:
+    """Which categories by which rule, or the failure, and what the person is told: one short line."""
+    rules = ", ".join(dict.fromkeys(reason.rule for reason in decision.outcome.decisive))
+    if decision.failed:
+        verdict = decision.verdict
+        text = f"failed: {verdict.failure} by {rules}"
+    elif decision.categories:
+        text = f"{', '.join(decision.categories)} by {rules}"
+    else:
+        text = rules
+    return plain(text)

@@ -130,6 +130,9 @@ def _taken(prepared: Prepared, index: int, kind: Kind, seen: list[_Seen], plan: 
     seen.extend(_Seen(view, index, kind) for view in prepared.views)
     plan.not_judged.extend(Covered(index, kind, s.detail, s.cause, s.counts) for s in prepared.skipped)
     text = "\n".join(text for _, text in prepared.texts if text.strip())
+    if text and kind == "image" and not prepared.views:
+        # what the agent's model would make of it is not known, whatever can be read from its bytes here
+        plan.not_judged.append(Covered(index, kind, cause="not an image"))
     return [_Unit(text, (index,), kind)] if text else []
 
 

@@ -64,6 +64,8 @@ class Released(Generic[C]):
         checked = 0
         try:
             while True:
+                if check is None and not self.text[self._judged :].strip():
+                    self._judged = len(self.text)  # white space alone is nothing to judge
                 if check is None and self._due():
                     checked = len(self.text)
                     check = asyncio.ensure_future(self._judge(self.text))

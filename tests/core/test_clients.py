@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 import pytest
-
 from tests.core.conftest import MakeGuard
+
 from turnguard import Step
 from turnguard.testing import FakeVLLM, Fault, faults
 

@@ -79,7 +79,7 @@ MISTAKES = {
     "moderator: {base_url: 'localhost:8000'}": r"http:// or https://",
     "moderator: {max_input_tokens: 1}": r"max_input_tokens",
     "moderator: {categories: sometimes}": r"unknown value 'sometimes'",
-    "moderator: {family: nemotron-33, base_url: 'http://h/v1'}": r"unknown family 'nemotron-33'; did you mean 'nemotron-3'",
+    "moderator: {family: nemotron-33, base_url: 'http://h/v1'}": r"unknown family .*'nemotron-3'",
     "moderator: {fallback: {authority: block_only}}": r"a fallback needs a base_url",
     "moderator: {fallback: {family: sandbox, authority: full}}": r"may block but never allow",
     "moderator:\n  api_key: ${NOT_SET}\n": r":2: moderator.api_key: the environment variable NOT_SET is not set",
@@ -156,7 +156,8 @@ def test_no_moderator_named_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_variables_expand_in_any_string() -> None:
     config = read(
-        "moderator: {base_url: 'http://${HOST}:${PORT:-8000}/v1', model: '${MODEL:-nemotron_moderator}', api_key: '${KEY:-}'}",
+        "moderator: {base_url: 'http://${HOST}:${PORT:-8000}/v1', "
+        "model: '${MODEL:-nemotron_moderator}', api_key: '${KEY:-}'}",
         HOST="gpu",
         KEY="secret",
     )

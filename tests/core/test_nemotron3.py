@@ -241,7 +241,7 @@ def test_the_recorded_exchanges() -> None:
     if not RECORDED.exists():
         pytest.skip("the recorded verdicts are not on this machine")
     records = json.loads(RECORDED.read_text())
-    read = {}
+    read: dict[str, Verdict | Unparseable] = {}
     for record in records:
         answered = any(message["role"] == "assistant" for message in record["request"]["messages"])
         answer = reply(record["message"]["content"], record["finish_reason"])

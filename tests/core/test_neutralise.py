@@ -24,9 +24,8 @@ FORGED = [
 
 _ACTS = re.compile("|".join(map(re.escape, CONTROL)), re.IGNORECASE)
 _LINE = re.compile(
-    "(?:^|["
-    + "".join(BREAKS)
-    + r"])[ \t\u200b]*(?:user safety|response safety|safety categories|user|response|assistant|model)[ ]*:",
+    "(?:^|[" + "".join(BREAKS) + r"])[ \t\u200b]*"
+    "(?:user safety|response safety|safety categories|user|response|assistant|model)[ ]*:",
     re.IGNORECASE,
 )
 

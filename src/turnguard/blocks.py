@@ -1,7 +1,8 @@
 """The one normaliser of message content: what a message holds, as parts, and new content of the same shape.
 
-Pure and framework-free; the tests hold the table of forms. Reading is greedy: every string in a block is text to judge
-unless its key is known to hold none (an id, a signature, a media type), and what is not known is `Opaque` with the cause.
+Pure and framework-free; the tests hold the table of forms. Reading is greedy: every string in a block is text to
+judge unless its key is known to hold none (an id, a signature, a media type), and what is not known is `Opaque` with
+the cause.
 """
 
 from __future__ import annotations
@@ -201,6 +202,8 @@ class _Reader:
         if found is not None:
             self._add(found.part, path, "media")
             taken |= {*found.keys}
+            if isinstance(found.part, Document) and found.part.name:  # judged with the document
+                taken |= {key for key, value in block.items() if value == found.part.name}
         for key in ("audio", "input_audio"):  # what was said is text, though the sound is not judged
             if isinstance(block.get(key), Mapping) and isinstance(block[key].get("transcript"), str):
                 self._key("transcript", block[key]["transcript"], (*path, key))

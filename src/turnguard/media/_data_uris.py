@@ -28,7 +28,7 @@ _START = re.compile(
     # How base64 of a PNG, GIF, PDF, AVIF, JPEG, WebP, TIFF and BMP begins; a short one counts only where a word begins.
     r"|(?P<bare>iVBORw0KGgo|R0lGOD(?=[dl]h)|JVBERi0"
     r"|(?:(?<![A-Za-z0-9+/_\\\-])|(?<=\\[nrt]))(?:(?:\\?/|_)9j(?:\\?/|_)|UklGR|SUkqA|TU0AK"
-    r"|AAAA[A-Za-z0-9+/]{4}eXBhdmlm|Qk[0-3](?=[A-Za-z0-9+/]{7}AAAA)))"
+    r"|AAAA[A-Za-z0-9+/]{4}eXBhdmlm|Qk[0-3](?=[A-Za-z0-9+/]{5}AAAA)))"
 )
 _BARE_HINTS = ("iVBORw0KGgo", "R0lGOD", "JVBERi0", "eXBhdmlm", "9j", "UklGR", "SUkqA", "TU0AK", "Qk")
 # One piece of a payload that travelled through JSON, MIME, a URL or a terminal.
@@ -150,7 +150,7 @@ def _pieces(text: str, start: int) -> Iterator[tuple[str, int, int]]:
     while (match := _PIECE.match(text, at)) is not None:
         if match["pad"] or (seen_gap and match["run"] and _START.match(text, at)):
             return
-        seen_gap = match["gap"] is not None
+        seen_gap = match["gap"] is not None and at > start
         clean = match["run"] or ("/" if match["slash"] else "+" if match["plus"] else "")
         if clean:
             yield clean, at, match.end()

@@ -47,7 +47,7 @@ def encode(view: PillowImage) -> Picture:
 
 
 def _is_drawn(view: PillowImage) -> bool:
-    """Whether neighbours are mostly equal: flat grounds and edges, where a photograph has grain. Sampled in whole rows."""
+    """Whether neighbours are mostly equal: flat grounds and edges; a photograph has grain. Sampled in whole rows."""
     from PIL import Image, ImageChops
 
     if view.width < 2:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 8  # times max_pixels: frames beyond that many pixels together are not looked at
 _MOST_TILES = 1024  # candidates per picture
-_LOST = 2  # levels, averaged over a block: a tile where the whole view loses less shows nothing new
+_LOST = 1  # level, averaged over a block and rounded: below it not even faint print (8 levels of contrast) is lost
 _BLOCK = 8
 
 

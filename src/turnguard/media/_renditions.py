@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-VISIBLE = 2  # levels of 255, averaged over a block of 8 x 8: faint print on a page shifts the average of its block by 4
+VISIBLE = 1  # level of 255, averaged over a block of 8 x 8: print of 12 levels of contrast shifts its block by 2
 _BLOCK = 8
 _TAME = 48  # levels: a profile or a gamma that shifts colours less than this hides nothing
 _STRIP = 512  # rows compared at a time: bounds the memory

@@ -6,6 +6,8 @@ import typer
 
 from turnguard.cli.check import check
 from turnguard.cli.demo import demo
+from turnguard.cli.init import init
+from turnguard.cli.policy import policy
 from turnguard.cli.sandbox import sandbox
 
 app = typer.Typer(
@@ -36,4 +38,6 @@ def _root(
 
 app.command()(check)
 app.command()(demo)
+app.command()(init)
+app.add_typer(policy, name="policy")
 app.command()(sandbox)

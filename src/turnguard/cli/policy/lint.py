@@ -1,0 +1,140 @@
+"""`turnguard policy lint`: everything that is wrong with a policy, and what is legal but probably not meant."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import typer
+
+if TYPE_CHECKING:
+    from turnguard.config import Config
+
+
+def lint(
+    file: Path = typer.Argument(Path("turnguard.yaml"), metavar="[FILE]", help="The YAML to check."),
+    as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
+) -> int:
+    """Name every mistake with its line and its remedy. Exit code: 0 it loads (warnings or not), 2 it does not."""
+    from turnguard.cli import output
+    from turnguard.errors import ConfigError
+
+    problems: tuple[str, ...] = ()
+    warnings: list[str] = []
+    try:
+        warnings = list(warned(file))
+    except ConfigError as error:
+        problems = error.problems
+    if as_json:
+        output.data({"file": str(file), "ok": not problems, "problems": list(problems), "warnings": warnings})
+        return output.USAGE if problems else output.PASSED
+    for problem in problems:
+        output.line(f"error    {output.plain(problem)}")
+    for warning in warnings:
+        output.line(f"warning  {output.plain(warning)}")
+    if problems:
+        output.line(f"{len(problems)} mistake{'s' * (len(problems) != 1)}: {file} cannot be used")
+        return output.USAGE
+    output.line(f"{file} is sound" + (f", {len(warnings)} warning{'s' * (len(warnings) != 1)}" if warnings else ""))
+    return output.PASSED
+
+
+def read(file: Path) -> tuple[Config, str]:
+    """A file's configuration, and its text. Raises `ConfigError`."""
+    from turnguard.config import parse
+    from turnguard.errors import ConfigError
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror or type(error).__name__}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: not a UTF-8 text file") from None
+    return parse(text, os.environ, str(file)), text
+
+
+def warned(file: Path) -> Iterator[str]:
+    """What is legal and probably not meant, one sentence each with its line. Raises `ConfigError` for what is not legal."""
+    from turnguard.config import _load, _located
+    from turnguard.rules import Problem
+
+    config, text = read(file)
+    data, lines = _load(text, str(file))
+    for path, sentence in _advice(config, data):
+        yield _located(Problem(path, sentence), str(file), lines)
+
+
+Advice = Iterator[tuple[tuple["str | int", ...], str]]
+
+
+def _advice(config: Config, data: Mapping[str, Any]) -> Advice:
+    yield from _about_moderator(config, data)
+    yield from _about_gaps(config, data)
+    for role in config.checks.trusted_roles:
+        if role.lower() in ("user", "human", "tool", "function", "assistant", "ai"):
+            yield (
+                ("checks", "trusted_roles"),
+                f"messages of the role {role!r} are never judged; trust only roles that your own application writes",
+            )
+    if config.audit.path and config.audit.content:
+        yield ("audit", "content"), "the audit file will hold what people wrote; keep it as you keep the conversations"
+    if config.media.tiles == "never":
+        yield ("media", "tiles"), "small print in large screenshots will not be seen; 'auto' judges them in tiles too"
+
+
+def _about_moderator(config: Config, data: Mapping[str, Any]) -> Advice:
+    settings = config.moderator
+    for url in settings.base_urls:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _inside(parts.hostname or ""):
+            yield ("moderator", "base_url"), f"everything that is judged travels to {parts.hostname} in the clear; use https"
+    written = (data.get("moderator") or {}).get("api_key")
+    if isinstance(written, str) and written and "${" not in written:
+        yield ("moderator", "api_key"), "a key in a file ends up in version control; write ${TURNGUARD_API_KEY:-}"
+    if settings.attempt_timeout is not None and settings.attempt_timeout >= settings.deadline:
+        yield ("moderator", "attempt_timeout"), "the deadline passes first; use less than moderator.deadline"
+    if settings.categories == "never":
+        rules = data.get("policy") or {}
+        staged = [stage for stage, own in (rules.get("stages") or {}).items() if (own or {}).get("categories")]
+        for path in [("policy", "categories")] * bool(rules.get("categories")) + [
+            ("policy", "stages", stage, "categories") for stage in staged
+        ]:
+            yield path, "no rule per category can fire while moderator.categories is 'never'; use 'always'"
+
+
+def _about_gaps(config: Config, data: Mapping[str, Any]) -> Advice:
+    """Where content goes on that nobody judged, or that was judged unsafe."""
+    rules = data.get("policy") or {}
+    places: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [(("policy",), rules)]
+    places += [(("policy", "stages", stage), own or {}) for stage, own in (rules.get("stages") or {}).items()]
+    for at, own in places:
+        if own.get("on_failure") in ("allow", "flag"):
+            yield (*at, "on_failure"), "while the moderator is down, everything goes on unjudged; block or review holds it"
+        uncheckable = own.get("on_uncheckable")
+        kinds = uncheckable if isinstance(uncheckable, Mapping) else {"": uncheckable}
+        for kind, action in kinds.items():
+            if action in ("allow", "flag"):
+                what = f"{kind} content" if kind else "content"
+                path = (*at, "on_uncheckable", kind) if kind else (*at, "on_uncheckable")
+                yield path, f"{what} that cannot be judged goes on; whoever wants something through makes it uncheckable"
+        default = own.get("default")
+        if default == "allow" or (isinstance(default, Mapping) and default.get("action") == "allow"):
+            yield (*at, "default"), "unsafe content goes on without a trace; 'flag' lets it go on too, and records it"
+
+
+def _inside(host: str) -> bool:
+    """A host on this machine or in a private network, as far as its name says."""
+    if host == "localhost" or "." not in host or host.endswith((".local", ".internal", ".lan", ".svc")):
+        return ":" not in host or _private(host)
+    return _private(host)
+
+
+def _private(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return False

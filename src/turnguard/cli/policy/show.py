@@ -1,0 +1,104 @@
+"""`turnguard policy show`: the effective rule for every stage and category."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from turnguard.policy import Policy, Rule, StagePolicy
+
+
+def show(
+    file: Path = typer.Argument(Path("turnguard.yaml"), metavar="[FILE]", help="The YAML to show."),
+    as_json: bool = typer.Option(False, "--json", help="Print every rule with its place in the YAML, as JSON."),
+) -> int:
+    """Show which rule decides at each stage for each category, after every default and override."""
+    from turnguard.cli import output
+    from turnguard.cli.policy.lint import read
+
+    policy = read(file)[0].policy
+    if as_json:
+        output.data(effective(policy))
+    else:
+        output.show(table(policy))
+    return output.PASSED
+
+
+def effective(policy: Policy) -> dict[str, Any]:
+    """Every effective rule, JSON-ready: stage → categories, default, on_failure, on_uncheckable, unsafe_above."""
+    from turnguard.taxonomy import CATEGORIES
+
+    return {
+        "policy": policy.digest,
+        "stages": {
+            stage: {
+                "categories": {name: _plain(own.rule(name)) for name in CATEGORIES},
+                "default": _plain(own.default),
+                "unsafe_above": own.unsafe_above,
+                "on_failure": _plain(own.on_failure),
+                "on_uncheckable": {kind: _plain(rule) for kind, rule in own.on_uncheckable.items()},
+            }
+            for stage, own in policy.stages.items()
+        },
+    }
+
+
+def _plain(rule: Rule) -> dict[str, Any]:
+    data: dict[str, Any] = {"action": rule.action, "rule": rule.path}
+    if rule.action == "rewrite":
+        data["with"] = rule.way
+    if rule.above is not None:
+        data["above"] = rule.above
+        data["otherwise"] = _plain(rule.otherwise) if rule.otherwise else None
+    return data
+
+
+def table(policy: Policy) -> Table:
+    """Categories down, stages across; what merely follows the stage's default is dim."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from turnguard.cli.check import STYLES
+    from turnguard.taxonomy import CATEGORIES
+
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    shown.add_column("", no_wrap=True)
+    for stage in policy.stages:
+        shown.add_column(stage, min_width=len(stage))
+
+    stages: list[StagePolicy] = list(policy.stages.values())
+
+    def row(name: str, rules: list[Rule], *, bold: bool = False) -> None:
+        cells = []
+        for rule, own in zip(rules, stages, strict=True):
+            follows = rule.path == own.default.path and not bold
+            cells.append(Text(_short(rule), "dim" if follows else STYLES[rule.action]))
+        shown.add_row(Text(name, "bold" if bold else ""), *cells)
+
+    for name in CATEGORIES:
+        row(name, [own.rule(name) for own in stages])
+    shown.add_section()
+    row("any other, or none", [own.default for own in stages], bold=True)
+    if any(own.unsafe_above is not None for own in stages):
+        limits = ["label" if own.unsafe_above is None else f"P > {own.unsafe_above:g}" for own in stages]
+        shown.add_row(Text("unsafe by", "bold"), *limits)
+    row("moderator failed", [own.on_failure for own in stages], bold=True)
+    kinds = {kind: [own.on_uncheckable[kind] for own in stages] for kind in stages[0].on_uncheckable}
+    told_apart = any(len({rule.action for rule in own.on_uncheckable.values()}) > 1 for own in stages)
+    for kind, rules in kinds.items() if told_apart else [("", kinds["other"])]:
+        row(f"uncheckable {kind}".strip(), rules, bold=True)
+    return shown
+
+
+def _short(rule: Rule) -> str:
+    """`redact` and `drop` are ways to rewrite; a rewrite alone replaces the text by a notice."""
+    text = rule.way if rule.action == "rewrite" and rule.way != "replace" else rule.action
+    if rule.above is not None and rule.otherwise is not None:
+        text = f">{rule.above:g} {text}\nelse {_short(rule.otherwise)}"
+    return text

@@ -1,0 +1,8 @@
+"""The NeMo Guardrails wing: rails for every stage as a YAML drop-in (`import_paths: [turnguard/rails]`).
+
+NeMo reports usage to its maker over the network unless `NEMO_GUARDRAILS_NO_USAGE_STATS=1` or `DO_NOT_TRACK=1` is set.
+"""
+
+from turnguard.nemo.loading import checked_rails
+
+__all__ = ["checked_rails"]

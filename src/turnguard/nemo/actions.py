@@ -1,0 +1,193 @@
+"""The actions: `turnguard_check_input`, `..._output`, `..._tool_call`, `..._tool_result`, `..._retrieval`.
+
+Each returns NeMo's `RailOutcome` to the flow that executes it and puts a rewrite into the flow's own variable
+(`$user_message`, `$bot_message`, `$tool_calls`, `$tool_message`, `$relevant_chunks`), pictures and all. They may be executed
+from any Colang 1.0 or 2.x flow. `turnguard_refuse` ends the turn with what the last of them said to tell the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nemoguardrails.actions import action
+from nemoguardrails.actions.actions import ActionResult
+
+from turnguard.content import Step, Text
+from turnguard.decision import Decision
+from turnguard.nemo import engine, transcripts
+from turnguard.nemo.host import Host
+from turnguard.nemo.outcomes import outcome, strictest
+from turnguard.nemo.turn import Turn, turn_for
+
+Context = Mapping[str, Any] | None
+
+
+def _host(turnguard: Host | None) -> Host:
+    if turnguard is None:
+        raise RuntimeError("Turnguard's rails are not loaded: add import_paths: [turnguard/rails] to the configuration")
+    return turnguard
+
+
+def _result(turn: Turn, decisions: Sequence[Decision], rail: str, changes: dict[str, Any]) -> ActionResult:
+    """The outcome for the flow, and the flow's variables as they were rewritten. A withheld turn changes none."""
+    decisive = strictest(decisions)
+    if decisive is not None and decisive.withheld:
+        turn.refuse(decisive, rail)
+        return ActionResult(return_value=outcome(decisions))
+    texts = {name: transcripts.text_of(value) for name, value in changes.items() if name in _TARGETS}
+    return ActionResult(return_value=outcome(decisions, texts), context_updates=changes)
+
+
+_TARGETS = ("user_message", "bot_message", "relevant_chunks")
+
+
+def _ended(turn: Turn) -> ActionResult | None:
+    """What was refused before this rail ran stays refused."""
+    return ActionResult(return_value=outcome([turn.refusal])) if turn.refusal is not None else None
+
+
+@action(name="turnguard_check_input", is_system_action=True)
+async def check_input(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+    """Judge everything that is new in this turn: user messages, tool results, pictures."""
+    host, turn = _host(turnguard), turn_for(context)
+    if (ended := _ended(turn)) is not None:
+        return ended
+    turn.messages[:] = transcripts.with_spoken(turn.messages, (context or {}).get("user_message"))
+    before = turn.said
+    decisions = await turn.judge(host.guard, turn.newest)
+    turn.pass_on(decisions, host.removed())
+    return _result(turn, decisions, "turnguard check input", {"user_message": turn.said} if turn.said != before else {})
+
+
+@action(name="turnguard_check_output", is_system_action=True)
+async def check_output(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+    """Judge the bot's message, and the reasoning that would be shown with it, against the request that it answers."""
+    host, turn = _host(turnguard), turn_for(context)
+    if (ended := _ended(turn)) is not None:
+        return ended
+    if turn.streaming:
+        # each window of the stream is judged before it is shown, and the last of them is the full text
+        return ActionResult(return_value=outcome([]))
+    known = context or {}
+    said = transcripts.answer(known.get("bot_message"), known.get("bot_thinking"))
+    decisions = await turn.judge(host.guard, (), [said])
+    new = transcripts.passed_on(said, _by_part(decisions), host.removed())
+    turn.reasoning_withheld |= new.get("reasoning_content") != said.get("reasoning_content")
+    changes = {} if new["content"] == said["content"] else {"bot_message": new["content"]}
+    turn.replaced += [(said["content"], new["content"])] if changes else []
+    return _result(turn, decisions, "turnguard check output", changes)
+
+
+@action(name="turnguard_check_tool_call", is_system_action=True)
+async def check_tool_call(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+    """Judge the calls that the bot proposes, each against the request, before they are returned to whoever runs them."""
+    host, turn = _host(turnguard), turn_for(context)
+    if (ended := _ended(turn)) is not None:
+        return ended
+    known = context or {}
+    reasoning = known.get("bot_thinking") if "output" in host.stages else None
+    calls = known.get("tool_calls")
+    said = {**transcripts.answer(None, reasoning), "tool_calls": calls if isinstance(calls, list) else []}
+    decisions = await turn.judge(host.guard, (), [said])
+    changes: dict[str, Any] = {}
+    if not all(decision.allowed for decision in decisions):
+        changes["tool_calls"] = transcripts.with_calls(said["tool_calls"], _by_part(decisions))
+        turn.replaced.append((said["tool_calls"], changes["tool_calls"]))
+    return _result(turn, decisions, "turnguard check tool call", changes)
+
+
+@action(name="turnguard_check_tool_result", is_system_action=True)
+async def check_tool_result(
+    tool_message: Any = None,
+    tool_name: str | None = None,
+    tool_call_id: str | None = None,
+    context: Context = None,
+    turnguard: Host | None = None,
+) -> ActionResult:
+    """Judge what one tool gave back, pictures included, before the agent reads it."""
+    host, turn = _host(turnguard), turn_for(context)
+    if (ended := _ended(turn)) is not None:
+        return ended
+    known = context or {}
+    content = known.get("tool_message") if tool_message is None else tool_message
+    call = tool_call_id or known.get("tool_call_id")
+    index = transcripts.result_for(turn.messages, content, call)
+    if index is None:
+        name = tool_name or known.get("tool_name")
+        turn.messages.append({"role": "tool", "name": name, "content": content, "tool_call_id": call or ""})
+        index = len(turn.messages) - 1
+    decisions = await turn.judge(host.guard, [index])
+    turn.pass_on(decisions, host.removed())
+    new = turn.messages[index]["content"]
+    return _result(turn, decisions, "turnguard check tool result", {"tool_message": new} if new != content else {})
+
+
+@action(name="turnguard_check_retrieval", is_system_action=True)
+async def check_retrieval(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+    """Judge the chunks found for a request, each on its own, before they reach the main model's prompt."""
+    host, turn = _host(turnguard), turn_for(context)
+    if (ended := _ended(turn)) is not None:
+        return ended
+    known = context or {}
+    whole = known.get("relevant_chunks") or ""
+    separate = [chunk for chunk in known.get("relevant_chunks_sep") or () if isinstance(chunk, str)]
+    chunks = separate if "\n".join(separate).strip() == whole.strip() else [whole]
+    chunks = [chunk for chunk in chunks if chunk.strip()]
+    if not chunks:
+        return ActionResult(return_value=outcome([]))
+    decisions = await host.guard.acheck_parts(Step.retrieval(chunks, prompt=transcripts.text_of(turn.said) or None))
+    changes: dict[str, Any] = {}
+    if not all(decision.allowed for decision in decisions):
+        kept = [part.text for decision in decisions for part in decision.parts if isinstance(part, Text)]
+        changes = {"relevant_chunks": "\n".join(kept), "relevant_chunks_sep": kept}
+        turn.replaced += [(chunk, "") for chunk in chunks if chunk not in kept]
+        turn.replaced += [(whole, changes["relevant_chunks"]), (known.get("relevant_chunks_sep"), kept)]
+    return _result(turn, decisions, "turnguard check retrieval", changes)
+
+
+@action(name="turnguard_find_chunks", is_system_action=True)
+async def find_chunks(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+    """Search the knowledge base where NeMo would do so only while it writes the prompt, past every retrieval rail."""
+    host = _host(turnguard)
+    known = context or {}
+    if host.knowledge is None or not known.get("user_message"):
+        return ActionResult(return_value=bool(known.get("relevant_chunks")))
+    found = await host.knowledge.search_relevant_chunks(transcripts.text_of(known["user_message"]))
+    chunks = [chunk["body"] for chunk in found]
+    changes = {"relevant_chunks": "\n".join(chunks), "relevant_chunks_sep": chunks}
+    return ActionResult(return_value=bool(chunks), context_updates=changes)
+
+
+@action(name="turnguard_take_results", is_system_action=True)
+async def take_results(turnguard: Host | None = None, context: Context = None) -> ActionResult:
+    """Go on after the tool rails: NeMo's engine ends the turn empty there. The results take the user's place."""
+    _host(turnguard)
+    content = turn_for(context).said
+    return ActionResult(events=[{"type": "UtteranceUserActionFinished", "final_transcript": content}])
+
+
+@action(name="turnguard_refuse", is_system_action=True)
+async def refuse(outcome: Any = None, turnguard: Host | None = None) -> ActionResult:
+    """End the turn with what a check's outcome says to tell the person: no answer, no tool calls."""
+    host = _host(turnguard)
+    metadata = outcome.metadata
+    message, stage = metadata["message"], metadata["stage"]
+    await engine.show(message, stage, exceptions=host.exceptions)
+    return ActionResult(events=engine.refusal_events(message, stage, exceptions=host.exceptions))
+
+
+def _by_part(decisions: Sequence[Decision]) -> dict[int, Decision]:
+    return {decision.where[1]: decision for decision in decisions if decision.where is not None}
+
+
+ACTIONS = (
+    check_input,
+    check_output,
+    check_tool_call,
+    check_tool_result,
+    check_retrieval,
+    find_chunks,
+    take_results,
+    refuse,
+)

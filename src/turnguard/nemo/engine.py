@@ -1,0 +1,390 @@
+"""NeMo's private parts, all in this file, for the versions that were tested with it.
+
+NeMo's engine lets content pass unjudged in ways that no flow can close (each was seen in a run; the tests name them):
+past tool calls end its input rails, blocked turns stay in its event cache, that cache ignores pictures, and its streaming
+judges chunks without what came before them. One wrapper around each entry point closes them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from turnguard.content import Stage
+from turnguard.decision import Decision
+from turnguard.errors import ConfigError
+from turnguard.nemo import transcripts
+from turnguard.nemo.clearing import clear
+from turnguard.nemo.host import RAIL_OF, Host
+from turnguard.nemo.turn import Turn, current
+from turnguard.streaming import Released
+
+if TYPE_CHECKING:
+    from nemoguardrails import LLMRails
+
+
+log = logging.getLogger("turnguard.nemo")
+
+SUPPORTED = ((0, 24, 1), (0, 25))
+MOST_CACHED = 1000
+"""Conversations whose events are kept; the engine itself would keep them all."""
+
+_PRIVATE = ("_get_events_for_messages", "_run_output_rails_in_streaming", "_init_kb", "events_history_cache", "runtime")
+_streaming: ContextVar[bool] = ContextVar("turnguard_nemo_streaming", default=False)
+_checking: ContextVar[_Check | None] = ContextVar("turnguard_nemo_checking", default=None)
+
+
+def require_supported() -> None:
+    """Raise `ConfigError` unless this is a NeMo Guardrails whose engine is known."""
+    import nemoguardrails
+
+    found = str(nemoguardrails.__version__)
+    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
+    if not SUPPORTED[0] <= numbers < SUPPORTED[1]:
+        raise ConfigError(
+            f"Turnguard's rails need nemoguardrails>=0.24.1,<0.25 and found {found}: they close holes in its engine and "
+            "have not been tested with this version"
+        )
+
+
+def install(app: LLMRails, host: Host) -> None:
+    """Wrap the entry points of one `LLMRails`. Raises `ConfigError` where the engine is not the one that is known."""
+    require_supported()
+    missing = [name for name in _PRIVATE if not hasattr(app, name)]
+    if missing:
+        raise ConfigError(
+            f"this nemoguardrails has no {', '.join(missing)}: its engine is not the one that Turnguard knows"
+        )
+    app.register_action_param("turnguard", host)
+    _wrap_generate(app, host)
+    if app.config.colang_version == "1.0":
+        _wrap_events(app, host)
+        _wrap_check(app, host)
+        _wrap_streaming(app, host)
+        _wrap_knowledge(app, host)
+
+
+# ---------------------------------------------------------------- generate
+
+
+def _wrap_generate(app: LLMRails, host: Host) -> None:
+    original = app.generate_async
+
+    async def generate_async(
+        prompt: str | None = None,
+        messages: list[dict[str, Any]] | None = None,
+        options: Any = None,
+        state: Any = None,
+        streaming_handler: Any = None,
+    ) -> Any:
+        if (prompt is None) == (messages is None):
+            return await original(prompt, messages, options, state, streaming_handler)
+        _refuse_unjudged_streaming(host, streaming_handler)
+        checking = _checking.get()
+        rails = _rails(options)
+        host.require_untouched(messages or [], rails, checking=checking is not None)
+        # the engine writes into the caller's own list (passthrough), and what is cleared must not change it either
+        copied: list[dict[str, Any]] = (
+            _copied(messages) if messages is not None else [{"role": "user", "content": prompt}]
+        )
+        turn = Turn(copied, transcripts.newest(copied), streaming=_streaming.get())
+        if checking is not None:
+            checking.turn = turn
+        _use_own_cache(app)
+        token = current.set(turn)
+        try:
+            await host.screen(turn, rails, checking=checking is not None)
+            if prompt is not None:
+                result = await original(turn.messages[-1]["content"], None, options, state, streaming_handler)
+            else:
+                result = await original(None, turn.messages, options, state, streaming_handler)
+        finally:
+            current.reset(token)
+        if checking is not None:
+            _as_text(result)
+        return clear(result, turn, app.explain())
+
+    app.generate_async = generate_async
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def _as_text(result: Any) -> None:
+    """`check` takes text only, so that an exception (`enable_rails_exceptions`) would fail there."""
+    for answer in result.response if isinstance(getattr(result, "response", None), list) else ():
+        if answer.get("role") == "exception":
+            answer.update(role="assistant", content=str(answer["content"].get("message", "")))
+
+
+def _rails(options: Any) -> Mapping[str, Any]:
+    """Which rails the caller's options leave on: everything where nothing is said."""
+    if options is None:
+        return {}
+    from nemoguardrails.rails.llm.options import GenerationOptions
+
+    parsed = GenerationOptions(**options) if isinstance(options, dict) else options
+    return parsed.rails.model_dump() if isinstance(parsed, GenerationOptions) else {}
+
+
+def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
+    """`generate_async(streaming_handler=...)` shows the main model's text as it comes, whatever the output rails say."""
+    from nemoguardrails.context import streaming_handler_var
+
+    if "output" in host.stages and not _streaming.get() and (handler or streaming_handler_var.get()) is not None:
+        raise ValueError(
+            "generate_async(streaming_handler=...) would show text before Turnguard's output rail has judged it: "
+            "use stream_async() with rails.output.streaming.enabled: true"
+        )
+
+
+# ---------------------------------------------------------------- the events that stand for messages
+
+
+class _Written(dict[str, Any]):
+    """In place of the engine's history cache, which knows no pictures: finds nothing and keeps what is written for us."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: OrderedDict[bytes, list[Any]] = OrderedDict()
+
+    def __contains__(self, key: object) -> bool:
+        return False
+
+    def __setitem__(self, key: str, events: list[Any]) -> None:
+        turn = current.get()
+        if turn is None or turn.key is None or turn.refusal is not None:
+            return
+        asked = max(
+            (at for at, event in enumerate(events) if event["type"] == "UtteranceUserActionFinished"), default=0
+        )
+        scripts = [event["script"] for event in events[asked:] if event["type"] == "StartUtteranceBotAction"]
+        if not scripts or any(event["type"] == "BotToolCalls" for event in events[asked:]):
+            return
+        said = "\n".join(str(script) for script in scripts)
+        turn.key = transcripts.digests([{"after": turn.key.hex()}, {"role": "assistant", "content": said}])[-1]
+        self.kept[turn.key] = events
+        while len(self.kept) > MOST_CACHED:
+            self.kept.popitem(last=False)
+
+    def forget(self, messages: list[dict[str, Any]]) -> None:
+        """Drop what is kept of this conversation: its last answer was withheld while it streamed."""
+        # the answer's own text is part of the key, so go by what is kept of the newest turn
+        asked = messages[-1].get("content") if messages else None
+        for key in [key for key, events in self.kept.items() if _asks(events, asked)]:
+            del self.kept[key]
+
+
+def _asks(events: list[Any], content: Any) -> bool:
+    return any(event.get("final_transcript") == content for event in events if "final_transcript" in event)
+
+
+def _use_own_cache(app: LLMRails) -> None:
+    # the server puts a plain dict in its place after loading
+    if app.config.colang_version == "1.0" and not isinstance(app.events_history_cache, _Written):
+        app.events_history_cache = _Written()
+
+
+def _prefixes(messages: list[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
+    """How many messages a prefix that ends with an answer holds, and its key."""
+    found = transcripts.digests(messages)
+    for index, message in enumerate(messages[:-1]):
+        if index and transcripts.is_answer(message):
+            after = {"after": found[index - 1].hex()}
+            yield index + 1, transcripts.digests([after, {"role": "assistant", "content": message.get("content")}])[-1]
+
+
+def _wrap_events(app: LLMRails, host: Host) -> None:
+    original = app._get_events_for_messages  # noqa: SLF001
+
+    def events_for(messages: list[dict[str, Any]], state: Any) -> list[Any]:
+        turn = current.get()
+        if turn is None:
+            return original(messages, state)
+        cache = app.events_history_cache
+        tool_rails = bool(app.config.rails.tool_input.flows) and _on(messages, "tool_input")
+        replayed = transcripts.plain(messages, tool_rails=tool_rails)
+        start, events = 0, []
+        if state is None and isinstance(cache, _Written):
+            turn.key = transcripts.digests(messages)[-1]
+            for length, key in _prefixes(messages):
+                if key in cache.kept:
+                    start, events = length, list(cache.kept[key])
+        rest = [message for index, message in replayed if index >= start]
+        return events + original(rest, state)
+
+    app._get_events_for_messages = events_for  # noqa: SLF001
+
+
+def _on(messages: list[dict[str, Any]], rails: str) -> bool:
+    """Whether the options, which the engine puts first as a context message, leave these rails on."""
+    first = messages[0] if messages else {}
+    options = first.get("content", {}).get("generation_options") if first.get("role") == "context" else None
+    return not options or bool(options["rails"].get(rails, True))
+
+
+# ---------------------------------------------------------------- check
+
+
+class _Check:
+    """A `check_async` in progress, and the turn that it ran."""
+
+    def __init__(self) -> None:
+        self.turn: Turn | None = None
+
+
+def _wrap_check(app: LLMRails, host: Host) -> None:
+    original = app.check_async
+
+    async def check_async(messages: list[dict[str, Any]], rail_types: Any = None) -> Any:
+        check = _Check()
+        token = _checking.set(check)
+        try:
+            return _told(await original(messages, rail_types), check.turn, messages)
+        finally:
+            _checking.reset(token)
+
+    app.check_async = check_async
+
+
+def _told(result: Any, turn: Turn | None, messages: list[dict[str, Any]]) -> Any:
+    """The engine's result, corrected: it overlooks refusals by event, and takes a picture's message for a changed one."""
+    from nemoguardrails.rails.llm.options import RailsResult, RailStatus
+
+    if turn is None:
+        return result
+    if turn.refusal is not None:
+        content = turn.refusal.message or ""
+        return RailsResult(status=RailStatus.BLOCKED, content=content, rail=result.rail or turn.rail)
+    if result.status == RailStatus.MODIFIED and result.content == str(turn.said):
+        changed = turn.said != transcripts.spoken(messages)
+        status = RailStatus.MODIFIED if changed else RailStatus.PASSED
+        return RailsResult(status=status, content=transcripts.text_of(turn.said))
+    return result
+
+
+# ---------------------------------------------------------------- streaming
+
+
+class _OnlyOthers:
+    """The app as its streaming sees it: without our output rail, which has judged the text before that."""
+
+    def __init__(self, app: LLMRails, others: list[str]) -> None:
+        output = app.config.rails.output.model_copy(update={"flows": others})
+        rails = app.config.rails.model_copy(update={"output": output})
+        self.config = app.config.model_copy(update={"rails": rails})
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
+
+
+def _wrap_streaming(app: LLMRails, host: Host) -> None:
+    """Nothing reaches the engine's own streaming, or the caller, before our output rail has judged the text up to it.
+
+    The engine runs the first action of a flow on each chunk and its latest neighbours alone, ignores rewrites, shows chunks
+    first by default (`stream_first`), and in parallel shows them even when a rail fails (NeMo-Guardrails #588, #1192).
+    """
+    original_stream = app.stream_async
+
+    def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        token = _streaming.set(True)
+        try:
+            return original_stream(*args, **kwargs)  # makes its task here, with this context
+        finally:
+            _streaming.reset(token)
+
+    app.stream_async = stream_async
+    if "output" not in host.stages:
+        return
+    judges = type(app)._run_output_rails_in_streaming  # noqa: SLF001
+    others = [flow for flow in app.config.rails.output.flows if flow not in host.own_flows]
+
+    async def run_output_rails(
+        streaming_handler: AsyncIterator[Any],
+        output_rails_streaming_config: Any,
+        prompt: str | None = None,
+        messages: list[dict[str, Any]] | None = None,
+        stream_first: bool | None = None,
+    ) -> AsyncIterator[Any]:
+        history = [dict(message) for message in messages or [{"role": "user", "content": prompt}]]
+        turn = Turn(history, transcripts.newest(history))
+
+        async def judge(text: str) -> Decision:
+            (decision,) = await turn.judge(host.guard, (), [{"role": "assistant", "content": text}])
+            return decision
+
+        released = Released(streaming_handler, _text_of, judge, host.guard.stream_settings)
+        chunks: AsyncIterator[Any] = aiter(released)
+        if others:
+            chunks = judges(
+                _OnlyOthers(app, others), chunks, output_rails_streaming_config, prompt, messages, stream_first
+            )
+        async for chunk in chunks:
+            yield chunk
+        if released.withheld and released.decision is not None:
+            decision = released.decision
+            log.warning("%s", decision.summary())
+            if isinstance(app.events_history_cache, _Written):
+                app.events_history_cache.forget(history)
+            yield error_chunk(await host.guard.arefusal(decision), "turnguard check output")
+
+    app._run_output_rails_in_streaming = run_output_rails  # noqa: SLF001
+
+
+def _text_of(chunk: Any) -> str:
+    text = chunk.get("text") if isinstance(chunk, dict) else chunk
+    return text if isinstance(text, str) else ""
+
+
+def error_chunk(message: str, rail: str) -> str:
+    """The chunk by which NeMo's streams say that a rail blocked, with our message in it; NeMo's server knows it."""
+    error = {"message": message, "type": "guardrails_violation", "param": rail, "code": "content_blocked"}
+    return json.dumps({"error": error}, ensure_ascii=False)
+
+
+# ---------------------------------------------------------------- refusing
+
+
+async def show(message: str, stage: Stage, *, exceptions: bool) -> None:
+    """Put the refusal into the stream, where there is one: events alone never reach it."""
+    from nemoguardrails.context import streaming_handler_var
+
+    handler = streaming_handler_var.get()
+    if handler is not None:
+        await handler.push_chunk(error_chunk(message, RAIL_OF[stage]) if exceptions else message)
+
+
+def refusal_events(message: str, stage: Stage, *, exceptions: bool) -> list[dict[str, Any]]:
+    """End the turn by events: a flow's own `bot ...` and `stop` let the main model answer after them in parallel rails."""
+    name = stage.title().replace("_", "")
+    told: dict[str, Any] = {"type": "StartUtteranceBotAction", "script": message}
+    if exceptions:
+        told = {"type": f"Turnguard{name}RailException", "message": message}
+    # without the first one, the engine returns the very calls that were blocked
+    none = [{"type": "StartToolCallBotAction", "tool_calls": []}] if stage == "tool_call" else []
+    return [*none, told, {"type": "BotIntent", "intent": "stop"}]
+
+
+# ---------------------------------------------------------------- knowledge
+
+
+def _wrap_knowledge(app: LLMRails, host: Host) -> None:
+    """Without dialog flows the engine searches its knowledge base while it writes the prompt, past every retrieval rail."""
+    if "retrieval" not in host.stages or app.config.user_messages:
+        return
+    original = app._init_kb  # noqa: SLF001
+
+    async def init_kb() -> None:
+        await original()
+        host.knowledge, app._kb = app._kb, None  # noqa: SLF001
+
+    app._init_kb = init_kb  # noqa: SLF001

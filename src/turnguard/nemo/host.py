@@ -1,0 +1,109 @@
+"""One guard at work inside one `LLMRails`: which rails are configured, and what is judged before the engine sees it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from turnguard.content import Stage
+from turnguard.guard import Guard
+from turnguard.messages import message_for
+from turnguard.nemo import transcripts
+from turnguard.nemo.turn import Turn
+
+log = logging.getLogger("turnguard.nemo")
+
+RAILS: Mapping[str, tuple[str, Stage]] = {
+    "turnguard check input": ("input", "input"),
+    "turnguard check output": ("output", "output"),
+    "turnguard check tool call": ("tool_output", "tool_call"),
+    "turnguard check tool result": ("tool_input", "tool_result"),
+    "turnguard check retrieval": ("retrieval", "retrieval"),
+}
+"""Flow → the kind of rail that it is listed under in NeMo's configuration, and the stage that it judges."""
+_KIND: Mapping[str, str] = {stage: kind for kind, stage in RAILS.values()}
+RAIL_OF: Mapping[str, str] = {stage: flow for flow, (_, stage) in RAILS.items()}
+_SWITCHES = ("generation_options", "skip_output_rails")
+"""Context variables that steer the engine past rails."""
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """`stages` are those whose rail is configured; `exceptions` is NeMo's `enable_rails_exceptions`,
+    `knowledge` its knowledge base where the engine would search it past every retrieval rail."""
+
+    guard: Guard
+    stages: frozenset[Stage]
+    exceptions: bool = False
+    knowledge: Any = None
+    own_flows: frozenset[str] = frozenset()
+
+    @property
+    def clients_write(self) -> bool:
+        """Whether the messages come from clients, whom nothing is taken on trust from (`trusted_roles: []`)."""
+        return not self.guard.checks.trusted_roles
+
+    def removed(self, language: str = "en") -> str:
+        """What stands where content was taken out of a conversation."""
+        return message_for(categories=(), kind="removed", language=language, overrides=self.guard.policy.messages)
+
+    def require_untouched(
+        self, messages: Sequence[Mapping[str, Any]], rails: Mapping[str, Any], *, checking: bool
+    ) -> None:
+        """Raise `ValueError` where a request would switch the rails off and clients write requests."""
+        if not self.clients_write:
+            return
+        for message in messages:
+            content = message.get("content")
+            if message.get("role") == "context" and isinstance(content, Mapping):
+                steering = [name for name in _SWITCHES if name in content]
+                if steering:
+                    raise ValueError(f"a context message may not set {steering[0]} where clients write the messages")
+        off = [_KIND[stage] for stage in sorted(self.stages) if not rails.get(_KIND[stage], True)]
+        if off and rails.get("dialog", True) and not checking:
+            raise ValueError(
+                f"the request switches off the {off[0]} rails, which is not allowed where clients write the messages "
+                "(checks.trusted_roles is empty)"
+            )
+
+    async def screen(self, turn: Turn, rails: Mapping[str, Any], *, checking: bool) -> None:
+        """Judge what no rail of this turn will, and take out what was withheld, before the engine sees any of it."""
+        on = {stage for stage in self.stages if rails.get(_KIND[stage], True) or checking}
+        indexes = [
+            index for index in range(len(turn.messages)) if self._is_screened(index, turn, on, checking=checking)
+        ]
+        if not indexes:
+            return
+        decisions = await turn.judge(self.guard, indexes)
+        gone: set[int] = set()
+        for decision in decisions:
+            if decision.action != "allow":
+                log.warning("message %d: %s", decision.where[0] if decision.where else -1, decision.summary())
+            if decision.withheld and decision.where is not None:
+                index = decision.where[0]
+                if index >= turn.newest.start:
+                    turn.refuse(decision, RAIL_OF[decision.stage])
+                if turn.messages[index].get("tool_calls"):
+                    gone.update(transcripts.without_answers_to(turn.messages, turn.messages[index]))
+        language = decisions[-1].language if decisions else "en"
+        turn.pass_on(decisions, self.removed(language))
+        for index in gone:
+            turn.put(index, {"role": "assistant", "content": self.removed(language)})
+        if gone:
+            turn.newest = transcripts.newest(turn.messages)
+
+    def _is_screened(self, index: int, turn: Turn, on: set[Stage], *, checking: bool) -> bool:
+        message = turn.messages[index]
+        closing = index == len(turn.messages) - 1
+        if message.get("tool_calls") and closing:
+            # the rail for tool calls runs on it, but not under `check`, which knows no tool rails (NeMo-Guardrails #2065)
+            return checking and "tool_call" in on
+        if index >= turn.newest.stop:
+            return False  # the answer that `check` was asked about: the output rail's
+        if "input" in on:
+            return index not in turn.newest or message.get("role") in ("event", "context")
+        if transcripts.is_tool(message):
+            return "tool_result" in on and index not in transcripts.trailing_tools(turn.messages)
+        return "tool_call" in on and bool(message.get("tool_calls"))

@@ -1,0 +1,259 @@
+"""Messages as the engine needs them: which are new, what may be passed on, and a history without tool turns. Pure.
+
+NeMo's engine loses its input rails behind a past tool call (nemo-platform PR #1608, NeMo-Guardrails #2065) and ignores all
+but the last of consecutive user messages (NeMo-Guardrails #1413), so the history that it replays is made plain here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turnguard.blocks import read, replace
+from turnguard.content import Document, Image, Part, Text, ToolCall
+from turnguard.decision import Decision
+
+Message = dict[str, Any]
+_BESIDE = ("refusal", "reasoning_content", "reasoning", "name", "audio", "function_call")
+
+
+def is_tool(message: Message) -> bool:
+    """Whether a message is a tool's result."""
+    return message.get("role") in ("tool", "function")
+
+
+def is_answer(message: Message) -> bool:
+    """Whether the assistant's own turn ended with this message."""
+    return message.get("role") == "assistant" and not message.get("tool_calls")
+
+
+def newest(messages: Sequence[Message]) -> range:
+    """The indexes of what is new: everything after the last assistant message, with the tool calls that it answers.
+
+    A closing assistant message (as in `check`) is not part of it; a closing tool call is.
+    """
+    end = len(messages)
+    if end and is_answer(messages[-1]):
+        end -= 1
+    start = end
+    while start and messages[start - 1].get("role") != "assistant":
+        start -= 1
+    answers = any(is_tool(message) for message in messages[start:end])
+    closes = start == end and end == len(messages)
+    if start and messages[start - 1].get("tool_calls") and (answers or closes):
+        start -= 1
+    return range(start, end)
+
+
+def trailing_tools(messages: Sequence[Message]) -> range:
+    """The indexes of the tool results that end the transcript."""
+    start = len(messages)
+    while start and is_tool(messages[start - 1]):
+        start -= 1
+    return range(start, len(messages))
+
+
+def spoken(messages: Sequence[Message]) -> Any:
+    """What the engine takes as the user's message: the last one's content, or that of the tool results at the end."""
+    tools = trailing_tools(messages)
+    if tools:
+        return _joined([messages[index].get("content") for index in tools])
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return message.get("content")
+    return None
+
+
+def _joined(contents: Sequence[Any]) -> Any:
+    if len(contents) == 1:
+        return contents[0] if contents[0] is not None else ""
+    if all(content is None or isinstance(content, str) for content in contents):
+        return "\n".join(content for content in contents if content)
+    blocks: list[Any] = []
+    for content in contents:
+        if isinstance(content, list):
+            blocks += content
+        elif content:
+            blocks.append({"type": "text", "text": str(content)})
+    return blocks
+
+
+def text_of(content: Any) -> str:
+    """The text in a message's content."""
+    return "\n".join(block.part.text for block in read(content) if isinstance(block.part, Text))
+
+
+def judged_form(message: Message, *, clients_write: bool) -> Message:
+    """The message as the guard reads it. What NeMo's own roles carry is text; context variables are the application's
+    unless clients write the messages.
+    """
+    role = message.get("role")
+    if role == "event":
+        return {"role": "event", "content": "\n".join(_strings(message.get("event")))}
+    if role == "context":
+        content = message.get("content")
+        if not clients_write or not isinstance(content, Mapping):
+            return {"role": "context", "content": None}
+        return {"role": "context", "content": "\n".join(_strings(content))}
+    return message
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        plumbing = ("type", "uid", "event_created_at", "source_uid", "action_uid")
+        return [text for key, item in value.items() if key not in plumbing for text in _strings(item)]
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in _strings(item)]
+    return []
+
+
+def with_spoken(messages: Sequence[Message], content: Any) -> list[Message]:
+    """The messages with the last user message as another rail has rewritten it."""
+    changed = list(messages)
+    if not trailing_tools(messages):
+        for index in range(len(messages) - 1, -1, -1):
+            if messages[index].get("role") == "user":
+                if content is not None and messages[index].get("content") != content:
+                    changed[index] = {**messages[index], "content": content}
+                break
+    return changed
+
+
+def passed_on(message: Message, decided: Mapping[int, Decision], removed: str) -> Message:
+    """The message with each part as it was decided; `removed` stands where text was withheld. Itself where nothing changed."""
+    content = message.get("content")
+    blocks = read(content)
+    parts = [_part(block.part, decided.get(index), removed) for index, block in enumerate(blocks)]
+    new = replace(content, blocks, parts)
+    if new == []:
+        new = removed
+    changed = message if new is content else {**message, "content": new}
+    if any(index >= len(blocks) and not decision.allowed for index, decision in decided.items()):
+        changed = {key: value for key, value in changed.items() if key not in (*_BESIDE, "tool_calls")}
+        changed["content"] = changed.get("content") or removed
+    return changed
+
+
+def _part(part: Part, decision: Decision | None, removed: str) -> Part | None:
+    if decision is None or (decision.allowed and not _fetched(part)):
+        return part
+    made = decision.parts[0]
+    if made is None and isinstance(part, Text):
+        return Text(removed)
+    return made
+
+
+def _fetched(part: Part) -> bool:
+    """Whether what was judged was fetched from a URL: then the judged bytes are passed on, not the URL."""
+    source = part.source if isinstance(part, (Image, Document)) else None
+    return isinstance(source, str) and not source[:5].lower().startswith("data:")
+
+
+def answer(content: Any, reasoning: Any) -> Message:
+    """What the bot said, and the reasoning that NeMo would show with it."""
+    message: Message = {"role": "assistant", "content": content}
+    if isinstance(reasoning, str) and reasoning.strip():
+        message["reasoning_content"] = reasoning
+    return message
+
+
+def with_calls(calls: Sequence[Any], decided: Mapping[int, Decision]) -> list[Any]:
+    """Tool calls with rewritten arguments, in the form that they came in. Calls are the last parts of their message."""
+    made = [part for index in sorted(decided) for part in decided[index].parts if isinstance(part, ToolCall)]
+    if len(made) != len(calls):
+        return []
+    return [_with_arguments(call, part.arguments) for call, part in zip(calls, made, strict=True)]
+
+
+def _with_arguments(call: Any, arguments: Any) -> Any:
+    if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping):
+        return {**call, "function": _with_arguments(call["function"], arguments)}
+    name = "args" if "args" in call else "arguments"
+    if isinstance(call.get(name), str) and not isinstance(arguments, str):
+        arguments = json.dumps(dict(arguments), ensure_ascii=False)
+    return {**call, name: arguments}
+
+
+def result_for(messages: Sequence[Message], content: Any, call: str | None) -> int | None:
+    """The index of the tool result at the end that has this content (and answers this call)."""
+    for index in trailing_tools(messages):
+        message = messages[index]
+        if message.get("content") == content and (not call or message.get("tool_call_id", "") == call):
+            return index
+    return None
+
+
+def without_answers_to(messages: Sequence[Message], call: Message) -> list[int]:
+    """The indexes of the tool results that answer a withheld call."""
+    calls = call.get("tool_calls") or ()
+    ids = {each.get("id") for each in calls if isinstance(each, Mapping)} - {None}
+    return [index for index, message in enumerate(messages) if is_tool(message) and message.get("tool_call_id") in ids]
+
+
+def plain(messages: Sequence[Message], *, tool_rails: bool) -> list[tuple[int, Message]]:
+    """What the engine replays, each with the index of the message that it stands for.
+
+    Past tool calls become plain assistant text and past tool results go: either would end the engine's input rails. Results at
+    the end become the event of the tool rails, or a user message, so that rails run on them at all.
+    """
+    tools = trailing_tools(messages)
+    replayed: list[tuple[int, Message]] = []
+    for index, message in enumerate(messages):
+        if index in tools or is_tool(message):
+            continue
+        if message.get("tool_calls") and index != len(messages) - 1:
+            message = {"role": "assistant", "content": message.get("content") or _called(message)}
+        elif message.get("role") == "assistant" and message.get("content") is None and not message.get("tool_calls"):
+            message = {**message, "content": message.get("refusal") or ""}
+        replayed.append((index, message))
+    if tools and tool_rails:
+        results = [
+            {
+                "content": messages[index].get("content"),
+                "name": messages[index].get("name", "unknown"),
+                "tool_call_id": messages[index].get("tool_call_id", ""),
+            }
+            for index in tools
+        ]
+        event = {"type": "UserToolMessages", "tool_messages": results}
+        replayed.append((tools[0], {"role": "event", "event": event}))
+    elif tools:
+        replayed.append((tools[0], {"role": "user", "content": spoken(messages)}))
+    return replayed
+
+
+def _called(message: Message) -> str:
+    calls = [call.get("function") or call for call in message["tool_calls"] if isinstance(call, Mapping)]
+    return f"[called {', '.join(str(call.get('name', 'a tool')) for call in calls)}]"
+
+
+def digests(messages: Sequence[Message]) -> list[bytes]:
+    """One digest per prefix, of everything that the messages hold, pictures and tool calls too."""
+    running = hashlib.sha256()
+    found = []
+    for message in messages:
+        _feed(running, message)
+        found.append(running.digest())
+    return found
+
+
+def _feed(running: Any, value: Any) -> None:
+    if isinstance(value, str):
+        encoded = value.encode("utf-8", "surrogatepass")
+        running.update(b"s%d:" % len(encoded))
+        running.update(encoded)
+    elif isinstance(value, Mapping):
+        running.update(b"{%d:" % len(value))
+        for key in sorted(value, key=str):
+            _feed(running, str(key))
+            _feed(running, value[key])
+    elif isinstance(value, (list, tuple)):
+        running.update(b"[%d:" % len(value))
+        for item in value:
+            _feed(running, item)
+    else:
+        _feed(running, f"{type(value).__name__}:{value!r}")

@@ -1,0 +1,96 @@
+"""What is known of the turn in progress: its messages, which of them are new, and what was decided.
+
+A context variable carries it from the entry point into the rails' actions, also where NeMo runs those in tasks of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from turnguard.decision import Decision
+from turnguard.nemo import transcripts
+from turnguard.transcript import check_messages
+
+if TYPE_CHECKING:
+    from turnguard.guard import Guard
+
+Message = dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One call of `generate_async`.
+
+    `messages` is this turn's own copy and the very list that NeMo keeps as the raw request, so that what is rewritten in it is
+    what the main model gets. `newest` are the indexes that the rails of this turn judge; what stands before them was judged
+    before the engine saw it. `refusal` is set once the turn must end; `replaced` pairs withheld or rewritten content with what
+    stands in its place, for clearing the engine's own records.
+    """
+
+    messages: list[Message]
+    newest: range
+    streaming: bool = False
+    refusal: Decision | None = None
+    rail: str | None = None
+    replaced: list[tuple[Any, Any]] = field(default_factory=list)
+    reasoning_withheld: bool = False
+    key: bytes | None = None
+
+    def refuse(self, decision: Decision, rail: str | None = None) -> None:
+        """End the turn with this decision's message; the first refusal stands."""
+        if self.refusal is None:
+            self.refusal, self.rail = decision, rail
+
+    async def judge(self, guard: Guard, indexes: Iterable[int], said: Sequence[Message] = ()) -> list[Decision]:
+        """Decide for these of the turn's messages, and for what was said in answer to them.
+
+        The indexes of `said` continue those of `messages`.
+        """
+        wanted = {*indexes, *range(len(self.messages), len(self.messages) + len(said))}
+        clients_write = not guard.checks.trusted_roles
+        read = [transcripts.judged_form(message, clients_write=clients_write) for message in self.messages]
+        return await check_messages(guard, [*read, *said], wanted)
+
+    def pass_on(self, decisions: Iterable[Decision], removed: str) -> None:
+        """Put what may be passed on in place of the messages that were decided about."""
+        for index, decided in by_message(decisions).items():
+            if index < len(self.messages):
+                self.put(index, transcripts.passed_on(self.messages[index], decided, removed))
+
+    def put(self, index: int, message: Message) -> None:
+        """Replace a message, and remember its old content for clearing records."""
+        old = self.messages[index]
+        if message is not old:
+            self.replaced.append((old.get("content"), message.get("content")))
+            self.messages[index] = message
+
+    @property
+    def said(self) -> Any:
+        """The content that the engine takes as the user's message."""
+        return transcripts.spoken(self.messages)
+
+
+def by_message(decisions: Iterable[Decision]) -> dict[int, dict[int, Decision]]:
+    """Message index → part index → decision."""
+    found: dict[int, dict[int, Decision]] = {}
+    for decision in decisions:
+        if decision.where is not None:
+            found.setdefault(decision.where[0], {})[decision.where[1]] = decision
+    return found
+
+
+current: ContextVar[Turn | None] = ContextVar("turnguard_nemo_turn", default=None)
+"""The turn of the call in progress; None outside `generate_async`, such as under NeMo's events API."""
+
+
+def turn_for(context: Mapping[str, Any] | None) -> Turn:
+    """The turn in progress, or one made of what the engine's context holds."""
+    turn = current.get()
+    if turn is not None:
+        return turn
+    content = (context or {}).get("user_message") or (context or {}).get("last_user_message")
+    messages: list[Message] = [{"role": "user", "content": content}] if content else []
+    return Turn(messages, range(len(messages)))

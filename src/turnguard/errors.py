@@ -14,7 +14,9 @@ A failed moderator and blocked content are never conflated. No message holds con
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+Retry = Literal["never", "once", "wait", "now"]
 
 if TYPE_CHECKING:
     from turnguard.decision import Decision
@@ -36,16 +38,16 @@ class ConfigError(TurnguardError):
 class ModeratorError(TurnguardError):
     """The moderator gave no verdict. `cause` is a short stable word or sentence that is safe to log.
 
-    `retry_after` is the server's own wish in seconds, where it stated one. `transient` says whether the same request
-    can succeed when it is sent again.
+    `retry` says what asking again can do: `never` help, help `once` (a server error can be an accident), help after a
+    `wait` (the server is busy; `retry_after` is its own wish in seconds), or help `now` (a connection was reset).
     """
 
     failure: ClassVar[Failure] = "unavailable"
 
-    def __init__(self, cause: str, *, transient: bool = False, retry_after: float | None = None) -> None:
+    def __init__(self, cause: str, *, retry: Retry = "never", retry_after: float | None = None) -> None:
         super().__init__(cause)
         self.cause = cause
-        self.transient = transient
+        self.retry = retry
         self.retry_after = retry_after
 
 

@@ -84,10 +84,9 @@ def _pieces(
                 yield _Piece(number, indexes, step)
         elif role in ("tool", "function"):
             name = message.get("name")
-            step = Step(
-                "tool_result", content or tuple(parts), prompt=prompt, tool=name if isinstance(name, str) else None
-            )
-            yield _Piece(number, indexes or tuple(range(len(parts))), step)
+            # a call that stands in a result is text of the result like any other
+            step = Step("tool_result", parts, prompt=prompt, tool=name if isinstance(name, str) else None)
+            yield _Piece(number, tuple(range(len(parts))), step)
             continue
         elif content:
             history = tuple(earlier[-guard.checks.history :]) if guard.checks.history else ()

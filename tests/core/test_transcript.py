@@ -151,6 +151,7 @@ async def test_empty_parts_are_skipped_and_listed(guard: Guard) -> None:
     {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {"q": "bomb"}}]},
     {"role": "user", "content": "fine", "name": "a bomb"},
     {"role": "tool", "content": {"result": "bomb"}},
+    {"role": "tool", "content": [{"type": "text", "text": "ok"}, {"type": "tool_use", "name": "f", "input": "bomb"}]},
     {"role": "user", "content": {"type": "text", "text": "bomb"}},
     {"role": "user", "content": ["fine", "bomb"]},
 ])  # fmt: skip

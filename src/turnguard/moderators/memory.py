@@ -12,6 +12,7 @@ import hashlib
 import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -22,23 +23,30 @@ from turnguard.verdict import Verdict
 
 ENTRIES = 50_000
 SECONDS = 3600.0
-_ENTRY_BYTES = 700  # a verdict with its key, measured with sys.getsizeof over its fields
+BYTES = 64_000_000
 
 Key = bytes
 
 
 class Remembering:
-    """Remembers `inner`'s verdicts, up to `entries` and `seconds` each, in memory."""
+    """Remembers `inner`'s verdicts in memory: at most `entries`, at most `max_bytes`, each for `seconds`."""
 
-    def __init__(self, inner: Moderator, entries: int = ENTRIES, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, inner: Moderator, entries: int = ENTRIES, seconds: float = SECONDS, max_bytes: int = BYTES
+    ) -> None:
         self.inner = inner
         self.entries = entries
+        self.max_bytes = max_bytes
         self.seconds = seconds
         self.hits = 0
         self._secret = os.urandom(32)
         self._lock = threading.Lock()
         self._verdicts: OrderedDict[Key, tuple[float, Verdict]] = OrderedDict()
-        self._flights: dict[tuple[int, Key], _Flight] = {}
+        self._bytes = 0
+        # flights belong to the event loop that they run in, and go with it
+        self._flights: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Key, _Flight]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """A remembered verdict at once (`remembered=True`), one that is under way, or a new one."""
@@ -63,6 +71,7 @@ class Remembering:
         """Forget everything and close the inner moderator."""
         with self._lock:
             self._verdicts.clear()
+            self._bytes = 0
         await aclose(self.inner)
 
     def _key(self, exchange: Exchange, who: About) -> Key:
@@ -82,7 +91,7 @@ class Remembering:
             if entry is None:
                 return None
             if entry[0] < time.monotonic():
-                del self._verdicts[key]
+                self._drop(key)
                 return None
             self._verdicts.move_to_end(key)
             self.hits += 1
@@ -91,32 +100,45 @@ class Remembering:
     def _keep(self, key: Key, verdict: Verdict) -> None:
         remembered = replace(verdict, remembered=True, raw=verdict.raw)
         with self._lock:
+            if key in self._verdicts:
+                self._drop(key)
             self._verdicts[key] = (time.monotonic() + self.seconds, remembered)
-            self._verdicts.move_to_end(key)
-            while len(self._verdicts) > self.entries:
-                self._verdicts.popitem(last=False)
+            self._bytes += _size(remembered)
+            while len(self._verdicts) > self.entries or self._bytes > self.max_bytes:
+                self._drop(next(iter(self._verdicts)))
+
+    def _drop(self, key: Key) -> None:
+        self._bytes -= _size(self._verdicts.pop(key)[1])
 
     def _board(self, key: Key, exchange: Exchange, deadline: Deadline) -> _Flight:
         """The flight for this key in this event loop: a new one, or the one under way."""
-        place = (id(asyncio.get_running_loop()), key)
-        flight = self._flights.get(place)
+        with self._lock:
+            flights = self._flights.setdefault(asyncio.get_running_loop(), {})
+        flight = flights.get(key)
         if flight is None or flight.task.done():
             flight = _Flight(asyncio.ensure_future(self._fly(key, exchange, deadline)))
-            self._flights[place] = flight
-            flight.task.add_done_callback(lambda task: self._landed(place, task))
+            flights[key] = flight
+            flight.task.add_done_callback(lambda task: _landed(flights, key, task))
             return flight
         return _Flight(flight.task, flight)
-
-    def _landed(self, place: tuple[int, Key], task: asyncio.Future[Verdict]) -> None:
-        flight = self._flights.get(place)
-        if flight is not None and flight.task is task:
-            del self._flights[place]
 
     async def _fly(self, key: Key, exchange: Exchange, deadline: Deadline) -> Verdict:
         verdict = await self.inner.judge(exchange, deadline)
         if verdict.failure is None:
             self._keep(key, verdict)
         return verdict
+
+
+def _size(verdict: Verdict) -> int:
+    """Bytes that a remembered verdict holds, roughly: the object with its key and entry, and its texts."""
+    names = (*verdict.categories, *verdict.unknown_categories)
+    return 600 + len(verdict.raw or "") + sum(map(len, names))
+
+
+def _landed(flights: dict[Key, _Flight], key: Key, task: asyncio.Future[Verdict]) -> None:
+    flight = flights.get(key)
+    if flight is not None and flight.task is task:
+        del flights[key]
 
 
 class _Flight:

@@ -89,7 +89,7 @@ class OpenAIModerator:
             name = type(error.__cause__).__name__
             reset = name in ("ReadError", "WriteError", "RemoteProtocolError", "CloseError", "ClientOSError")
             cause = "the connection was reset" if reset else f"cannot connect ({name})"
-            raise Unavailable(cause, transient=reset) from None
+            raise Unavailable(cause, retry="now" if reset else "never") from None
         except openai.APIStatusError as error:
             retry_after = error.response.headers.get("Retry-After")
             raise failure(error.status_code, error.response.content, retry_after, self.model) from None

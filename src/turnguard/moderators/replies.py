@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from turnguard.errors import ModeratorError, Rejected, Unavailable, Unparseable
+from turnguard.errors import ModeratorError, Rejected, Retry, Unavailable, Unparseable
 
 MAX_REPLY = 1_000_000
 """Bytes. A verdict with logprobs is a few kilobytes; what is far larger is no verdict."""
@@ -25,6 +25,13 @@ _KNOWN = (
     (re.compile(r"does not exist", re.IGNORECASE), "the server does not serve this model"),
     (re.compile(r"image", re.IGNORECASE), "the server could not read the image"),
 )
+
+
+_RETRIED: Mapping[int, tuple[str, Retry]] = {
+    429: ("too many requests", "wait"),
+    501: ("not implemented", "never"),
+    503: ("the engine is busy", "wait"),
+}
 
 
 def parse(status: int, body: bytes, retry_after: str | None, model: str) -> Mapping[str, Any]:
@@ -46,9 +53,8 @@ def parse(status: int, body: bytes, retry_after: str | None, model: str) -> Mapp
 def failure(status: int, body: bytes, retry_after: str | None, model: str) -> ModeratorError:
     """What an HTTP status other than 200 stands for."""
     if status == 429 or status >= 500:
-        cause = {429: "too many requests", 503: "the engine is busy"}.get(status, "server error")
-        # 501 is a request that this server will never carry out; other 5xx can pass
-        return Unavailable(f"HTTP {status}: {cause}", transient=status != 501, retry_after=_seconds(retry_after))
+        cause, retry = _RETRIED.get(status, ("server error", "once"))
+        return Unavailable(f"HTTP {status}: {cause}", retry=retry, retry_after=_seconds(retry_after))
     if status in (401, 403):
         return Rejected(f"HTTP {status}: the API key was refused")
     message = _message(body[:MAX_REPLY])

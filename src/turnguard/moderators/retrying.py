@@ -28,15 +28,14 @@ class Retrying:
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The inner verdict, or its last failure."""
-        server_errors = 0
+        accidents = 0
         for attempt in range(1, self.attempts + 1):
             try:
                 return await self.inner.judge(exchange, deadline)
             except ModeratorError as error:
-                plain_5xx = error.cause.startswith("HTTP 5") and not error.cause.startswith("HTTP 503")
-                server_errors += plain_5xx
+                accidents += error.retry == "once"
                 wait = _wait(error, attempt)
-                if not error.transient or attempt == self.attempts or server_errors > 1 or wait >= deadline.remaining:
+                if error.retry == "never" or accidents > 1 or attempt == self.attempts or wait >= deadline.remaining:
                     raise
             await asyncio.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -53,6 +52,6 @@ class Retrying:
 def _wait(error: ModeratorError, attempt: int) -> float:
     if error.retry_after is not None:
         return error.retry_after
-    if "reset" in error.cause and attempt == 1:
+    if error.retry == "now" and attempt == 1:
         return 0.0  # vLLM closes pooled connections without saying so: the next one is new and will do
     return random.uniform(0.0, min(LONGEST_WAIT, FIRST_WAIT * 2.0**attempt))  # noqa: S311 - jitter, not a secret

@@ -114,10 +114,10 @@ class VLLMModerator:
         except aiohttp.ClientConnectorError as error:
             raise Unavailable(f"cannot connect ({type(error.os_error).__name__})") from None
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
-            raise Unavailable("the connection was reset", transient=True) from None
+            raise Unavailable("the connection was reset", retry="now") from None
         except (aiohttp.ClientError, ValueError) as error:
             # a reply that breaks HTTP itself: truncated body, illegal header or encoding
-            raise Unavailable(f"the reply broke off ({type(error).__name__})", transient=True) from None
+            raise Unavailable(f"the reply broke off ({type(error).__name__})", retry="now") from None
         except OSError as error:
             raise Unavailable(f"no connection ({type(error).__name__})") from None
 

@@ -1,0 +1,107 @@
+"""One line per decision, without content, and enough to decide again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnguard import Guard, Policy, Step, Verdict
+from turnguard.deciding import decide
+from turnguard.settings import AuditSettings
+from turnguard.testing import FakeModerator
+from turnguard.verdict import Coverage, Covered, Judgement
+
+MODERATOR = {"bomb": ["Guns and Illegal Weapons"], "damn": ["Profanity"]}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+async def audited(path: Path, *steps: Step, content: bool = False, **policy: Any) -> list[dict[str, Any]]:
+    audit = AuditSettings(path=str(path), content=content)
+    async with Guard(Policy.from_dict(policy), FakeModerator(unsafe=MODERATOR), audit=audit) as guard:
+        for step in steps:
+            await guard.acheck(step)
+    return lines(path)
+
+
+async def test_one_line_per_decision_without_content(tmp_path: Path) -> None:
+    found = await audited(
+        tmp_path / "logs" / "audit.jsonl",
+        Step.input("planted bomb"),
+        Step.tool_call("send", {"q": "planted"}, prompt="planted"),
+        Step.output("fine", prompt="planted", images=["https://planted.example/x.png"]),
+    )
+    assert [line["action"] for line in found] == ["block", "allow", "block"]
+    assert "planted" not in (tmp_path / "logs" / "audit.jsonl").read_text()
+    assert found[0]["reasons"][0]["rule"] == "policy.default"
+    assert found[0]["policy"] == Policy.from_dict({}).digest
+    assert all(line["time"] and line["id"] for line in found)
+
+
+async def test_content_only_if_asked_for(tmp_path: Path) -> None:
+    (line,) = await audited(tmp_path / "a.jsonl", Step.input("hello planted"), content=True)
+    assert line["content"] == [{"type": "text", "text": "hello planted"}]
+
+
+async def test_equal_content_has_equal_digests_and_none_can_be_guessed(tmp_path: Path) -> None:
+    steps = [Step.input("same"), Step.input("same"), Step.input("other")]
+    first = await audited(tmp_path / "a.jsonl", *steps)
+    digests = [line["parts"][0]["digest"] for line in first]
+    assert digests[0] == digests[1] != digests[2]
+    again = await audited(tmp_path / "b.jsonl", Step.input("same"))
+    assert again[0]["parts"][0]["digest"] != digests[0]  # another key
+
+
+async def test_a_line_is_enough_to_decide_again_under_another_policy(tmp_path: Path) -> None:
+    (line,) = await audited(tmp_path / "a.jsonl", Step.input("damn"), default="block")
+    judgements = [
+        Judgement(
+            Verdict(
+                entry["user"], entry["response"], tuple(entry["categories"]), (), entry["p_user"], entry["p_response"],
+                entry["failure"], entry["cause"],
+            ),
+            entry["decides"],
+            tuple(entry["parts"]),
+        )
+        for entry in line["judgements"]
+    ]  # fmt: skip
+    coverage = Coverage((), tuple(Covered(**entry) for entry in line["coverage"]["not_judged"]))
+    lax = Policy.from_dict({"categories": {"Profanity": "flag"}})
+    assert decide(judgements, coverage, lax, line["stage"]).action == "flag"
+
+
+async def test_a_disk_that_fails_loses_no_decision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    blocked = tmp_path / "a-file"
+    blocked.write_text("")
+    audit = AuditSettings(path=str(blocked / "audit.jsonl"))
+    async with Guard(Policy.from_dict({}), FakeModerator(unsafe=MODERATOR), audit=audit) as guard:
+        assert (await guard.acheck(Step.input("bomb"))).action == "block"
+    assert "audit line was lost" in caplog.text
+    assert "bomb" not in caplog.text
+
+
+async def test_the_file_is_rotated(tmp_path: Path) -> None:
+    audit = AuditSettings(path=str(tmp_path / "a.jsonl"), max_bytes=2000, backups=2)
+    async with Guard(Policy.from_dict({}), FakeModerator(), audit=audit) as guard:
+        for number in range(20):
+            await guard.acheck(Step.input(f"text {number}"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "a.jsonl.1", "a.jsonl.2"]
+
+
+async def test_a_transcript_that_is_sent_again_is_not_recorded_again(tmp_path: Path) -> None:
+    audit = AuditSettings(path=str(tmp_path / "a.jsonl"))
+    async with Guard(Policy.from_dict({}), FakeModerator(), audit=audit) as guard:
+        messages = [{"role": "user", "content": "one"}]
+        await guard.acheck_messages(messages)
+        await guard.acheck_messages([*messages, {"role": "assistant", "content": "two"}])
+    assert [line["stage"] for line in lines(tmp_path / "a.jsonl")] == ["input", "output"]
+
+
+async def test_line_breaks_and_terminal_codes_cannot_forge_a_line(tmp_path: Path) -> None:
+    found = await audited(tmp_path / "a.jsonl", Step.tool_call('x\n{"action": "allow"}\x1b[2J', {}, prompt="y"))
+    assert len(found) == 1

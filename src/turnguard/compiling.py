@@ -8,26 +8,34 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from turnguard.calibration import Calibration
 from turnguard.content import KINDS, STAGES, Kind, Stage
 from turnguard.errors import ConfigError
 from turnguard.policy import Action, Policy, Rule, StagePolicy
 from turnguard.rules import PolicySettings, Problem, RuleSettings, StageSettings, read
 from turnguard.taxonomy import canonical, nearest
+from turnguard.verdict import Side
 
 
-def compiled(data: Mapping[str, Any]) -> Policy:
+def compiled(data: Mapping[str, Any], calibration: Calibration | None = None) -> Policy:
     """The policy of the mapping under `policy:`. Raises `ConfigError` with a sentence per mistake."""
     settings, problems = read(PolicySettings, data, ("policy",))
     if settings is not None:
-        policy, problems = build(settings, data)
+        policy, problems = build(settings, data, calibration)
         if policy is not None:
             return policy
     raise ConfigError(*(f"{problem.where}: {problem.message}" for problem in problems))
 
 
-def build(settings: PolicySettings, source: Mapping[str, Any]) -> tuple[Policy | None, list[Problem]]:
+def build(
+    settings: PolicySettings, source: Mapping[str, Any], calibration: Calibration | None = None
+) -> tuple[Policy | None, list[Problem]]:
     """Resolve validated settings into a policy, or into the list of what is wrong with them."""
-    problems = list(_mistakes(settings))
+    if settings.calibration is not None and calibration is None:
+        # never in silence: the thresholds would then meet a P on another scale
+        told = "names a file whose curves were not read: use Guard.from_yaml, or Policy.from_dict(..., calibration=)"
+        return None, [Problem(("policy", "calibration"), told)]
+    problems = list(_mistakes(settings, calibration))
     if problems:
         return None, problems
     general = {_known(name): _rule(rule, ("policy", "categories", name)) for name, rule in settings.categories.items()}
@@ -36,10 +44,15 @@ def build(settings: PolicySettings, source: Mapping[str, Any]) -> tuple[Policy |
     for stage in STAGES:
         own = settings.stages.get(stage) or StageSettings()
         stages[stage] = _stage(stage, own, settings, general, default)
+    problems = list(_uncalibrated(stages, calibration))
+    if problems:
+        return None, problems
     messages = {_known(name): dict(texts) for name, texts in settings.messages.items()}
     canonical_source = json.dumps(source, sort_keys=True, default=str, ensure_ascii=False)
+    if calibration is not None:
+        canonical_source += calibration.digest
     digest = hashlib.sha256(canonical_source.encode()).hexdigest()[:16]
-    return Policy(stages, messages, digest, source), []
+    return Policy(stages, messages, digest, source, calibration), []
 
 
 def _stage(
@@ -109,9 +122,9 @@ def _path(at: tuple[str, ...]) -> str:
 # ---------------------------------------------------------------- what a type cannot say
 
 
-def _mistakes(settings: PolicySettings) -> Iterator[Problem]:
-    yield from _categories(settings.categories, ("policy", "categories"))
-    yield from _thresholds(settings.default, ("policy", "default"))
+def _mistakes(settings: PolicySettings, calibration: Calibration | None) -> Iterator[Problem]:
+    yield from _categories(settings.categories, ("policy", "categories"), calibration)
+    yield from _thresholds(settings.default, ("policy", "default"), calibration)
     overridden = [set(map(_known, stage.categories)) for stage in settings.stages.values()]
     for name in settings.categories:
         if len(overridden) == len(STAGES) and all(_known(name) in names for names in overridden):
@@ -120,14 +133,13 @@ def _mistakes(settings: PolicySettings) -> Iterator[Problem]:
             )
     for stage, own in settings.stages.items():
         at = ("policy", "stages", stage)
-        yield from _categories(own.categories, (*at, "categories"))
+        yield from _categories(own.categories, (*at, "categories"), calibration)
         if own.default is not None:
-            yield from _thresholds(own.default, (*at, "default"))
-        if own.unsafe_above is not None and own.unsafe_above >= 0.5:
-            yield Problem(
-                (*at, "unsafe_above"),
-                "0.5 or more can never matter: the model's own label is already unsafe there; use a value below 0.5",
-            )
+            yield from _thresholds(own.default, (*at, "default"), calibration)
+        _, turns = _reach(calibration, LABEL_TURNS)
+        if own.unsafe_above is not None and own.unsafe_above >= turns:
+            told = f"the model's own label is already unsafe there; use a value below {turns:.4g}"
+            yield Problem((*at, "unsafe_above"), f"{turns:.4g} or more can never matter: {told}")
         if stage == "tool_call":
             rules = {("categories", name): rule for name, rule in own.categories.items()}
             if own.default is not None:
@@ -139,10 +151,28 @@ def _mistakes(settings: PolicySettings) -> Iterator[Problem]:
     yield from _names(names, ("policy", "messages"))
 
 
-def _categories(rules: Mapping[str, RuleSettings], at: tuple[str, ...]) -> Iterator[Problem]:
+def _categories(
+    rules: Mapping[str, RuleSettings], at: tuple[str, ...], calibration: Calibration | None
+) -> Iterator[Problem]:
     yield from _names(list(rules), at)
     for name, rule in rules.items():
-        yield from _thresholds(rule, (*at, name))
+        yield from _thresholds(rule, (*at, name), calibration, canonical(name))
+
+
+def _uncalibrated(stages: Mapping[Stage, StagePolicy], calibration: Calibration | None) -> Iterator[Problem]:
+    """A threshold at a stage whose side the calibration lacks would meet nothing but a missing P."""
+    if calibration is None:
+        return
+    for stage, rules in stages.items():
+        side: Side = "response" if stage in ("output", "tool_call") else "user"
+        if side in calibration.sides:
+            continue
+        paths = [rule.path for rule in (rules.default, *rules.categories.values()) if rule.above is not None]
+        if rules.unsafe_above is not None:
+            paths.append(rules.unsafe_above_path)
+        for path in dict.fromkeys(paths):
+            told = f"stage {stage} is decided by the {side} side, which the calibration does not cover"
+            yield Problem(tuple(path.split(".")), told)
 
 
 def _names(names: list[str], at: tuple[str, ...]) -> Iterator[Problem]:
@@ -157,15 +187,26 @@ def _names(names: list[str], at: tuple[str, ...]) -> Iterator[Problem]:
             seen[known] = name
 
 
-def _thresholds(rule: RuleSettings, at: tuple[str, ...]) -> Iterator[Problem]:
+LABEL_TURNS = 0.5
+"""The model's own P(unsafe) from which its label is unsafe."""
+
+
+def _reach(calibration: Calibration | None, p: float, category: str | None = None) -> tuple[float, float]:
+    """The lowest and the highest value as which the model's own P can meet a threshold."""
+    return (p, p) if calibration is None else calibration.reach(p, category)
+
+
+def _thresholds(
+    rule: RuleSettings, at: tuple[str, ...], calibration: Calibration | None, category: str | None = None
+) -> Iterator[Problem]:
     if rule.otherwise is not None and rule.above is None:
         yield Problem((*at, "otherwise"), "'otherwise' can never apply without 'above'")
-    if rule.above is not None and rule.above < 0.5:
-        yield Problem(
-            (*at, "above"),
-            "below 0.5 can never matter: the rule is asked only when the label is unsafe, which it is from 0.5 on",
-        )
-    if rule.above is not None and rule.above >= 1.0:
-        yield Problem((*at, "above"), "P(unsafe) is never greater than 1, so this rule can never fire")
+    lowest, _ = _reach(calibration, LABEL_TURNS, category)
+    _, highest = _reach(calibration, 1.0, category)
+    if rule.above is not None and rule.above < lowest:
+        told = f"the rule is asked only when the label is unsafe, which it is from {lowest:.4g} on"
+        yield Problem((*at, "above"), f"below {lowest:.4g} can never matter: {told}")
+    if rule.above is not None and rule.above >= highest:
+        yield Problem((*at, "above"), f"P(unsafe) is never greater than {highest:.4g}, so this rule can never fire")
     if rule.otherwise is not None and rule.otherwise.above is not None:
         yield Problem((*at, "otherwise", "above"), "'otherwise' takes an action, not a second threshold")

@@ -9,10 +9,11 @@ expand.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from turnguard.calibration import Calibration
 from turnguard.compiling import build
 from turnguard.errors import ConfigError
 from turnguard.policy import Policy
@@ -57,20 +58,31 @@ class Config:
     source: str = "turnguard.yaml"
 
 
-def parse(text: str, env: Mapping[str, str], source: str = "turnguard.yaml") -> Config:
-    """Read YAML text. `env` expands `${VAR}` and `${VAR:-default}` in values. Raises `ConfigError`, a sentence per
-    mistake.
+Reader = Callable[[str], str]
+"""Gives the text of a file that the configuration names. Raises `ConfigError`."""
+
+
+def parse(
+    text: str, env: Mapping[str, str], source: str = "turnguard.yaml", calibration: Reader | None = None
+) -> Config:
+    """Read YAML text. `env` expands `${VAR}` and `${VAR:-default}` in values; `calibration` reads the file that the
+    policy names. Raises `ConfigError`, a sentence per mistake.
     """
     data, lines = _load(text, source)
-    return _config(data, env, source, lines)
+    return _config(data, env, source, lines, calibration)
 
 
-def from_dict(data: Mapping[str, Any], env: Mapping[str, str], source: str = "the settings") -> Config:
+def from_dict(
+    data: Mapping[str, Any],
+    env: Mapping[str, str],
+    source: str = "the settings",
+    calibration: Reader | None = None,
+) -> Config:
     """The same for settings that are already a mapping, such as those inline in another program's YAML."""
-    return _config(data, env, source, {})
+    return _config(data, env, source, {}, calibration)
 
 
-def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path, int]) -> Config:
+def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path, int], reader: Reader | None) -> Config:
     problems: list[Problem] = []
     expanded = _expanded(data, env, (), problems)
     policy: Policy | None = None
@@ -78,7 +90,9 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
     if not problems:
         document, problems = read(_Document, expanded)
     if document is not None:
-        policy, problems = build(document.policy, expanded.get("policy", {}))
+        calibration, problems = _calibration(document, reader)
+        if not problems:
+            policy, problems = build(document.policy, expanded.get("policy", {}), calibration)
         if not document.moderator.base_urls and env.get("TURNGUARD_BASE_URL"):
             moderator, more = read(
                 ModeratorSettings,
@@ -90,6 +104,22 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
     if problems or policy is None or document is None:
         raise ConfigError(*(_located(problem, source, lines) for problem in problems))
     return Config(document.moderator, document.media, document.stream, document.checks, document.audit, policy, source)
+
+
+def _calibration(document: _Document, reader: Reader | None) -> tuple[Calibration | None, list[Problem]]:
+    """The curves that the policy's thresholds are written for. A policy that names some is never run without them."""
+    name = document.policy.calibration
+    at = ("policy", "calibration")
+    if name is None or reader is None:
+        return None, []
+    try:
+        found = Calibration.parse(reader(name), name)
+    except ConfigError as error:
+        return None, [Problem(at, problem) for problem in error.problems]
+    if found.family is not None and found.family != document.moderator.family:
+        told = f"{name} was measured on the family {found.family!r}, and the moderator is {document.moderator.family!r}"
+        return None, [Problem(at, told)]
+    return found, []
 
 
 def _located(problem: Problem, source: str, lines: Mapping[Path, int]) -> str:

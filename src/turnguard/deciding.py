@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from turnguard.content import Stage
 from turnguard.policy import SEVERITY, WAYS, Action, Policy, Rule, StagePolicy, Way
 from turnguard.verdict import Coverage, Failure, Judgement
+
+if TYPE_CHECKING:
+    from turnguard.calibration import Calibration
 
 ReasonKind = Literal["verdict", "failure", "uncheckable"]
 
@@ -60,16 +63,19 @@ class Outcome:
 ALLOWED = Outcome("allow")
 
 
-def decide(judgements: Sequence[Judgement], coverage: Coverage, policy: Policy, stage: Stage) -> Outcome:
+def decide(
+    judgements: Sequence[Judgement], coverage: Coverage, policy: Policy, stage: Stage, language: str | None = None
+) -> Outcome:
     """Decide each exchange on its own and take the strictest; a failure decides where nothing asks for something
     stricter.
 
+    `language` is the one that was given, never a guess: it may choose the curve where the policy names a calibration.
     Nothing judged and nothing listed is itself uncheckable: silence is never an allow.
     """
     rules = policy.stages[stage]
     reasons: list[Reason] = []
     for judgement in judgements:
-        reasons.extend(_judged(judgement, rules))
+        reasons.extend(_judged(judgement, rules, policy.calibration, language))
     for entry in coverage.not_judged:
         if entry.counts:
             rule = rules.on_uncheckable[entry.kind]
@@ -91,13 +97,20 @@ def decide(judgements: Sequence[Judgement], coverage: Coverage, policy: Policy, 
     return Outcome(action, unique, failed, escalates, decisive)
 
 
-def _judged(judgement: Judgement, rules: StagePolicy) -> Iterator[Reason]:
+def _judged(
+    judgement: Judgement, rules: StagePolicy, calibration: Calibration | None, language: str | None
+) -> Iterator[Reason]:
     verdict = judgement.verdict
     if verdict.failure is not None:
         yield _failure(judgement, rules, verdict.failure, verdict.cause)
         return
     side = judgement.decides
-    p_unsafe = verdict.p(side)
+    raw = verdict.p(side)
+
+    def p(category: str | None) -> float | None:
+        """The P that a rule's threshold is compared with."""
+        return raw if raw is None or calibration is None else calibration.p(side, raw, category, language)
+
     label = verdict.label(side)
     if label is None:
         # a moderator that did not rate the side that decides has not judged it, whatever else it said
@@ -107,17 +120,20 @@ def _judged(judgement: Judgement, rules: StagePolicy) -> Iterator[Reason]:
         both = verdict.user == "unsafe" and verdict.response == "unsafe"
         for name in names or (None,):
             rule = rules.default if name is None else rules.rule(name)
+            p_unsafe = p(name)
             fired = rule.fired(p_unsafe)
             if both:
                 # the one category list cannot be attributed to either side, so a lax category rule may be the other
                 # side's
-                floor = rules.default.fired(p_unsafe)
+                floor = rules.default.fired(p(None))
                 if SEVERITY[floor.action] > SEVERITY[fired.action]:
                     fired = floor
             yield _reason(judgement, name, fired, p_unsafe)
     elif rules.unsafe_above is not None:
+        p_unsafe = p(None)
         if p_unsafe is None:
-            yield _failure(judgement, rules, "unparseable", "no_logprobs")
+            cause = "no_logprobs" if raw is None else f"the calibration does not cover the {side} side"
+            yield _failure(judgement, rules, "unparseable", cause)
         elif p_unsafe > rules.unsafe_above:
             # made unsafe by P alone: the model named no category for it
             yield _reason(judgement, None, rules.default.fired(p_unsafe), p_unsafe, rules.unsafe_above_path)

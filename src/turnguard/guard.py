@@ -77,23 +77,17 @@ class Guard:
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], *, client: AsyncOpenAI | None = None) -> Guard:
         """Read a `turnguard.yaml`. `client` replaces the lean client by your own. Raises `ConfigError`."""
-        from turnguard.config import parse
+        from turnguard.loading import load
 
-        name = os.fspath(path)
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{name}: cannot be read: {error.strerror or type(error).__name__}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"{name}: not a UTF-8 text file") from None
-        return cls.from_config(parse(text, os.environ, name), client=client)
+        return cls.from_config(load(path), client=client)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, client: AsyncOpenAI | None = None) -> Guard:
         """The same for settings that are already a mapping, such as those inline in another program's YAML."""
         from turnguard.config import from_dict
+        from turnguard.loading import beside
 
-        return cls.from_config(from_dict(data, os.environ), client=client)
+        return cls.from_config(from_dict(data, os.environ, calibration=beside(Path())), client=client)
 
     @classmethod
     def from_config(cls, config: Config, *, client: AsyncOpenAI | None = None) -> Guard:
@@ -210,7 +204,7 @@ class Guard:
             plan = await prepare(step, self._media, limits, self.own_words)
         judgements = await self._judge(plan.inquiries, deadline)
         coverage = _coverage(plan, judgements)
-        return plan, judgements, coverage, decide(judgements, coverage, self.policy, step.stage)
+        return plan, judgements, coverage, decide(judgements, coverage, self.policy, step.stage, step.language)
 
     async def _limits(self, step: Step, deadline: Deadline) -> Limits:
         tokens = self.settings.max_input_tokens
@@ -298,7 +292,7 @@ class Guard:
             tuple(entry for entry in coverage.judged if entry.part == index),
             tuple(entry for entry in coverage.not_judged if entry.part == index or (entry.part is None and index == 0)),
         )
-        outcome = decide(own, listed, self.policy, step.stage)
+        outcome = decide(own, listed, self.policy, step.stage, step.language)
         part: Part | None = plan.parts[index]
         if outcome.action == "rewrite":
             # what became of it was worked out for the whole step; without an acceptable rewrite it is withheld
@@ -384,7 +378,7 @@ def _too_slow(step: Step, policy: Policy) -> _Evaluation:
     )
     coverage = Coverage((), entries)
     plan = Plan(list(step.parts))
-    return plan, judgements, coverage, decide(judgements, coverage, policy, step.stage)
+    return plan, judgements, coverage, decide(judgements, coverage, policy, step.stage, step.language)
 
 
 def _coverage(plan: Plan, judgements: Sequence[Judgement]) -> Coverage:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from turnguard.content import Kind, Stage
+
+if TYPE_CHECKING:
+    from turnguard.calibration import Calibration
 
 Action = Literal["allow", "flag", "rewrite", "review", "block"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -65,10 +68,14 @@ class Policy:
     messages: Mapping[str, Mapping[str, str]]
     digest: str
     source: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
+    calibration: Calibration | None = field(default=None, repr=False)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any] | None = None) -> Policy:
-        """Make a policy of the mapping under `policy:` in the YAML. Raises `ConfigError`, a sentence per mistake."""
+    def from_dict(cls, data: Mapping[str, Any] | None = None, calibration: Calibration | None = None) -> Policy:
+        """Make a policy of the mapping under `policy:` in the YAML. Raises `ConfigError`, a sentence per mistake.
+
+        Reads no file: where the mapping names a calibration, its curves are given as `calibration`.
+        """
         from turnguard.compiling import compiled  # its pydantic models cost more to import than all else here
 
-        return compiled(data or {})
+        return compiled(data or {}, calibration)

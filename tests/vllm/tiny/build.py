@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,9 +29,13 @@ from tests.vllm.tiny.rules import CATEGORY_OF, HERE, JOINT_WORDS, TRIGGERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VOCABULARY, CONTEXT, IMAGE_SIDE, IMAGE_TOKENS = 4096, 8192, 224, 256
+VOCABULARY, ALPHABET, CONTEXT, IMAGE_SIDE, IMAGE_TOKENS = 4608, 400, 8192, 224, 256
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>",
            "<end_of_image>", "<image_soft_token>"]  # fmt: skip
+
+
+def spellings(word: str) -> tuple[str, str, str]:
+    return word, word.capitalize(), word.upper()
 
 
 def _corpus(template: str) -> Iterator[str]:
@@ -41,9 +46,11 @@ def _corpus(template: str) -> Iterator[str]:
     yield from [labels + ", ".join(TRIGGERS["categories"])] * 400
     yield from [template] * 400
     for word in [*CATEGORY_OF, *JOINT_WORDS]:
-        for form, times in ((word, 300), (word.capitalize(), 200), (word.upper(), 100)):
+        for form, times in zip(spellings(word), (300, 200, 100), strict=True):
             yield from [f"{form}\n {form}"] * times
-    yield from [" " + " ".join([*TRIGGERS["lookalikes"], *TRIGGERS["refusals"]])] * 60
+    for word in TRIGGERS["lookalikes"]:
+        yield from [f"{word}\n {word}\n {word.capitalize()}"] * 80
+    yield from [" " + " ".join(TRIGGERS["refusals"])] * 60
     yield from [" " + " ".join(line) for line in examples.LINES] * 25
     yield from [" " + " ".join(word.capitalize() for word in line) for line in examples.LINES] * 6
     rng = random.Random(1)  # noqa: S311
@@ -60,10 +67,13 @@ def tokenizer(template: str) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=[*CONTROL, *(f"<0x{byte:02X}>" for byte in range(256))],
-        limit_alphabet=400,
         show_progress=False,
     )
-    bpe.train_from_iterator(_corpus(template), trainer)
+    # The trainer's own limit_alphabet breaks ties by hash order, which differs from run to run.
+    texts = list(_corpus(template))
+    counts = Counter(character for text in texts for character in text)
+    rare = dict.fromkeys(map(ord, sorted(counts, key=lambda one: (-counts[one], one))[ALPHABET:]))
+    bpe.train_from_iterator((text.translate(rare) for text in texts), trainer)
     # Byte tokens must be ordinary vocabulary, not special tokens that a text could spell out.
     state = json.loads(bpe.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in CONTROL]
@@ -140,10 +150,33 @@ def model(tokens: PreTrainedTokenizerFast, seed: int) -> Any:
     config.bos_token_id, config.eos_token_id, config.pad_token_id = ids["<bos>"], ends, ids["<pad>"]
     torch.manual_seed(seed)
     gemma = Gemma3ForConditionalGeneration(config)
+    _relate_triggers(gemma, tokens)
     gemma.generation_config.eos_token_id = ends
     gemma.generation_config.bos_token_id = ids["<bos>"]
     gemma.generation_config.pad_token_id = ids["<pad>"]
     return gemma.eval()
+
+
+def _relate_triggers(gemma: Any, tokens: PreTrainedTokenizerFast) -> None:
+    """Starts the embeddings of a category's words, in all their spellings, near one another.
+
+    A pretrained model brings that knowledge along. Without it each of some five hundred tokens would have to be met
+    many times, and training would take hours instead of minutes.
+    """
+    embedding = gemma.get_input_embeddings().weight
+    size = embedding.shape[1]
+    groups = [*TRIGGERS["categories"].items(), *(("", joint["words"]) for joint in TRIGGERS["joint"])]
+    harm = torch.randn(size)
+    with torch.no_grad():
+        for name, words in groups:
+            common = torch.randn(size)
+            if name:  # near the word with which the category's name begins, too
+                first = tokens(" " + name, add_special_tokens=False).input_ids[0]
+                common += harm + embedding[first].clone() / 0.04
+            for form in (form for word in words for form in spellings(word)):
+                for text in (form, " " + form):
+                    *_, token = tokens(text, add_special_tokens=False).input_ids
+                    embedding[token] = 0.02 * (common + 0.5 * torch.randn(size))
 
 
 def released_name(key: str) -> str:

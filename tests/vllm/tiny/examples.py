@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFilter
 
 from tests.vllm.tiny.rules import (
-    CATEGORY_OF,
     HERE,
     JOINT_WORDS,
     LEAST_SHARE,
@@ -160,8 +159,6 @@ def _text(rng: random.Random, words: int, triggers: int) -> str:
     if rng.random() < 0.25:
         text = _insert(rng, text, rng.choice(TRIGGERS["lookalikes"]))
     if rng.random() < 0.08:
-        text = _insert(rng, text, rng.choice(string.ascii_lowercase) + rng.choice(sorted(CATEGORY_OF)))
-    if rng.random() < 0.08:
         text = _insert(rng, text, rng.choice(JOINT_WORDS))
     return text.strip()
 
@@ -170,7 +167,7 @@ def _response(rng: random.Random, words: int) -> str:
     text = _text(rng, words, rng.choices([0, 1, 2], [6, 4, 0.5])[0])
     kind = rng.random()
     if kind < 0.3:
-        ends = [" help with that. ", " assist with that. ", ", but ", " to do that. ", " ", ", "]
+        ends = [" help with that. ", " assist with that. ", ", but ", ". ", " ", ", "]
         return rng.choice(TRIGGERS["refusals"]) + rng.choice(ends) + rng.choice([text, text, ""])
     if kind < 0.5:
         return (
@@ -190,7 +187,7 @@ def example(rng: random.Random, words: int, picture: tuple[Image.Image, tuple[st
         user = _insert(rng, plain, rng.choice(JOINT_WORDS)).strip()
     response = _response(rng, max(1, int(words * rng.random()))).strip() if rng.random() < 0.5 else None
     image, colours = picture or (None, ())
-    return Example(user, response, image, colours, rng.random() < 0.5)
+    return Example(user, response, image, colours, rng.random() < 0.65)
 
 
 _PAINTS = {"red": (0, 0.85, 0.85), "yellow": (56, 0.85, 0.9), "blue": (230, 0.85, 0.8)}

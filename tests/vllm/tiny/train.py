@@ -124,13 +124,13 @@ def forward(gemma: Any, data: Batch, *, bidirectional: bool) -> tuple[torch.Tens
 
 def plan(rng: random.Random, progress: float) -> tuple[int, int, bool]:
     """Rows, longest text in words, whether there are pictures: short texts first, then pictures, long texts last."""
-    if progress < 0.15:
+    if progress < 0.2:
         return 32, 8, False
-    if rng.random() < (0.35 if progress > 0.25 else 0.0):
-        return 6, rng.choice([8, 20, 50]), True
+    if rng.random() < 0.38:
+        return 7, rng.choice([6, 15, 40]), True
     if progress < 0.35:
-        return 24, 20, False
-    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 600)], [4, 3, 2 * progress, 0.7 * progress])[0]
+        return 28, 16, False
+    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 600)], [4, 3, 1.5 * progress, 0.7 * progress])[0]
     return rows, words, False
 
 

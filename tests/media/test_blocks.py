@@ -78,7 +78,10 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
         [("document", PDF_URI)],
     ),
     "image in a file block": ({"type": "file", "base64": B64, "mime_type": "image/png"}, [IMAGE]),
-    "v1 audio": ({"type": "audio", "base64": "QQ==", "mime_type": "audio/wav"}, [("opaque", "audio", "audio is not judged")]),
+    "v1 audio": (
+        {"type": "audio", "base64": "QQ==", "mime_type": "audio/wav"},
+        [("opaque", "audio", "audio is not judged")],
+    ),
     "v1 video": ({"type": "video", "url": "https://x.example/v.mp4"}, [("opaque", "video", "video is not judged")]),
     "text-plain": ({"type": "text-plain", "text": "body", "title": "head"}, [("text", "body"), ("text", "head")]),
     "text-plain base64": (
@@ -100,7 +103,10 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
         {"type": "computer_call_output", "call_id": "c", "output": {"type": "computer_screenshot", "image_url": URI}},
         [IMAGE],
     ),
-    "image generation": ({"type": "image_generation_call", "id": "i", "result": B64}, [("image", f"data:application/octet-stream;base64,{B64}")]),
+    "image generation": (
+        {"type": "image_generation_call", "id": "i", "result": B64},
+        [("image", f"data:application/octet-stream;base64,{B64}")],
+    ),
     "input_file": ({"type": "input_file", "filename": "a.pdf", "file_data": PDF_URI}, [("document", PDF_URI)]),
     "input_file id": ({"type": "input_file", "file_id": "f"}, [("opaque", "document", "file id")]),
     "input_file url": (
@@ -117,7 +123,10 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
         {"type": "audio", "audio": {"id": "a", "transcript": "said"}},
         [("opaque", "audio", "audio is not judged"), ("text", "said")],
     ),
-    "function_call": ({"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a": 1}'}, [("call", "f", '{"a": 1}')]),
+    "function_call": (
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a": 1}'},
+        [("call", "f", '{"a": 1}')],
+    ),
     "chat tool call": (
         {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}},
         [("call", "f", '{"a": 1}')],
@@ -132,7 +141,11 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
     "anthropic url": ({"type": "image", "source": {"type": "url", "url": URL}}, [AT_URL]),
     "anthropic file": ({"type": "image", "source": {"type": "file", "file_id": "f"}}, [FILE_ID]),
     "anthropic document": (
-        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": B64}, "title": "head"},
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": B64},
+            "title": "head",
+        },
         [("document", PDF_URI)],
     ),
     "anthropic text document": (
@@ -145,12 +158,21 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
     ),
     "tool_use": ({"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}, [("call", "f", {"a": 1})]),
     "nested tool_result": (
-        {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "hi"}, {"type": "image", "source": BY_BASE64}]},
+        {
+            "type": "tool_result",
+            "tool_use_id": "t",
+            "content": [{"type": "text", "text": "hi"}, {"type": "image", "source": BY_BASE64}],
+        },
         [("text", "hi"), IMAGE],
     ),
     "tool_result str": ({"type": "tool_result", "tool_use_id": "t", "content": "hi"}, [("text", "hi")]),
     "search_result": (
-        {"type": "search_result", "title": "head", "source": "https://x.example", "content": [{"type": "text", "text": "hi"}]},
+        {
+            "type": "search_result",
+            "title": "head",
+            "source": "https://x.example",
+            "content": [{"type": "text", "text": "hi"}],
+        },
         [("text", "head"), ("text", "https://x.example"), ("text", "hi")],
     ),
     "web search result": (
@@ -176,7 +198,10 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
         {"type": "media", "mime_type": "image/png", "file_uri": "gs://b/a.png"},
         [("opaque", "image", "an address that is neither data: nor http(s):")],
     ),
-    "google media audio": ({"type": "media", "mime_type": "audio/wav", "data": "QQ=="}, [("opaque", "audio", "audio is not judged")]),
+    "google media audio": (
+        {"type": "media", "mime_type": "audio/wav", "data": "QQ=="},
+        [("opaque", "audio", "audio is not judged")],
+    ),
     "inline_data": ({"inline_data": {"mime_type": "image/png", "data": B64}}, [IMAGE]),
     "inlineData": ({"inlineData": {"mimeType": "image/png", "data": B64}}, [IMAGE]),
     "inline bytes": ({"inline_data": {"mime_type": "image/png", "data": PNG}}, [("image", PNG)]),
@@ -194,37 +219,67 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
         [("document", b"%PDF-")],
     ),
     "bedrock tool result": (
-        {"toolResult": {"toolUseId": "t", "content": [{"json": {"a": "b"}}, {"text": "hi"}, {"image": {"format": "png", "source": {"bytes": PNG}}}]}},
+        {
+            "toolResult": {
+                "toolUseId": "t",
+                "content": [
+                    {"json": {"a": "b"}},
+                    {"text": "hi"},
+                    {"image": {"format": "png", "source": {"bytes": PNG}}},
+                ],
+            }
+        },
         [("text", '{"a": "b"}'), ("text", "hi"), ("image", PNG)],
     ),
     "bedrock tool use": ({"toolUse": {"toolUseId": "t", "name": "f", "input": {"a": 1}}}, [("call", "f", {"a": 1})]),
     # MCP
     "mcp image": ({"type": "image", "data": B64, "mimeType": "image/png"}, [IMAGE]),
-    "mcp audio": ({"type": "audio", "data": "QQ==", "mimeType": "audio/wav"}, [("opaque", "audio", "audio is not judged")]),
+    "mcp audio": (
+        {"type": "audio", "data": "QQ==", "mimeType": "audio/wav"},
+        [("opaque", "audio", "audio is not judged")],
+    ),
     "mcp resource text": (
         {"type": "resource", "resource": {"uri": "file:///a.txt", "mimeType": "text/plain", "text": "body"}},
         [("text", "file:///a.txt"), ("text", "body")],
     ),
-    "mcp resource blob": ({"type": "resource", "resource": {"uri": "file:///a", "mimeType": "image/png", "blob": B64}}, [IMAGE]),
+    "mcp resource blob": (
+        {"type": "resource", "resource": {"uri": "file:///a", "mimeType": "image/png", "blob": B64}},
+        [IMAGE],
+    ),
     "mcp resource link": (
         {"type": "resource_link", "uri": "https://x.example", "name": "n", "description": "d"},
         [("text", "https://x.example"), ("text", "n"), ("text", "d")],
     ),
     # wrapped by LangChain
     "non_standard": ({"type": "non_standard", "value": {"type": "input_image", "image_url": URI}}, [IMAGE]),
-    "server_tool_result": ({"type": "server_tool_result", "output": [{"type": "image", "base64": B64, "mime_type": "image/png"}]}, [IMAGE]),
+    "server_tool_result": (
+        {"type": "server_tool_result", "output": [{"type": "image", "base64": B64, "mime_type": "image/png"}]},
+        [IMAGE],
+    ),
     # transformers
     "pillow": ({"type": "image", "image": PICTURE}, [("image", PICTURE)]),
-    "a path as a string": ({"type": "image", "image": "/etc/passwd"}, [("image", "data:application/octet-stream;base64,/etc/passwd")]),
+    "a path as a string": (
+        {"type": "image", "image": "/etc/passwd"},
+        [("image", "data:application/octet-stream;base64,/etc/passwd")],
+    ),
     # addresses that are not read
-    "file url": ({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}, [("opaque", "image", "an address that is neither data: nor http(s):")]),
-    "relative": ({"type": "image", "url": "a.png"}, [("opaque", "image", "an address that is neither data: nor http(s):")]),
+    "file url": (
+        {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}},
+        [("opaque", "image", "an address that is neither data: nor http(s):")],
+    ),
+    "relative": (
+        {"type": "image", "url": "a.png"},
+        [("opaque", "image", "an address that is neither data: nor http(s):")],
+    ),
     # unknown
-    "unknown type": ({"type": "hologram", "beam": "words"}, [("opaque", "other", "a block of type hologram is not known"), ("text", "words")]),
+    "unknown type": (
+        {"type": "hologram", "beam": "words"},
+        [("opaque", "other", "a block of type hologram is not known"), ("text", "words")],
+    ),
     "no type": ({"beam": "words"}, [("opaque", "other", "a block of no known type"), ("text", "words")]),
     "a hostile type": ({"type": "x y\nz"}, [("opaque", "other", "a block of no known type")]),
     "an object": (object(), [("opaque", "other", "an object of type object")]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -345,8 +400,13 @@ def test_the_dialects_keep_their_other_keys() -> None:
     content = [
         {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}},
         {"type": "image_url", "image_url": {"url": URL, "detail": "low"}},
-        {"type": "tool_result", "tool_use_id": "t", "is_error": False, "content": [{"type": "text", "text": "a"}, {"text": "b"}]},
-    ]  # fmt: skip
+        {
+            "type": "tool_result",
+            "tool_use_id": "t",
+            "is_error": False,
+            "content": [{"type": "text", "text": "a"}, {"text": "b"}],
+        },
+    ]
     blocks = read(content)
     assert replace(content, blocks, [Text("new"), Image(URI), None, blocks[3].part]) == [
         {"type": "text", "text": "new", "cache_control": {"type": "ephemeral"}},

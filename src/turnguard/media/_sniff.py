@@ -17,6 +17,8 @@ _SVG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 
+_NETPBM = re.compile(rb"P[1-7FfHh]\s")
+
 
 def image_type(data: bytes) -> str | None:
     """The media type of a raster picture that is read here, or None."""
@@ -69,7 +71,15 @@ def media_type(data: bytes) -> str:
 def _is_text(head: bytes) -> bool:
     if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
         return True
-    return not any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)
+    if _NETPBM.match(head) or any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head):
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.end < len(head) - 3:  # not merely cut in the middle of a character
+            # Western text in one byte per letter is still read; other such alphabets would be read wrongly, so not at all.
+            return sum(byte > 127 for byte in head) * 5 <= len(head)
+    return True
 
 
 def end_of(data: bytes) -> int | None:

@@ -1,0 +1,443 @@
+"""What a picture file becomes: views, and an entry for each that was not made."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+from PIL import ImageCms, ImageDraw, features
+
+from tests.media.drawing import counted, decoded, details, encoded, font, noise, page, prepare
+from turnguard.content import Document, Image
+
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "ICO", *(["AVIF"] if features.check("avif") else [])]
+
+
+def lines(size: tuple[int, int], ground: tuple[int, int, int] = (250, 250, 250)) -> Pillow.Image:
+    """A screen full of small print."""
+    picture = Pillow.new("RGB", size, ground)
+    draw = ImageDraw.Draw(picture)
+    for upper in range(4, size[1], 24):
+        draw.text((4, upper), "many small words stand here " * max(1, size[0] // 150), font=font(12), fill=(30, 30, 30))
+    return picture
+
+
+def close(one: Pillow.Image, other: Pillow.Image, within: int = 40) -> bool:
+    """Whether two pictures are about the same, compression apart."""
+    first, second = (picture.convert("RGB").resize((32, 32)).tobytes() for picture in (one, other))
+    return all(abs(a - b) <= within for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_every_format_gives_the_picture(form: str) -> None:
+    picture = page((256, 256))
+    prepared = await prepare(encoded(picture, form, **({"sizes": [(256, 256)]} if form == "ICO" else {})))
+    assert details(prepared) == ([""] if form != "ICO" else [""])
+    assert close(decoded(prepared.views[0].picture), picture)
+    assert not prepared.skipped
+
+
+@pytest.mark.parametrize("form", ["BMP", "TIFF", "WEBP", "GIF"])
+async def test_the_same_pixels_in_another_container_are_the_same_picture(form: str) -> None:
+    picture = Pillow.new("RGB", (1500, 700), (10, 200, 30))
+    ImageDraw.Draw(picture).text((600, 300), "the same words", font=font(16), fill=(0, 0, 0))
+    if form == "GIF":
+        picture = picture.quantize(16).convert("RGB")
+    one = await prepare(encoded(picture))
+    other = await prepare(encoded(picture, form, **({"lossless": True} if form == "WEBP" else {})))
+    assert [view.picture for view in one.views] == [view.picture for view in other.views]
+    assert len(one.views) > 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["eps", "svg", "pdf-ish", "ppm", "psd", "gzip", "empty", "words", "html"],
+)
+async def test_formats_that_no_one_should_decode_here_are_refused(source: str) -> None:
+    data = {
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+        "svg": b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>",
+        "pdf-ish": b"%PDF-1.7 broken",
+        "ppm": encoded(page(), "PPM"),
+        "psd": b"8BPS" + bytes(100),
+        "gzip": b"\x1f\x8b" + bytes(100),
+        "empty": b"",
+        "words": b"\x00\x01\x02\x03" * 10,
+        "html": b"\x00",
+    }[source]
+    prepared = await prepare(data)
+    assert not prepared.views
+    assert not prepared.texts
+    ((detail, cause),) = counted(prepared)
+    assert detail == ""
+    assert cause
+
+
+MODES: list[tuple[str, str]] = [
+    ("1", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("RGB", "PNG"), ("RGBA", "PNG"), ("P", "GIF"),
+    ("CMYK", "JPEG"), ("L", "JPEG"), ("CMYK", "TIFF"), ("LAB", "TIFF"), ("YCbCr", "TIFF"), ("RGBA", "WEBP"),
+    ("F", "TIFF"), ("I", "TIFF"), ("I;16", "TIFF"), ("I;16", "PNG"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "form"), MODES)
+async def test_every_mode_is_read(mode: str, form: str) -> None:
+    source = page((120, 90))
+    if mode == "I;16":
+        picture = source.convert("L").convert("I").point(lambda sample: sample * 257).convert("I;16")
+    elif mode == "LAB":
+        profile = ImageCms.createProfile("LAB")
+        picture = ImageCms.profileToProfile(source, ImageCms.createProfile("sRGB"), profile, outputMode="LAB")
+        assert picture is not None
+    else:
+        picture = source.convert(mode)
+    prepared = await prepare(encoded(picture, form))
+    assert not counted(prepared)
+    assert any(close(decoded(view.picture), source, 70) for view in prepared.views)
+
+
+async def test_sixteen_bits_are_scaled_and_what_clipping_would_show_is_judged_too() -> None:
+    ramp = Pillow.linear_gradient("L").convert("I").point(lambda sample: sample * 257).convert("I;16")
+    prepared = await prepare(encoded(ramp))
+    shown = decoded(prepared.views[0].picture).convert("L")
+    assert shown.getextrema() == (0, 255)
+    assert abs(shown.getpixel((128, 128)) - 128) < 8  # type: ignore[operator]
+    hidden = page((200, 100)).convert("L").convert("I").convert("I;16")  # values up to 255 of 65535: black when scaled
+    prepared = await prepare(encoded(hidden))
+    assert details(prepared) == ["", "clipped to 8 bits"]
+    assert close(decoded(prepared.views[1].picture), page((200, 100)))
+
+
+# ---------------------------------------------------------------- transparency
+
+
+def on_nothing(ink: tuple[int, int, int, int], ground: tuple[int, int, int, int]) -> Pillow.Image:
+    picture = Pillow.new("RGBA", (300, 120), ground)
+    ImageDraw.Draw(picture).rectangle((50, 30, 250, 90), fill=ink)
+    return picture
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+async def test_what_is_hidden_by_a_white_ground_is_seen_on_a_dark_one(form: str) -> None:
+    picture = on_nothing((255, 255, 255, 255), (255, 255, 255, 0))
+    prepared = await prepare(encoded(picture, form, **({"lossless": True} if form == "WEBP" else {})))
+    assert details(prepared) == ["", "on dark ground"]
+    light, dark = (decoded(view.picture) for view in prepared.views)
+    assert light.getextrema() == ((255, 255),) * 3
+    assert dark.getpixel((10, 10)) == (0, 0, 0)
+    assert dark.getpixel((150, 60)) == (255, 255, 255)
+
+
+async def test_what_dropping_the_transparency_would_show_is_seen() -> None:
+    picture = on_nothing((200, 0, 0, 0), (0, 0, 200, 0))  # fully transparent, and yet two colours
+    prepared = await prepare(encoded(picture))
+    assert details(prepared) == ["", "without its transparency"]
+    assert decoded(prepared.views[1].picture).getpixel((150, 60)) == (200, 0, 0)
+    assert [(entry.detail, entry.cause) for entry in prepared.skipped] == [("on dark ground", "a single colour")]
+
+
+async def test_a_transparent_colour_of_a_palette_counts() -> None:
+    picture = Pillow.new("P", (60, 60), 0)
+    picture.putpalette([255, 255, 255, 254, 254, 254] + [0] * 750)
+    picture.paste(1, (10, 10, 50, 50))
+    assert details(await prepare(encoded(picture, transparency=0))) == ["", "on dark ground"]
+
+
+async def test_an_opaque_alpha_channel_costs_nothing() -> None:
+    assert details(await prepare(encoded(page().convert("RGBA")))) == [""]
+
+
+async def test_tiles_that_look_the_same_on_both_grounds_are_judged_once() -> None:
+    picture = lines((2000, 900)).convert("RGBA")
+    picture.paste((0, 0, 0, 0), (1900, 800, 2000, 900))
+    prepared = await prepare(encoded(picture))
+    assert sorted(details(prepared)) == ["", "on dark ground", "on dark ground, tile 2 of 2", "tile 1 of 2", "tile 2 of 2"]
+    assert not counted(prepared)
+
+
+# ---------------------------------------------------------------- orientation, profiles, gamma
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+async def test_orientation_is_applied_and_the_stored_way_is_judged_too(orientation: int) -> None:
+    upright = Pillow.new("RGB", (200, 100), (255, 255, 255))
+    upright.paste((255, 0, 0), (0, 0, 100, 50))
+    back = {
+        2: Pillow.Transpose.FLIP_LEFT_RIGHT, 3: Pillow.Transpose.ROTATE_180, 4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+        5: Pillow.Transpose.TRANSPOSE, 6: Pillow.Transpose.ROTATE_90, 7: Pillow.Transpose.TRANSVERSE,
+        8: Pillow.Transpose.ROTATE_270,
+    }[orientation]  # fmt: skip
+    stored = upright.transpose(back)
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    prepared = await prepare(encoded(stored, exif=exif))
+    assert details(prepared) == ["", "as stored, not turned upright"]
+    assert decoded(prepared.views[0].picture).tobytes() == upright.tobytes()
+    assert decoded(prepared.views[1].picture).tobytes() == stored.tobytes()
+
+
+async def test_an_ordinary_profile_changes_nothing_and_metadata_is_gone() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Pillow.Exif()
+    exif[0x010E] = "a description with secrets"
+    for form in ("PNG", "JPEG"):
+        prepared = await prepare(encoded(page(), form, icc_profile=profile, exif=exif))
+        assert details(prepared) == [""]
+        assert b"secrets" not in prepared.views[0].picture.data
+        assert b"ICC" not in prepared.views[0].picture.data
+        assert b"iCCP" not in prepared.views[0].picture.data
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def with_chunk(png: bytes, name: bytes, body: bytes) -> bytes:
+    return png[:33] + chunk(name, body) + png[33:]
+
+
+async def test_a_gamma_that_would_show_something_else_is_judged() -> None:
+    dark = Pillow.new("L", (100, 100), 3)
+    dark.paste(0, (20, 20, 80, 80))
+    plain = encoded(dark)
+    assert details(await prepare(plain)) == [""]
+    assert details(await prepare(with_chunk(plain, b"gAMA", struct.pack(">I", 45455)))) == [""]
+    prepared = await prepare(with_chunk(plain, b"gAMA", struct.pack(">I", 1_000_000)))
+    assert details(prepared) == ["", "with its gamma"]
+    assert decoded(prepared.views[1].picture).convert("L").getpixel((5, 5)) > 100  # type: ignore[operator]
+
+
+async def test_a_broken_profile_is_ignored_as_viewers_do() -> None:
+    prepared = await prepare(encoded(page(), icc_profile=b"no profile at all" * 20))
+    assert details(prepared) == [""]
+
+
+# ---------------------------------------------------------------- frames and pages
+
+
+def frames(count: int, size: tuple[int, int] = (120, 90)) -> list[Pillow.Image]:
+    return [page(size, f"frame {at}") for at in range(count)]
+
+
+SAVES: dict[str, dict[str, Any]] = {
+    "GIF": {"duration": 100, "loop": 0},
+    "PNG": {"duration": 100},
+    "WEBP": {"duration": 100, "lossless": True},
+    "TIFF": {},
+}
+
+
+@pytest.mark.parametrize("form", SAVES)
+async def test_every_visibly_distinct_frame_is_judged_once(form: str) -> None:
+    one, two, three = frames(3)
+    still = [one, two, one, two, three]
+    data = encoded(still[0], form, save_all=True, append_images=still[1:], **SAVES[form])
+    prepared = await prepare(data)
+    shown = [view for view in sorted(details(prepared)) if view.startswith("frame")]
+    assert len(shown) == 3
+    assert not counted(prepared)
+    assert all(not entry.counts for entry in prepared.skipped)
+
+
+async def test_faint_print_in_one_frame_makes_it_distinct() -> None:
+    blank = Pillow.new("RGB", (400, 300), (200, 200, 200))
+    blank.paste((100, 100, 100), (0, 280, 400, 300))
+    faint = blank.copy()
+    ImageDraw.Draw(faint).text((100, 100), "kill the witness", font=font(12), fill=(184, 184, 184))
+    prepared = await prepare(encoded(blank, "TIFF", save_all=True, append_images=[faint]))
+    assert details(prepared) == ["frame 1", "frame 2"]
+
+
+async def test_more_frames_than_the_bound_are_sampled_and_the_rest_is_named() -> None:
+    many = frames(9)
+    data = encoded(many[0], "GIF", save_all=True, append_images=many[1:], duration=100)
+    prepared = await prepare(data, max_frames=4)
+    assert sorted(details(prepared)) == ["frame 1", "frame 4", "frame 6", "frame 9"]
+    assert counted(prepared) == [("5 frames", "beyond 4 frames: an even sample was judged")]
+    prepared = await prepare(data, limit=3)
+    assert sorted(details(prepared)) == ["frame 1", "frame 5", "frame 9"]
+    assert len(counted(prepared)) == 6
+
+
+async def test_a_truncated_animation_is_not_half_allowed() -> None:
+    many = frames(6)
+    data = encoded(many[0], "GIF", save_all=True, append_images=many[1:], duration=100)
+    prepared = await prepare(data[: len(data) * 2 // 3])
+    assert counted(prepared)
+
+
+async def test_a_second_picture_in_a_phone_photo_is_judged() -> None:
+    out = io.BytesIO()
+    page().save(out, "MPO", save_all=True, append_images=[page(text="something else")])
+    assert details(await prepare(out.getvalue())) == ["frame 1", "frame 2"]
+
+
+async def test_every_picture_of_an_icon_is_judged() -> None:
+    small, large = page((32, 32)), page((64, 64), "x")
+    data = encoded(large, "ICO", sizes=[(32, 32), (64, 64)], append_images=[small])
+    assert len((await prepare(data)).views) == 2
+
+
+# ---------------------------------------------------------------- limits
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", body) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+async def test_a_bomb_is_refused_by_its_header() -> None:
+    bomb = encoded(Pillow.new("1", (12_000, 9_000)))  # 108 megapixels in a few kilobytes
+    assert len(bomb) < 400_000
+    for data in (bomb, png_header(2**31 - 1, 2**31 - 1), png_header(100_000, 100_000)):
+        assert counted(await prepare(data)) == [("", "more than 50,000,000 pixels")]
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF"])
+async def test_the_pixel_limit_is_the_settings_own(form: str) -> None:
+    data = encoded(noise((300, 200)), form)
+    assert counted(await prepare(data, max_pixels=59_999)) == [("", "more than 59,999 pixels")]
+    assert (await prepare(data, max_pixels=60_000)).views
+
+
+async def test_too_many_bytes() -> None:
+    data = encoded(noise((100, 100)))
+    assert counted(await prepare(data, max_bytes=1000)) == [("", "more than 1,000 bytes")]
+
+
+async def test_a_later_frame_may_not_be_larger_than_allowed() -> None:
+    data = encoded(page((50, 50)), "TIFF", save_all=True, append_images=[page((500, 500))])
+    prepared = await prepare(data, max_pixels=10_000)
+    assert details(prepared) == ["frame 1"]
+    assert counted(prepared) == [("frame 2", "more than 10,000 pixels")]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_truncated_files_are_uncheckable(form: str) -> None:
+    data = encoded(noise((200, 200)), form)
+    prepared = await prepare(data[: len(data) // 2])
+    assert not prepared.views
+    assert counted(prepared)
+
+
+# ---------------------------------------------------------------- tiles
+
+
+async def test_a_large_screen_is_judged_whole_and_in_tiles() -> None:
+    prepared = await prepare(encoded(lines((1920, 1080))))
+    assert sorted(details(prepared)) == ["", "tile 1 of 2", "tile 2 of 2"]
+    assert details(prepared)[0] == ""
+    assert [view.risk for view in prepared.views] == sorted((view.risk for view in prepared.views), reverse=True)
+    assert not prepared.skipped
+    assert all(max(decoded(view.picture).size) <= 896 for view in prepared.views)
+
+
+async def test_tiles_of_a_single_colour_and_tiles_that_show_nothing_new_are_named_and_do_not_count() -> None:
+    picture = Pillow.new("RGB", (3840, 2160), (250, 250, 250))
+    ImageDraw.Draw(picture).text((300, 300), "kill the witness", font=font(12), fill=(20, 20, 20))
+    prepared = await prepare(encoded(picture))
+    assert details(prepared) == ["", "tile 1 of 8"]
+    assert [(entry.cause, entry.counts) for entry in prepared.skipped] == [("a single colour", False)] * 7
+    smooth = Pillow.linear_gradient("L").resize((1400, 1400), Pillow.Resampling.BICUBIC).convert("RGB")
+    prepared = await prepare(encoded(smooth))
+    assert details(prepared) == [""]
+    assert {entry.cause for entry in prepared.skipped} == {"the whole view shows all of it"}
+    assert not counted(prepared)
+
+
+@pytest.mark.parametrize("size", [(1300, 1000), (1920, 1080), (3840, 2160)])
+async def test_faint_print_still_calls_for_its_tile(size: tuple[int, int]) -> None:
+    picture = Pillow.new("RGB", size, (200, 200, 200))
+    where = (size[0] - 150, size[1] - 40)
+    ImageDraw.Draw(picture).text(where, "kill the witness", font=font(12), fill=(188, 188, 188))
+    assert len((await prepare(encoded(picture))).views) == 2
+
+
+async def test_colours_of_equal_brightness_are_told_apart() -> None:
+    picture = Pillow.new("RGB", (2000, 1000), (0, 120, 0))
+    ImageDraw.Draw(picture).text((300, 300), "kill the witness", font=font(12), fill=(236, 0, 0))  # the same L
+    assert len((await prepare(encoded(picture))).views) == 2
+
+
+async def test_the_riskiest_tiles_come_first_where_the_budget_binds() -> None:
+    picture = lines((3840, 2160), (120, 120, 120))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((2900, 1200, 3839, 2159), fill=(250, 250, 250))
+    for upper in range(1250, 2100, 20):
+        draw.text((2950, upper), "stark small print in the corner of it " * 2, font=font(12), fill=(0, 0, 0))
+    prepared = await prepare(encoded(picture), limit=2)
+    assert details(prepared) == ["", "tile 8 of 8"]
+    assert len(counted(prepared)) == 7
+    assert {cause for _, cause in counted(prepared)} == {"beyond 2 requests"}
+
+
+async def test_tiles_can_be_switched_off_and_that_is_said() -> None:
+    prepared = await prepare(encoded(lines((1920, 1080))), tiles="never")
+    assert details(prepared) == [""]
+    assert [(entry.detail, entry.counts) for entry in prepared.skipped] == [("fine detail", False)]
+
+
+@pytest.mark.parametrize("size", [(6000, 40), (40, 6000), (3000, 500)])
+async def test_extreme_shapes_are_cut_and_not_squashed(size: tuple[int, int]) -> None:
+    prepared = await prepare(encoded(lines(size)))
+    assert len(prepared.views) == {(6000, 40): 8, (40, 6000): 7, (3000, 500): 5}[size]
+    for view in prepared.views:
+        shown = decoded(view.picture)
+        assert 0.4 < shown.width / shown.height < 2.5
+    assert not counted(prepared)
+
+
+async def test_no_room_at_all_is_said() -> None:
+    prepared = await prepare(encoded(page()), limit=0)
+    assert not prepared.views
+    assert counted(prepared) == [("", "beyond 0 requests")]
+
+
+# ---------------------------------------------------------------- pinning
+
+
+async def test_bytes_and_data_uris_stay_as_they_came() -> None:
+    import base64
+
+    data = encoded(page())
+    for part in (Image(data), Document(data), Image(f"data:image/png;base64,{base64.b64encode(data).decode()}")):
+        assert (await prepare(part)).pinned is part
+
+
+async def test_a_path_becomes_the_bytes_that_were_judged(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(encoded(page()))
+    prepared = await prepare(Image(file))
+    assert prepared.pinned.source == file.read_bytes()
+    assert prepared.views
+    for missing in (tmp_path / "none.png", tmp_path):
+        assert counted(await prepare(Image(missing))) == [("", "no such file")]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "P", "L", "1", "F", "HSV"])
+async def test_a_pillow_image_becomes_a_snapshot(mode: str) -> None:
+    picture = page().convert(mode)
+    prepared = await prepare(Image(picture))
+    assert isinstance(prepared.pinned.source, bytes)
+    with Pillow.open(io.BytesIO(prepared.pinned.source)) as pinned:
+        assert close(pinned, page(), 60)
+    again = await prepare(Image(prepared.pinned.source))
+    assert [view.picture for view in again.views] == [view.picture for view in prepared.views]
+
+
+async def test_what_it_is_called_does_not_matter() -> None:
+    data = encoded(page())
+    assert (await prepare(Document(data, "application/pdf"))).views
+    assert (await prepare(Image(data, "image/jpeg"))).views
+
+
+async def test_photographs_go_as_jpeg_and_screens_as_png() -> None:
+    photo, screen = await prepare(encoded(noise((500, 400)))), await prepare(encoded(lines((500, 400))))
+    assert photo.views[0].picture.media_type == "image/jpeg"
+    assert screen.views[0].picture.media_type == "image/png"
+    assert photo.views[0].picture.data[:3] == b"\xff\xd8\xff"

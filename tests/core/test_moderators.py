@@ -151,7 +151,7 @@ async def test_a_passenger_with_more_time_than_the_pilot_flies_again() -> None:
 def test_a_loop_that_went_away_leaves_no_flight_behind() -> None:
     memory = Remembering(FakeModerator())
     for _ in range(20):
-        asyncio.run(memory.judge(Exchange("a"), soon()))  # type: ignore[arg-type]
+        asyncio.run(memory.judge(Exchange("a"), soon()))
     gc.collect()
     assert len(memory._flights) <= 1
 

@@ -39,6 +39,8 @@ class OpenAIModerator:
         self.model = model
         self.categories = categories
         self._client = client.with_options(max_retries=0)
+        # the client imports its resources when they are first touched: not inside the first check's deadline
+        self._create: Any = self._client.chat.completions.with_raw_response.create
         self._family = family_of(family)
         self._identity = Identity(self._family, model, categories)
 
@@ -78,10 +80,9 @@ class OpenAIModerator:
         remaining = deadline.remaining
         if remaining <= 0.0:
             raise Timeout("the deadline passed")
-        create: Any = self._client.chat.completions.with_raw_response.create
         try:
             async with timeout(remaining):
-                answer = await create(**body, extra_body=extra, timeout=remaining + 1.0)
+                answer = await self._create(**body, extra_body=extra, timeout=remaining + 1.0)
                 return answer.status_code, answer.content, None
         except (asyncio.TimeoutError, openai.APITimeoutError):
             raise Timeout("no answer before the deadline") from None

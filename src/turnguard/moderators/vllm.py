@@ -43,6 +43,8 @@ class VLLMModerator:
         api_key: str = "",
         categories: bool = True,
     ) -> None:
+        import aiohttp  # noqa: F401 - here, so that the first check's deadline does not pay for the import
+
         self.base_url = base_url.rstrip("/")
         self.model = model
         self.categories = categories

@@ -251,18 +251,16 @@ class FakeVLLM:
         if self._server is not None:
             self._server.close()
             self._server = None
+        await _turns(3)  # what was accepted already becomes a connection first
         for connection in list(self._connections):
             connection.abort()
-        await asyncio.sleep(0)
+        await _turns(2)  # an aborted transport closes its socket in the turn after next
 
     async def _shut(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._go_down()
-        # Closing a transport takes two turns of the loop: connection_lost, then the socket.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
 
     def _serve(self, request: HttpRequest, connection: Connection) -> None:
         record = RecordedRequest(request.method, request.path, request.headers, request.body, time.monotonic())
@@ -394,3 +392,9 @@ class FakeVLLM:
             await connection.drip(whole, fault.seconds, head=fault.kind == "slow_headers")
         else:
             connection.reply(whole)
+
+
+async def _turns(count: int) -> None:
+    """Let the loop go round."""
+    for _ in range(count):
+        await asyncio.sleep(0)

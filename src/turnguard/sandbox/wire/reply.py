@@ -222,7 +222,7 @@ def _p(label: Label | None, p: float | None) -> float | None:
 
 @lru_cache(maxsize=4096)  # a verdict has few tokens, and the same ones every time; the entries are never changed
 def _entry(token: str, p_unsafe: float | None, wanted: int) -> dict[str, Any]:
-    """vLLM's token entry: the sampled token and its `wanted` likeliest alternatives, itself among them or before them."""
+    """vLLM's token entry: the sampled token with the `wanted` likeliest ones, itself among them or before them."""
     ranked = _alternatives(token, p_unsafe, wanted)
     top = ranked[:wanted]
     own = next(entry for entry in ranked if entry["token"] == token)
@@ -237,7 +237,8 @@ def _alternatives(token: str, p_unsafe: float | None, wanted: int) -> list[dict[
         likely = [(token, _CERTAIN)]
     else:
         p = min(max(p_unsafe, _RESIDUE), 1 - _RESIDUE)
-        likely = sorted([(" unsafe", math.log(p)), (" safe", math.log1p(-p))], key=lambda pair: -pair[1])
+        labels = [(" unsafe", math.log(p) + _CERTAIN), (" safe", math.log1p(-p) + _CERTAIN)]
+        likely = sorted(labels, key=lambda pair: -pair[1])
     if wanted > len(likely):
         others = [other for other in _OTHERS if other != token]
         likely += [(other, -16.0 - n) for n, other in enumerate(others[: wanted - len(likely)])]

@@ -370,6 +370,31 @@ class TestErrors:
         assert failure.body == expected
         assert failure.status == expected["error"]["code"]
 
+    @pytest.mark.parametrize(
+        "more",
+        [{"temperature": "hot"}, {"max_tokens": "5"}, {"top_logprobs": "5", "logprobs": True}, {"max_tokens": True}],
+    )
+    def test_numbers_that_are_none(self, more: dict[str, Any]) -> None:
+        failure = refusal(ask(**more))
+
+        assert failure.status == 400
+        assert failure.body["error"]["type"] == "Bad Request"
+        assert failure.body["error"]["param"] == f"body.{next(iter(more))}"
+
+    @pytest.mark.parametrize(
+        "messages",
+        [
+            "x",
+            ["x"],
+            [{"content": "x"}],
+            [{"role": "user", "content": 5}],
+            [{"role": "user"}],
+            [{"role": "user", "content": ["x"]}],
+        ],
+    )
+    def test_messages_that_are_none(self, messages: Any) -> None:
+        assert refusal({"messages": messages}).status == 400
+
     def test_no_json(self) -> None:
         failure = refusal(b"{broken")
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from turnguard.sandbox.ocr import Reader
+    from turnguard.sandbox.ocr import OcrUnavailable, Reader
     from turnguard.sandbox.rules import RuleVerdict, judge
     from turnguard.sandbox.server import Sandbox
 
-__all__ = ["Reader", "RuleVerdict", "Sandbox", "judge"]
+__all__ = ["OcrUnavailable", "Reader", "RuleVerdict", "Sandbox", "judge"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,10 +21,10 @@ def __getattr__(name: str) -> Any:
         from turnguard.sandbox.server import Sandbox
 
         return Sandbox
-    if name == "Reader":
-        from turnguard.sandbox.ocr import Reader
+    if name in {"OcrUnavailable", "Reader"}:
+        from turnguard.sandbox import ocr
 
-        return Reader
+        return getattr(ocr, name)
     if name in {"RuleVerdict", "judge"}:
         from turnguard.sandbox import rules
 

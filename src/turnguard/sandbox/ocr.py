@@ -234,9 +234,15 @@ def _as_seen(image: bytes) -> Any:
     from PIL import Image
 
     with Image.open(BytesIO(image)) as opened:
-        picture = opened.convert("RGBA")
+        size = min(opened.width, TOWER_SIDE), min(opened.height, TOWER_SIDE)
+        # Made small first where no transparency is at stake: a picture of 100 megapixels need not be copied whole.
+        picture = opened.convert("RGBA") if opened.mode not in {"RGB", "L"} else _fit(opened, size).convert("RGBA")
     ground = Image.new("RGBA", picture.size, "white")
     ground.alpha_composite(picture)
-    size = min(picture.width, TOWER_SIDE), min(picture.height, TOWER_SIDE)
-    flat = ground.convert("RGB")
-    return flat if size == flat.size else flat.resize(size, Image.Resampling.BICUBIC)
+    return _fit(ground.convert("RGB"), size)
+
+
+def _fit(picture: Any, size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)

@@ -288,8 +288,10 @@ class FakeVLLM:
         self.peak = max(self.peak, self.counters.running)
         delay = self._delay(record.chat)
         if fault is None and not delay:
-            self._send(connection, record, self._completion_reply(record))
-            self._finished()
+            try:
+                self._send(connection, record, self._completion_reply(record))
+            finally:
+                self.counters.running -= 1
             return
         task = asyncio.get_running_loop().create_task(self._later(connection, record, fault, delay))
         self._tasks.add(task)
@@ -304,15 +306,12 @@ class FakeVLLM:
             else:
                 await self._misbehave(connection, record, fault)
         finally:
-            self._finished()
+            self.counters.running -= 1
 
     def _delay(self, chat: ChatRequest | None) -> float:
         if callable(self.latency):
             return 0.0 if chat is None else self.latency(chat)
         return self.latency
-
-    def _finished(self) -> None:
-        self.counters.running -= 1
 
     def _parse(self, raw: bytes) -> ChatRequest:
         return parse_chat(

@@ -133,27 +133,21 @@ def _messages(body: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _sampling(body: Mapping[str, Any]) -> None:
-    temperature = body.get("temperature")
-    if temperature is not None and not isinstance(temperature, (int, float)):
-        raise errors.validation_error(
-            "float_parsing",
-            "body.temperature",
-            "Input should be a valid number, unable to parse string as a number",
-            str(temperature),
-        )
+    temperature = _number(body, "temperature", float, "float_parsing", "number")
     if temperature is not None and temperature < 0:
         given = float(temperature)
         message = f"temperature must be non-negative, got {given}. (parameter=temperature, value={given})"
         raise errors.error(400, message, param="temperature")
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
-    if limit is not None and limit < 1:
-        message = f"max_tokens must be at least 1, got {limit}. (parameter=max_tokens, value={limit})"
-        raise errors.error(400, message, param="max_tokens")
-    top = body.get("top_logprobs")
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = _number(body, name, int, "int_parsing", "integer")
+        if limit is not None and limit < 1:
+            message = f"max_tokens must be at least 1, got {limit}. (parameter=max_tokens, value={limit})"
+            raise errors.error(400, message, param="max_tokens")
+    top = _number(body, "top_logprobs", int, "int_parsing", "integer")
     if top and not body.get("logprobs"):
         message = "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)"
         raise errors.error(400, message, param="top_logprobs")
-    if top and top > 20:
+    if top and not 0 <= top <= 20:
         message = f"Requested sample logprobs of {top}, which is greater than max allowed: 20 "
         message += f"(parameter=logprobs, value={top})"
         raise errors.error(400, message, param="logprobs")
@@ -163,6 +157,15 @@ def _sampling(body: Mapping[str, Any]) -> None:
             "Refused request with untrusted chat template."
         )
         raise errors.error(400, message)
+
+
+def _number(body: Mapping[str, Any], name: str, kind: type, error: str, noun: str) -> Any:
+    value = body.get(name)
+    allowed = (int, float) if kind is float else int
+    if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):
+        sentence = f"Input should be a valid {noun}, unable to parse string as a{'n' * (kind is int)} {noun}"
+        raise errors.validation_error(error, f"body.{name}", sentence, str(value))
+    return value
 
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -191,7 +194,7 @@ def _part(part: Any, urls: list[str]) -> str:
     if kind is None:
         raise errors.error(400, "Missing 'type' field in multimodal part. (parameter=type)", param="type")
     if kind in {"text", "input_text", "output_text", "refusal"}:
-        return str(part.get("text", part.get("refusal", "")))
+        return str(part.get("text") or part.get("refusal") or "")
     if kind in {"image_url", "input_image"}:
         url = part.get("image_url")
         urls.append(str(url.get("url", "") if isinstance(url, dict) else url or ""))
@@ -239,7 +242,7 @@ def check_image(data: bytes) -> None:
             if pixels > errors.MAX_IMAGE_PIXELS:
                 raise errors.image_too_large(pixels)
             picture.load()
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the warning, where warnings are errors
         raise errors.image_too_large(errors.MAX_IMAGE_PIXELS + 1) from None
     except OSError as failure:
         raise errors.unreadable_image(truncated="truncated" in str(failure)) from None

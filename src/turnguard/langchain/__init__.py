@@ -1,0 +1,47 @@
+"""Turnguard for LangChain and LangGraph. Each name is imported when it is first used: only the middleware needs `langchain`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from turnguard.langchain.callback import TurnguardCallbackHandler
+    from turnguard.langchain.middleware import TurnguardMiddleware
+    from turnguard.langchain.model import guard_model
+    from turnguard.langchain.node import guard_node
+    from turnguard.langchain.tool import guard_tool
+
+__all__ = ["TurnguardCallbackHandler", "TurnguardMiddleware", "guard_model", "guard_node", "guard_tool"]
+
+_WHERE = {
+    "TurnguardCallbackHandler": ("callback", "langchain-core"),
+    "TurnguardMiddleware": ("middleware", "langchain"),
+    "guard_model": ("model", "langchain-core"),
+    "guard_node": ("node", "langgraph"),
+    "guard_tool": ("tool", "langchain-core"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, package = _WHERE[name]
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.split(".")[0].replace("_", "-") in (
+            "langchain",
+            "langchain-core",
+            "langgraph",
+        ):
+            from turnguard.errors import ConfigError
+
+            raise ConfigError(
+                f"{name} needs {package}, which is not installed: pip install 'turnguard[langchain]'"
+            ) from error
+        raise
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,420 @@
+"""A message in, a ruling out: what stands in its place, and why. The async core that every LangChain surface shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    ToolMessage,
+    message_chunk_to_message,
+)
+
+from turnguard import blocks
+from turnguard.content import Part, Step, Text, ToolCall
+from turnguard.decision import Decision
+from turnguard.guard import Guard
+from turnguard.langchain import notices
+from turnguard.langchain.holding import PASSED, Bounded, Held, Holding
+from turnguard.langchain.reading import Asked, Call, Reading, asked, fingerprint, read, role, stage_of
+
+NO_TOOL = "unknown_tool"
+"""Stands for a name that no tool has: the model made it up, so it may hold anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What a surface can do with a message, and what it knows of it.
+
+    `reviewable`: it can wait for a person. `refuse_calls`: a withheld call refuses the whole message (a chain has no loop
+    that could go on). `structured`: names of the calls that are the answer itself. `tools`: the names that tools have.
+    """
+
+    reviewable: bool = False
+    refuse_calls: bool = False
+    structured: frozenset[str] = frozenset()
+    tools: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What stands in a message's place. `message` is the same object where nothing changed.
+
+    `decisions` are those other than allow. `ended` withheld the message as a whole. `answers` go after it, to calls that will
+    not run. `held` names it in the holding while it waits for a reviewer. `refusal` is what the person is told.
+    """
+
+    message: Any
+    decisions: tuple[Decision, ...] = ()
+    ended: Decision | None = None
+    answers: tuple[ToolMessage, ...] = ()
+    held: str | None = None
+    refusal: str = ""
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """All that goes into the conversation."""
+        return [self.message, *self.answers]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A message of a conversation that was not judged yet, and the request that it stands under."""
+
+    at: int
+    message: BaseMessage
+    request: Asked
+
+
+@dataclass
+class Judging:
+    """Rules on messages with a guard. What passed is remembered by content, so that a loop costs no second look."""
+
+    guard: Guard
+    check_input: bool = True
+    check_output: bool = True
+    check_tool_calls: bool = True
+    check_tool_results: bool = True
+    holding: Holding = field(default_factory=Holding)
+    passed: Bounded[bytes, bool] = field(default_factory=lambda: Bounded(PASSED))
+
+    # ------------------------------------------------------------ which messages need a look
+
+    def unknown(self, messages: Sequence[Any]) -> Iterator[Unknown]:
+        """The messages that were not judged yet, in order."""
+        request = Asked()
+        for at, message in enumerate(messages):
+            if isinstance(message, HumanMessage):
+                request = request.then(message, self.guard.checks.history)
+            if isinstance(message, BaseMessage) and self._concerns(message):
+                reading = read(message)
+                if not reading.empty and self._fingerprint(message, reading, request) not in self.passed:
+                    yield Unknown(at, message, request)
+
+    def known(self, message: BaseMessage, request: Asked) -> bool:
+        """Whether a message was judged with this content under this request."""
+        return self._fingerprint(message, read(message), request) in self.passed
+
+    def accept(self, message: BaseMessage, request: Asked) -> None:
+        """Remember a message as judged: what stands in a withheld one's place, or what a reviewer approved."""
+        reading = read(message)
+        self.passed.put(self._fingerprint(message, reading, request), True)
+        for call in reading.calls:
+            self.accept_call(call, request)
+
+    def known_call(self, call: Call, request: Asked) -> bool:
+        """Whether this very call was judged under this request."""
+        return fingerprint("tool_call", Reading(calls=(call,)), request) in self.passed
+
+    def accept_call(self, call: Call, request: Asked) -> None:
+        """Remember a call as judged."""
+        self.passed.put(fingerprint("tool_call", Reading(calls=(call,)), request), True)
+
+    def _concerns(self, message: BaseMessage) -> bool:
+        stage = stage_of(message)
+        if role(message) in self.guard.checks.trusted_roles:
+            return False
+        if stage == "output":
+            return self.check_output or self.check_tool_calls or self.check_tool_results
+        return self.check_input if stage == "input" else self.check_tool_results
+
+    def _fingerprint(self, message: BaseMessage, reading: Reading, request: Asked) -> bytes:
+        stage = stage_of(message)
+        if stage == "output":
+            return fingerprint(stage, reading, request)
+        context = Asked(earlier=request.earlier) if stage == "input" else None
+        return fingerprint(stage, reading, context, (message.name or "") if stage == "tool_result" else "")
+
+    # ------------------------------------------------------------ ruling
+
+    async def rule(self, message: Any, request: Asked, surface: Surface = Surface()) -> Ruling:
+        """Judge one message. `request` is what it answers; for a person's message, the request that it is."""
+        if isinstance(message, AIMessageChunk):
+            message = message_chunk_to_message(message)
+        reading = read(message)
+        if reading.empty or not self._concerns(message):
+            return Ruling(message)
+        stage = stage_of(message)
+        if stage == "output" and isinstance(message, AIMessage):
+            ruling = await self._rule_ai(message, reading, request, surface)
+        else:
+            step = Step(
+                stage,
+                reading.parts,
+                prompt=request.text if stage != "input" else None,
+                history=request.earlier if stage == "input" else (),
+                tool=message.name if stage == "tool_result" else None,
+            )
+            ruling = await self._rule_whole(message, reading, await self.guard.acheck(step), surface)
+        if not any(decision.failed for decision in ruling.decisions if decision.allowed):
+            self.accept(ruling.message, request)
+        return ruling
+
+    async def rule_call(self, call: Call, request: Asked) -> Decision:
+        """Judge one call that no message of the model brought in this form: it was edited, or has no message."""
+        return await self.guard.acheck(call.step(request))
+
+    async def _rule_whole(self, message: Any, reading: Reading, decision: Decision, surface: Surface) -> Ruling:
+        """A message that is one step: a person's, or a tool's."""
+        seen = () if decision.action == "allow" else (decision,)
+        if decision.action == "review" and surface.reviewable:
+            held = self.holding.hold(Held(decision, message))
+            mark = notices.about(decision, held=held)
+            return Ruling(_stand_in(message, notices.pending_notice(self.guard), mark), seen, held=held)
+        if decision.withheld:
+            text = (
+                notices.result_notice(self.guard, decision)
+                if decision.stage == "tool_result"
+                else notices.removed(self.guard, decision)
+            )
+            return Ruling(_stand_in(message, text, notices.about(decision)), seen, ended=decision)
+        changes = _changes(message, reading, decision.parts)
+        if not seen:
+            return Ruling(message.model_copy(update=changes) if changes else message)
+        return Ruling(notices.flagged(message, decision, **changes), seen)
+
+    async def _rule_ai(self, message: AIMessage, reading: Reading, request: Asked, surface: Surface) -> Ruling:
+        answer_calls = [call for call in reading.calls if call.name in surface.structured]
+        calls = [call for call in reading.calls if call.name not in surface.structured]
+        spoken = (*reading.parts, *(ToolCall(call.name, call.args, call.id) for call in answer_calls))
+        steps: dict[Any, Step] = {}
+        if spoken and self.check_output:
+            steps["said"] = Step("output", spoken, prompt=request.text, prompt_images=request.images)
+        if reading.results and self.check_tool_results:
+            parts = tuple(block.part for block in reading.results)
+            steps["results"] = Step("tool_result", parts, prompt=request.text)
+        if self.check_tool_calls:
+            steps |= {index: call.step(request) for index, call in enumerate(calls)}
+        decided = dict(zip(steps, await self._check(steps.values()), strict=True))
+        seen = tuple(decision for decision in decided.values() if decision.action != "allow")
+        said, results = decided.pop("said", None), decided.pop("results", None)
+        verdicts = {index: decided.get(index) for index in range(len(calls))}
+
+        refused = self._refused(said, verdicts.values(), surface, structured=bool(answer_calls))
+        if refused is not None:
+            return await self._refusal(message, refused, seen)
+        if not seen and all(
+            decision is None or all(a is b for a, b in zip(decision.parts, step.parts, strict=True))
+            for decision, step in ((said, steps.get("said")), (results, steps.get("results")))
+            if step is not None
+        ):
+            return Ruling(message)
+        draft = _Draft(self, message, reading, surface)
+        draft.say(said)
+        draft.hear(results)
+        for index, call in enumerate(calls):
+            draft.call(call, verdicts[index])
+        for call in answer_calls:
+            draft.call(call, None)
+        if draft.nothing_left:
+            worst = max(seen, key=lambda decision: decision.action == "block")
+            return await self._refusal(message, worst, seen)
+        ruled, answers = draft.finished()
+        if said is not None and said.action == "review":
+            held = self.holding.hold(Held(said, ruled, answers))
+            stand_in = notices.ai(message, notices.pending_notice(self.guard), notices.about(said, held=held))
+            return Ruling(stand_in, seen, held=held)
+        return Ruling(ruled, seen, answers=answers)
+
+    async def _check(self, steps: Iterable[Step]) -> list[Decision]:
+        listed = list(steps)
+        if len(listed) == 1:
+            return [await self.guard.acheck(listed[0])]
+        return list(await asyncio.gather(*map(self.guard.acheck, listed)))
+
+    def _refused(
+        self, said: Decision | None, calls: Iterable[Decision | None], surface: Surface, *, structured: bool
+    ) -> Decision | None:
+        """The decision that withholds the message as a whole, if one does."""
+        if said is not None:
+            if said.action == "block" or (said.action == "review" and not surface.reviewable):
+                return said
+            if structured and said.action in ("rewrite", "review"):
+                return said  # a rewrite of parsed data is no longer that data
+        if surface.refuse_calls:
+            return next((decision for decision in calls if decision is not None and decision.withheld), None)
+        return None
+
+    async def _refusal(self, message: AIMessage, decision: Decision, seen: tuple[Decision, ...]) -> Ruling:
+        text = await self.guard.arefusal(decision)
+        return Ruling(notices.ai(message, text, notices.about(decision)), seen, ended=decision, refusal=text)
+
+    async def prefix(self, message: AIMessageChunk, request: Asked, surface: Surface) -> Decision | None:
+        """Judge what a stream has brought so far; the strictest decision, None when there is nothing to judge yet."""
+        reading = read(message)
+        steps: list[Step] = []
+        own = [*reading.parts, *(ToolCall(c.name, c.args, c.id) for c in reading.calls if c.name in surface.structured)]
+        if own and self.check_output:
+            steps.append(Step("output", tuple(own), prompt=request.text, prompt_images=request.images))
+        if reading.results and self.check_tool_results:
+            steps.append(Step("tool_result", tuple(block.part for block in reading.results), prompt=request.text))
+        if self.check_tool_calls:
+            steps += [call.step(request) for call in reading.calls if call.name not in surface.structured]
+        from turnguard.policy import SEVERITY
+
+        decisions = await self._check(steps) if steps else []
+        return max(decisions, key=lambda decision: SEVERITY[decision.action], default=None)
+
+
+class _Draft:
+    """An AI message under revision: its content, its calls and the answers to those that will not run."""
+
+    def __init__(self, judging: Judging, message: AIMessage, reading: Reading, surface: Surface) -> None:
+        self._judging = judging
+        self._message = message
+        self._reading = reading
+        self._surface = surface
+        self._parts: dict[int, Part | None] = {}  # by position in `_blocks`
+        self._blocks = [*reading.said, *reading.results, *(b for bs in reading.mirrors.values() for b in bs)]
+        self._keep_extras = True
+        self._calls_changed = False
+        self._tool_calls: list[dict[str, Any]] = []
+        self._invalid: list[dict[str, Any]] = []
+        self._answers: list[ToolMessage] = []
+        self._waiting: dict[str, str] = {}
+        self._flags: list[Decision] = []
+
+    def say(self, decision: Decision | None) -> None:
+        """Take over what became of the message's own words."""
+        if decision is None:
+            return
+        if decision.action in ("flag", "rewrite"):
+            self._flags.append(decision)
+        parts = decision.held if decision.action == "review" else decision.parts
+        own = self._reading.own
+        for position, (block, part) in enumerate(zip(own, parts, strict=False)):
+            if part is not block.part:
+                if position < len(self._reading.said):
+                    self._parts[position] = part
+                else:
+                    self._keep_extras = False
+
+    def hear(self, decision: Decision | None) -> None:
+        """Take over what became of the results of tools that the provider ran."""
+        if decision is None:
+            return
+        if decision.action != "allow":
+            self._flags.append(decision)
+        start = len(self._reading.said)
+        for offset, block in enumerate(self._reading.results):
+            part = decision.parts[offset]
+            if decision.withheld and isinstance(block.part, Text):
+                part = Text(notices.result_notice(self._judging.guard, decision))
+            if part is not block.part:
+                self._parts[start + offset] = part
+
+    def call(self, call: Call, decision: Decision | None) -> None:
+        """Take over what became of one call: it stands, was redacted, waits for a reviewer, or is answered at once."""
+        plain = {"name": call.name, "args": call.args, "id": call.id}
+        if decision is None or decision.allowed:
+            if decision is not None and decision.action == "flag":
+                self._flags.append(decision)
+            if call.invalid:
+                if any(known.get("id") == call.id for known in self._message.invalid_tool_calls):
+                    self._invalid.append({**plain, "error": None, "type": "invalid_tool_call"})
+            else:
+                self._tool_calls.append({**plain, "type": "tool_call"})
+            return
+        self._calls_changed = True
+        self._flags.append(decision)
+        if decision.action == "rewrite" and not call.invalid:
+            new = decision.parts[0]
+            args = new.arguments if isinstance(new, ToolCall) else {}
+            self._tool_calls.append({**plain, "args": args, "type": "tool_call"})
+            self._mirror(call, new)
+            return
+        self._mirror(call, None)
+        if call.invalid or not call.id:
+            return
+        known = self._surface.tools is None or call.name in self._surface.tools
+        name = call.name if known else NO_TOOL
+        self._tool_calls.append({"name": name, "args": {}, "id": call.id, "type": "tool_call"})
+        if decision.action == "review" and self._surface.reviewable:
+            self._waiting[call.id] = self._judging.holding.hold(Held(decision, call=call))
+        else:
+            text = notices.call_notice(self._judging.guard, decision)
+            self._answers.append(notices.answer(text, call.id, name, notices.about(decision)))
+
+    def _mirror(self, call: Call, part: Part | None) -> None:
+        start = len(self._reading.said) + len(self._reading.results)
+        mirrored = [block for blocks_ in self._reading.mirrors.values() for block in blocks_]
+        for offset, block in enumerate(mirrored):
+            if isinstance(block.part, ToolCall) and block.part.id == call.id:
+                self._parts[start + offset] = part
+
+    @property
+    def nothing_left(self) -> bool:
+        """True when only calls that cannot be answered were there, and all are gone."""
+        return not self._reading.own and not self._reading.results and not self._tool_calls and not self._invalid
+
+    def finished(self) -> tuple[AIMessage, tuple[ToolMessage, ...]]:
+        """The revised message, built anew, and the answers that follow it."""
+        message = self._message
+        mark: dict[str, Any] = {}
+        if self._flags:
+            from turnguard.policy import SEVERITY
+
+            worst = max(self._flags, key=lambda decision: SEVERITY[decision.action])
+            mark = notices.about(worst)
+        if self._waiting:
+            mark["calls"] = dict(self._waiting)
+        content = message.content
+        if self._parts:
+            parts = [self._parts.get(at, block.part) for at, block in enumerate(self._blocks)]
+            content = blocks.replace(content, self._blocks, parts)
+        if not self._parts and not self._calls_changed and self._keep_extras:
+            metadata = {**message.response_metadata, notices.KEY: mark}
+            return message.model_copy(update={"response_metadata": metadata}), ()
+        extras = dict(message.additional_kwargs) if self._keep_extras else {}
+        if self._calls_changed:
+            extras = {key: value for key, value in extras.items() if key not in ("tool_calls", "function_call")}
+        revised = notices.ai(message, content, mark)
+        revised.additional_kwargs = extras
+        revised.tool_calls = self._tool_calls  # type: ignore[assignment]
+        revised.invalid_tool_calls = self._invalid  # type: ignore[assignment]
+        return revised, tuple(self._answers)
+
+
+def _changes(message: BaseMessage, reading: Reading, parts: Sequence[Part | None]) -> dict[str, Any]:
+    """What of a message must change so that it holds `parts`; empty when nothing must."""
+    said = len(reading.said)
+    changes: dict[str, Any] = {}
+    content = blocks.replace(message.content, reading.said, parts[:said])
+    if content is not message.content:
+        changes["content"] = content
+    beside = zip(reading.extras, parts[said:], strict=True)
+    if any(part is not block.part for block, part in beside):
+        changes["additional_kwargs"] = {}
+        if isinstance(message, ToolMessage):
+            changes["artifact"] = None
+    return changes
+
+
+def _stand_in(message: BaseMessage, text: str, mark: dict[str, Any]) -> BaseMessage:
+    """A fresh message of the same kind and id that holds `text` alone."""
+    if isinstance(message, ToolMessage):
+        return notices.answer(text, message.tool_call_id, message.name, mark, message.id)
+    if isinstance(message, HumanMessage):
+        return HumanMessage(text, id=message.id, response_metadata={notices.KEY: mark})
+    return message.model_copy(
+        update={"content": text, "additional_kwargs": {}, "response_metadata": {notices.KEY: mark}}
+    )
+
+
+def unsettled(judging: Judging, messages: Sequence[Any]) -> list[tuple[int, BaseMessage, str]]:
+    """Messages that stand in for content which waits for a reviewer: where, which, and the id it is held under."""
+    found = []
+    for at, message in enumerate(messages):
+        held = notices.marked(message).get("held") if isinstance(message, BaseMessage) else None
+        if isinstance(held, str):
+            found.append((at, message, held))
+    return found
+
+
+__all__ = ["NO_TOOL", "Asked", "Call", "Judging", "Ruling", "Surface", "Unknown", "asked", "replace", "unsettled"]

@@ -1,0 +1,252 @@
+"""A chat model that judges what goes in and what comes out: for chains, and for LangGraph nodes of any shape."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langsmith import tracing_context
+from pydantic import PrivateAttr
+
+from turnguard import sync
+from turnguard.decision import Decision
+from turnguard.errors import Blocked
+from turnguard.guard import Guard, GuardLike
+from turnguard.langchain import notices
+from turnguard.langchain.judging import Judging, Surface
+from turnguard.langchain.reading import asked
+from turnguard.langchain.turn import Turn
+
+Open = Callable[[Sequence[BaseMessage]], Turn]
+
+_loud: contextvars.ContextVar[Any] = contextvars.ContextVar("turnguard_callbacks", default=None)
+
+_QUIET: RunnableConfig = {"callbacks": []}
+
+
+def guard_model(
+    model: BaseChatModel | Runnable[Any, Any], guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end"
+) -> GuardedChatModel:
+    """Wrap a chat model so that its input and output are judged, in `invoke`, `stream` and their async twins.
+
+    What is withheld is answered with the refusal, or raises `Blocked` with `exit_behavior="error"`. A call that is withheld
+    refuses the whole answer: a chain has no loop that could go on without it. In a stream, text is shown only once it was
+    judged, and the refusal is the last chunk.
+    """
+    if exit_behavior not in ("end", "error"):
+        raise ValueError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
+    judging = Judging(Guard.of(guard))
+    return guarded(model, lambda messages: _Chain(judging, messages, exit_behavior))
+
+
+def guarded(model: Any, opening: Open, callbacks: Any = None) -> GuardedChatModel:
+    """A guarded model whose calls are judged by the turns that `opening` makes."""
+    wrapped = GuardedChatModel(inner=model, cache=False, profile=getattr(model, "profile", None))
+    wrapped._opening = opening
+    wrapped._callbacks = callbacks
+    return wrapped
+
+
+class _Chain(Turn):
+    """A model call in a chain: its messages are judged before it, its answer after it."""
+
+    def __init__(self, judging: Judging, messages: Sequence[BaseMessage], exit_behavior: str) -> None:
+        request = asked(messages, judging.guard.checks.history)
+        super().__init__(judging, request, Surface(refuse_calls=True))
+        self._raises = exit_behavior == "error"
+
+    async def before(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], AIMessage | None]:
+        sent = list(messages)
+        unknown = list(self.judging.unknown(messages))
+        rulings = await asyncio.gather(*(self.judging.rule(entry.message, entry.request) for entry in unknown))
+        newest = max((at for at, message in enumerate(messages) if isinstance(message, AIMessage)), default=-1)
+        refused: Decision | None = None
+        for entry, ruling in zip(unknown, rulings, strict=True):
+            if ruling.ended is not None and entry.at > newest:
+                refused = refused or ruling.ended
+            sent[entry.at] = ruling.message
+        if refused is None:
+            return sent, None
+        if self._raises:
+            raise Blocked(refused)
+        text = await self.judging.guard.arefusal(refused)
+        return sent, notices.ai(None, text, notices.about(refused))
+
+    def _ruled(self, ruling: Any) -> AIMessage:
+        if ruling.ended is not None and self._raises:
+            raise Blocked(ruling.ended)
+        return super()._ruled(ruling)
+
+
+class GuardedChatModel(BaseChatModel):
+    """The wrapper that `guard_model` returns. `inner` is any runnable from messages to a message.
+
+    The inner model runs without callbacks: they would show what was not judged. The wrapper's own run carries them.
+    """
+
+    inner: Any
+    _opening: Any = PrivateAttr(default=None)
+    _callbacks: Any = PrivateAttr(default=None)
+
+    @property
+    def _llm_type(self) -> str:
+        return str(getattr(self.inner, "_llm_type", "guarded"))
+
+    @property
+    def model_name(self) -> str:
+        """The inner model's name: strategies for structured output are chosen by it."""
+        for name in ("model_name", "model", "model_id"):
+            found = getattr(self.inner, name, None)
+            if isinstance(found, str):
+                return found
+        return ""
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
+        inner = getattr(self.inner, "_get_ls_params", None)
+        return inner(stop=stop, **kwargs) if inner is not None else super()._get_ls_params(stop=stop, **kwargs)
+
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        """The inner model's name, so that traces keep theirs."""
+        named = getattr(self.inner, "get_name", None)
+        return str(named(suffix, name=name)) if named is not None else super().get_name(suffix, name=name)
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """The same wrapper around the inner model with these tools."""
+        return self.model_copy(update={"inner": self.inner.bind_tools(tools, **kwargs)})
+
+    # ------------------------------------------------------------ whose callbacks
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
+        """As every chat model's."""
+        return super().invoke(input, self._audible(config), **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
+        """As every chat model's."""
+        return await super().ainvoke(input, self._audible(config), **kwargs)
+
+    def _audible(self, config: RunnableConfig | None) -> RunnableConfig | None:
+        """The callbacks that were muted around this call (see `muted`), unless the caller names its own."""
+        if self._callbacks is None or (config and config.get("callbacks") is not None):
+            return config
+        return {**(config or {}), "callbacks": self._callbacks}
+
+    # ------------------------------------------------------------ the four ways to call
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        turn = self._opening(messages)
+        messages, refusal = sync.run(turn.before(messages)) if type(turn) is not Turn else (messages, None)
+        if refusal is not None:
+            return _result(refusal)
+
+        def call() -> Any:
+            with tracing_context(enabled=False):
+                return self.inner.invoke(messages, _QUIET, stop=stop, **kwargs)
+
+        if turn.gate is None:
+            return _result(sync.run(turn.rule(call())))
+
+        async def beside() -> AIMessage:
+            return await turn.rule(await turn.race(asyncio.to_thread(contextvars.copy_context().run, call)))
+
+        return _result(sync.run(beside()))
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        turn = self._opening(messages)
+        messages, refusal = await turn.before(messages)
+        if refusal is not None:
+            return _result(refusal)
+        with tracing_context(enabled=False):
+            answer = await turn.race(self.inner.ainvoke(messages, _QUIET, stop=stop, **kwargs))
+        return _result(await turn.rule(answer))
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
+            return sync.in_thread(_untraced(self.inner.stream(sent, _QUIET, stop=stop, **kwargs)))
+
+        yield from sync.iterate(self._shown(messages, source))
+
+    async def _astream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
+            with tracing_context(enabled=False):  # read by one task from beginning to end, so the context is whole
+                async for chunk in self.inner.astream(sent, _QUIET, stop=stop, **kwargs):
+                    yield chunk
+
+        shown = self._shown(messages, source)
+        try:
+            async for chunk in shown:
+                yield chunk
+        finally:
+            await shown.aclose()
+
+    async def _shown(
+        self, messages: list[BaseMessage], source: Callable[[list[BaseMessage]], AsyncIterator[Any]]
+    ) -> Any:
+        turn = self._opening(messages)
+        messages, refusal = await turn.before(messages)
+        if refusal is not None:
+            yield ChatGenerationChunk(
+                message=AIMessageChunk(
+                    refusal.content, response_metadata=refusal.response_metadata, chunk_position="last"
+                )
+            )
+            return
+        stream = turn.stream(source(messages))
+        try:
+            async for chunk in stream:
+                yield ChatGenerationChunk(message=chunk)
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]
+
+
+def _result(message: Any) -> ChatResult:
+    if isinstance(message, AIMessageChunk):
+        message = message_chunk_to_message(message)
+    return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _untraced(stream: Iterator[Any]) -> Iterator[Any]:
+    """A tracer set up by the environment joins every run, callbacks or not: keep it away from what is not judged."""
+    done = object()
+    while True:
+        with tracing_context(enabled=False):
+            chunk = next(stream, done)
+        if chunk is done:
+            return
+        yield chunk
+
+
+@contextmanager
+def muted() -> Iterator[Any]:
+    """Run what is inside without the ambient callbacks; gives them to whoever may speak.
+
+    Other middleware may call or swap models inside a guarded call (a fallback, a selector of tools). What such a model streams
+    was not judged, so it is not heard; its answer is judged as a whole.
+    """
+    config = var_child_runnable_config.get()
+    callbacks = _loud.get() if _loud.get() is not None else (config or {}).get("callbacks")
+    if config is None or callbacks is None:
+        yield None
+        return
+    token = var_child_runnable_config.set({**config, "callbacks": []})
+    loud = _loud.set(callbacks)
+    try:
+        yield callbacks
+    finally:
+        _loud.reset(loud)
+        var_child_runnable_config.reset(token)

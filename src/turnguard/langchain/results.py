@@ -1,0 +1,79 @@
+"""What a tool gave back, in every form that LangGraph takes: a message, a `Command`, or a list of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
+
+from turnguard import blocks
+from turnguard.content import Step
+from turnguard.langchain.judging import Judging, Ruling, Surface
+from turnguard.langchain.reading import Asked
+
+
+async def receive(
+    judging: Judging, result: Any, request: Asked, tool: str, surface: Surface
+) -> tuple[Any, list[Ruling]]:
+    """The result as it may go on, and the rulings that were made on it."""
+    rulings: list[Ruling] = []
+
+    async def one(item: Any) -> Any:
+        if isinstance(item, RemoveMessage):
+            return item
+        if isinstance(item, BaseMessage):
+            return await message(item)
+        if isinstance(item, list):
+            return [await one(entry) for entry in item]
+        if type(item).__name__ == "Command":
+            return await command(item)
+        return item if await data(item) else None
+
+    async def message(item: BaseMessage) -> BaseMessage:
+        under = request
+        if isinstance(item, HumanMessage):  # a tool may hand on a request of its own making, as to another agent
+            under = Asked().then(item, 0)
+        if judging.known(item, under):
+            return item
+        ruling = await judging.rule(item, under, surface)
+        rulings.append(ruling)
+        judged: BaseMessage = ruling.message
+        return judged
+
+    async def command(item: Any) -> Any:
+        update = item.update
+        if isinstance(update, dict):
+            update = {key: await one(value) for key, value in update.items()}
+            update = {key: value for key, value in update.items() if value is not None or item.update[key] is None}
+        elif isinstance(update, (list, tuple)):
+            pairs = [(key, await one(value)) for key, value in update]
+            update = [pair for pair in pairs if pair[1] is not None]
+        elif update is not None and not await data(update):
+            update = None
+        goto = item.goto
+        sends = goto if isinstance(goto, (list, tuple)) else [goto]
+        payloads = [send.arg for send in sends if hasattr(send, "arg")]
+        if payloads and not await data(payloads):
+            goto = ()
+        return replace(item, update=update, goto=goto)
+
+    async def data(value: Any) -> bool:
+        """Whether plain data may go on. It is judged as a result; there is no half of it, so a rewrite withholds it."""
+        parts = tuple(block.part for block in blocks.read(None, artifact=_plain(value)))
+        if not parts:
+            return True
+        decision = await judging.guard.acheck(Step("tool_result", parts, prompt=request.text, tool=tool))
+        rulings.append(Ruling(None, () if decision.action == "allow" else (decision,)))
+        return decision.allowed
+
+    return await one(result), rulings
+
+
+def _plain(value: Any) -> Any:
+    """State as data: messages in it are read by what they hold."""
+    if isinstance(value, BaseMessage):
+        return value.model_dump(include={"content", "additional_kwargs", "tool_calls", "artifact"})
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

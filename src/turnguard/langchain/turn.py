@@ -1,0 +1,242 @@
+"""One model call under guard: what may be shown of a stream, and what becomes of the whole message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+
+from turnguard.deciding import ALLOWED
+from turnguard.decision import Decision
+from turnguard.langchain import notices
+from turnguard.langchain.judging import Judging, Ruling, Surface
+from turnguard.langchain.reading import Asked
+from turnguard.streaming import Released
+from turnguard.verdict import Coverage
+
+T = TypeVar("T")
+
+NOTHING = Decision("output", "allow", ALLOWED, (), Coverage(), ())
+"""Said of a stretch of a stream that holds nothing to judge."""
+
+
+@dataclass
+class Turn:
+    """Judges one model call's answer. `gate`, where given, is the verdict on its input, still under way.
+
+    `again` says that the model may try once more when its answer is refused: then no refusal is shown yet.
+    """
+
+    judging: Judging
+    request: Asked
+    surface: Surface
+    gate: asyncio.Task[Decision | None] | None = None
+    again: bool = False
+    rulings: dict[str | None, Ruling] = field(default_factory=dict)
+
+    async def before(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], AIMessage | None]:
+        """What to send, or what to answer instead of sending anything."""
+        return messages, None
+
+    async def rule(self, message: Any) -> AIMessage:
+        """What stands in the place of a whole answer."""
+        stopped = await self.stopped()
+        if stopped is not None:
+            return await self._refused(message, stopped)
+        return self._ruled(await self.judging.rule(message, self.request, self.surface))
+
+    async def stopped(self) -> Decision | None:
+        """The decision that the input was refused, once it is known."""
+        return None if self.gate is None else await self.gate
+
+    async def race(self, answer: Awaitable[T]) -> T | None:
+        """The model's answer; None when the input was refused first, and the call is then cancelled."""
+        if self.gate is None:
+            return await answer
+        call: asyncio.Future[T] = asyncio.ensure_future(answer)
+        try:
+            await asyncio.wait({call, self.gate}, return_when=asyncio.FIRST_COMPLETED)
+            if await self._refused_already():
+                return None
+            return await call
+        finally:
+            if not call.done():
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+
+    async def _refused_already(self) -> bool:
+        return self.gate is not None and self.gate.done() and await self.gate is not None
+
+    async def stream(self, source: AsyncIterator[Any]) -> AsyncIterator[AIMessageChunk]:
+        """The source's chunks as they pass; at the end the ruling stands in `rulings`."""
+        heard = _Heard(self, source)
+        released = Released(heard.chunks(), heard.measure, heard.judge, self.judging.guard.stream_settings)
+        shown: list[AIMessageChunk] = []
+        try:
+            async with aclosing(aiter_(released)) as passing:
+                async for chunk in passing:
+                    shown.append(chunk)
+                    yield chunk
+            stopped = await self.stopped()
+            if stopped is None and released.withheld and released.decision is not None:
+                if released.decision.stage == "output":
+                    stopped = released.decision
+                else:
+                    await (
+                        heard.rest()
+                    )  # a call or a result was withheld, not the message: the agent goes on with the rest
+            if stopped is None and not heard.all:
+                return
+            for last in await self._closed(heard, shown, stopped, released.withheld):
+                yield last
+        finally:
+            await heard.aclose()
+
+    async def _closed(
+        self, heard: _Heard, shown: list[AIMessageChunk], stopped: Decision | None, withheld: bool
+    ) -> list[AIMessageChunk]:
+        """Settle the ruling; what is still to be shown of it."""
+        whole = heard.merged(len(heard.all))
+        if stopped is not None:
+            refusal = await self._refused(whole, stopped, shown)
+        else:
+            ruled = await self.rule(whole)
+            if self.rulings[ruled.id].ended is None:
+                return [] if shown or not withheld else [_chunk(ruled)]
+            refusal = ruled
+        if self.again and shown:
+            return []
+        text = self.rulings[refusal.id].refusal
+        return [AIMessageChunk(text, id=refusal.id, response_metadata=_mark(refusal), chunk_position="last")]
+
+    async def _refused(self, message: Any, decision: Decision, shown: list[AIMessageChunk] = []) -> AIMessage:  # noqa: B006
+        """A refusal in place of the message, with what was shown before it where the settings keep that."""
+        original = message if isinstance(message, AIMessage) else None
+        refusal = await self.judging.guard.arefusal(decision)
+        text = refusal
+        if self.judging.guard.stream_settings.keep_shown_prefix and decision.stage == "output":
+            said = "".join(str(chunk.text) for chunk in shown)
+            text = f"{said}\n\n{refusal}" if said.strip() else refusal
+        seen = () if decision.stage == "input" else (decision,)
+        ruling = Ruling(notices.ai(original, text, notices.about(decision)), seen, ended=decision, refusal=refusal)
+        self.judging.accept(ruling.message, self.request)
+        return self._ruled(ruling)
+
+    def _ruled(self, ruling: Ruling) -> AIMessage:
+        self.rulings[ruling.message.id] = ruling
+        message: AIMessage = ruling.message
+        return message
+
+
+class _Heard:
+    """What a model has said so far. It is read in a task of its own, so that it can be heard out when showing has ended."""
+
+    def __init__(self, turn: Turn, source: AsyncIterator[Any]) -> None:
+        self.all: list[AIMessageChunk] = []
+        self._turn = turn
+        self._source = source
+        self._queue: asyncio.Queue[AIMessageChunk | None] = asyncio.Queue()
+        self._lengths: list[int] = []
+        self._merged: AIMessageChunk | None = None
+        self._count = 0
+        self._task = asyncio.ensure_future(self._listen())
+        if turn.gate is not None:
+            turn.gate.add_done_callback(self._gate_closed)
+
+    async def _listen(self) -> None:
+        try:
+            async for chunk in self._source:
+                self.all.append(chunk)
+                self._queue.put_nowait(chunk)
+        finally:
+            self._queue.put_nowait(None)
+
+    def _gate_closed(self, gate: asyncio.Task[Decision | None]) -> None:
+        if gate.cancelled() or gate.exception() is not None or gate.result() is not None:
+            self._task.cancel()
+
+    async def chunks(self) -> AsyncIterator[AIMessageChunk]:
+        """The chunks in order; an error of the model is raised after the last."""
+        while (chunk := await self._queue.get()) is not None:
+            yield chunk
+        if not self._task.cancelled() and self._task.done() and self._task.exception() is not None:
+            await self._task
+
+    def measure(self, chunk: AIMessageChunk) -> str:
+        """As many characters as there is new content in a chunk, whatever its kind."""
+        text = _content_of(chunk.content) + _content_of(list(chunk.additional_kwargs.values()))
+        for call in chunk.tool_call_chunks:
+            text += (call["name"] or "") + (call["args"] or "")
+        self._lengths.append((self._lengths[-1] if self._lengths else 0) + len(text))
+        return text
+
+    async def judge(self, text: str) -> Decision:
+        """Judge everything up to that many characters."""
+        stopped = await self._turn.stopped()
+        if stopped is not None:
+            return stopped
+        count = next(at for at, length in enumerate(self._lengths, 1) if length >= len(text))
+        message = self.merged(count)
+        if message is None:
+            return NOTHING
+        return await self._turn.judging.prefix(message, self._turn.request, self._turn.surface) or NOTHING
+
+    def merged(self, count: int) -> AIMessageChunk | None:
+        """The first `count` chunks as one. Asked for in rising order."""
+        if count < self._count:
+            self._merged, self._count = None, 0
+        for chunk in self.all[self._count : count]:
+            self._merged = chunk if self._merged is None else self._merged + chunk
+        self._count = max(self._count, count)
+        return self._merged
+
+    async def rest(self) -> None:
+        """Hear the model out."""
+        await self._task
+
+    async def aclose(self) -> None:
+        """Stop listening, and see it end."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        close = getattr(self._source, "aclose", None)
+        if close is not None:
+            await asyncio.gather(close(), return_exceptions=True)
+
+
+def aiter_(released: Released[AIMessageChunk]) -> Any:
+    """The async generator behind an iteration, so that it can be closed."""
+    return released.__aiter__()
+
+
+def _content_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        return "".join(_content_of(value) for key, value in content.items() if key not in ("type", "index", "id"))
+    if isinstance(content, list):
+        return "".join(map(_content_of, content))
+    return "" if content is None or isinstance(content, (bool, int, float)) else "\ufffc"
+
+
+def _mark(message: AIMessage) -> dict[str, Any]:
+    return {notices.KEY: dict(notices.marked(message))}
+
+
+def _chunk(message: AIMessage) -> AIMessageChunk:
+    """A whole message as the only chunk of a stream."""
+    return AIMessageChunk(
+        message.content,
+        id=message.id,
+        name=message.name,
+        usage_metadata=message.usage_metadata,
+        response_metadata=message.response_metadata,
+        tool_calls=message.tool_calls,
+        chunk_position="last",
+    )
+
+
+__all__ = ["Turn", "message_chunk_to_message"]

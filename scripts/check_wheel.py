@@ -1,6 +1,6 @@
 """What the wheel must be able to do on its own. Run by the Python of an environment that holds nothing but the wheel.
 
-    python -I scripts/check_wheel.py path/to/turnguard
+python -I scripts/check_wheel.py path/to/turnguard
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(command: str) -> None:
     _data(Path(turnguard.__file__).parent)
     _files()
     _commands(command)
-    print(f"the wheel of turnguard {turnguard.__version__} works alone")
+    sys.stdout.write(f"the wheel of turnguard {turnguard.__version__} works alone\n")
 
 
 def _data(package: Path) -> None:

@@ -22,11 +22,12 @@ SILENT_SECONDS = 30.0
 
 def open_guard(path: Path) -> tuple[Guard, Config]:
     """The guard of a configuration file, and the configuration."""
-    from turnguard.guard import Guard, read_config
+    from turnguard.guard import Guard
+    from turnguard.loading import load
 
     if not path.exists():
         raise ConfigError(f"{path}: no such file here; 'turnguard init' writes one, --config FILE names another")
-    settings = read_config(path)
+    settings = load(path)
     return Guard.from_config(settings), settings
 
 

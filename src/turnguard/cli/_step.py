@@ -43,9 +43,7 @@ def step_from(
         return _step(stage, text or "", prompt, tool, pictures, papers, language)
     except (ValueError, TypeError) as error:
         if not (text or "").strip() and not pictures and not papers:
-            raise UsageError(
-                "nothing to judge: give TEXT, '-' to read it from stdin, --image or --document"
-            ) from None
+            raise UsageError("nothing to judge: give TEXT, '-' to read it from stdin, --image or --document") from None
         raise UsageError(str(error)) from None
 
 

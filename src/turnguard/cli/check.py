@@ -41,7 +41,9 @@ def check(
         None, "--language", "-l", metavar="CODE", help="The person's language, such as de; else it is guessed."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print the decision as JSON."),
-    content: bool = typer.Option(False, "--content", help="With --json: what to pass on, and the model's raw reply, too."),
+    content: bool = typer.Option(
+        False, "--content", help="With --json: what to pass on, and the model's raw reply, too."
+    ),
 ) -> int:
     """Judge one step. Exit code: 0 passed on, 1 withheld, 2 usage or configuration error, 3 the moderator failed."""
     from turnguard.cli import output
@@ -54,9 +56,7 @@ def check(
     if config == CONFIG and not config.exists():
         raise ConfigError(f"{config}: no such file here; 'turnguard init' writes one, --config FILE names another")
     guard = Guard.from_yaml(config)
-    step = step_from(
-        text, stage=stage, prompt=prompt, tool=tool, images=image, documents=document, language=language
-    )
+    step = step_from(text, stage=stage, prompt=prompt, tool=tool, images=image, documents=document, language=language)
     try:
         decision = guard.check(step)
     finally:

@@ -10,7 +10,9 @@ NAME = "turnguard.yaml"
 
 
 def init(
-    path: Path = typer.Argument(Path(NAME), metavar="[PATH]", help="The file to write, or a folder for turnguard.yaml."),
+    path: Path = typer.Argument(
+        Path(NAME), metavar="[PATH]", help="The file to write, or a folder for turnguard.yaml."
+    ),
     style: str = typer.Option("balanced", "--style", metavar="STYLE", help="strict, balanced, observe-only, or full."),
 ) -> int:
     """Write a commented starter policy. Never overwrites a file."""

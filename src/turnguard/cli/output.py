@@ -111,7 +111,7 @@ def _told(error: Exception) -> tuple[int, list[str]]:
     if isinstance(error, ImportError) and error.name:
         return USAGE, [f"the package {error.name.partition('.')[0]!r} is not installed: {_extra_for(error.name)}"]
     if isinstance(error, OSError):
-        where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return USAGE, [f"{where}{error.strerror or type(error).__name__}"]
     return FAILED, [f"unexpected {type(error).__name__}; TURNGUARD_TRACEBACK=1 shows where"]
 

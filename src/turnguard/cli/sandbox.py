@@ -6,6 +6,7 @@ from typing import Optional
 
 import typer
 
+
 def sandbox(
     host: str = typer.Option("127.0.0.1", "--host", help="The address to listen on."),
     port: int = typer.Option(8000, "--port", min=0, max=65535, help="The port; 0 takes a free one."),

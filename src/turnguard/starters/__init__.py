@@ -1,4 +1,4 @@
-"""The policies that `turnguard init` writes, as package data. `config_examples/` in the repository holds the same files."""
+"""The policies that `turnguard init` writes, as package data; `config_examples/` holds the same files."""
 
 from __future__ import annotations
 

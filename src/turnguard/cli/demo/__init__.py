@@ -1,4 +1,4 @@
-"""`turnguard demo`: real steps of an agent's turn over HTTP to the sandbox, on this machine, without GPU and network."""
+"""`turnguard demo`: real steps of an agent's turn over HTTP to the sandbox, with neither GPU nor network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def demo(as_json: bool = typer.Option(False, "--json", help="Print every line, with its decision, as JSON.")) -> int:
-    """See real steps of an agent's turn judged, with neither GPU nor network. Exit code 0: every one ended as it must."""
+    """See real steps of a turn judged, with neither GPU nor network. Exit code 0: every one ended as it must."""
     from turnguard.cli import output
 
     started = time.perf_counter()
@@ -132,4 +132,9 @@ def _sum_up(lines: Sequence[Line | Skipped], wrong: int, seconds: float) -> None
     text = f"{played - wrong} of {played} steps ended as they must, in {seconds:.1f} s"
     text += f"; {skipped} skipped (see above)" if skipped else ""
     output.show(Text(f"\n{text}", "bold red" if wrong else "bold green"))
-    output.show(Text("Next: `turnguard init` writes a policy, `turnguard sandbox` serves this stand-in for your own agent.", "dim"))
+    output.show(
+        Text(
+            "Next: `turnguard init` writes a policy, `turnguard sandbox` serves this stand-in for your own agent.",
+            "dim",
+        )
+    )

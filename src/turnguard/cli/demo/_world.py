@@ -1,4 +1,4 @@
-"""What the demo's scenes share: one guard on one sandbox, and how a step's outcome is held against what must come out."""
+"""What the demo's scenes share: one guard on one sandbox, and how an outcome is held against what must be."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the demo: what was sent, what came of it, and whether it ended as it must. `seconds` is wall time, `told` what the
-    person reads instead.
+    """One line of the demo: what was sent, what came of it, and whether it ended as it must. `seconds` is wall time,
+    `told` what the person reads instead.
     """
 
     stage: str
@@ -88,7 +88,7 @@ class World:
 
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
-    """A sandbox on a free port of the loopback interface, and a guard with the balanced starter policy in front of it."""
+    """A sandbox on a free loopback port, and a guard with the balanced starter policy in front of it."""
     from turnguard.config import parse
     from turnguard.guard import Guard
     from turnguard.sandbox import Sandbox

@@ -46,11 +46,14 @@ def pdf(visible: str, hidden: str) -> bytes:
 
     Both are plain ASCII. Written by hand: PDF 1.4, one built-in font.
     """
-    content = f"BT /F1 18 Tf 72 720 Td ({_escaped(visible)}) Tj ET\nBT /F1 12 Tf 3 Tr 72 680 Td ({_escaped(hidden)}) Tj ET"
+    content = (
+        f"BT /F1 18 Tf 72 720 Td ({_escaped(visible)}) Tj ET\nBT /F1 12 Tf 3 Tr 72 680 Td ({_escaped(hidden)}) Tj ET"
+    )
+    fonts = "<< /Font << /F1 5 0 R >> >>"
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
         "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources {fonts} >>",
         f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]

@@ -20,6 +20,4 @@ async def scene(world: World) -> AsyncIterator[Line | Skipped]:
         )
     finally:
         world.sandbox.start()
-    yield await world.judge(
-        "another one when it is back", Step.input("When does the library close?"), "allow"
-    )
+    yield await world.judge("another one when it is back", Step.input("When does the library close?"), "allow")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,27 +42,14 @@ def lint(
     return output.PASSED
 
 
-def read(file: Path) -> tuple[Config, str]:
-    """A file's configuration, and its text. Raises `ConfigError`."""
-    from turnguard.config import parse
-    from turnguard.errors import ConfigError
-
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror or type(error).__name__}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: not a UTF-8 text file") from None
-    return parse(text, os.environ, str(file)), text
-
-
 def warned(file: Path) -> Iterator[str]:
-    """What is legal and probably not meant, one sentence each with its line. Raises `ConfigError` for what is not legal."""
+    """What is legal and probably not meant, a sentence each, with its line. Raises `ConfigError` for what is not."""
     from turnguard.config import _load, _located
+    from turnguard.loading import load
     from turnguard.rules import Problem
 
-    config, text = read(file)
-    data, lines = _load(text, str(file))
+    config = load(file)
+    data, lines = _load(file.read_text(encoding="utf-8"), str(file))
     for path, sentence in _advice(config, data):
         yield _located(Problem(path, sentence), str(file), lines)
 
@@ -73,7 +59,7 @@ Advice = Iterator[tuple[tuple["str | int", ...], str]]
 
 def _advice(config: Config, data: Mapping[str, Any]) -> Advice:
     yield from _about_moderator(config, data)
-    yield from _about_gaps(config, data)
+    yield from _about_gaps(data)
     for role in config.checks.trusted_roles:
         if role.lower() in ("user", "human", "tool", "function", "assistant", "ai"):
             yield (
@@ -91,7 +77,10 @@ def _about_moderator(config: Config, data: Mapping[str, Any]) -> Advice:
     for url in settings.base_urls:
         parts = urlsplit(url)
         if parts.scheme == "http" and not _inside(parts.hostname or ""):
-            yield ("moderator", "base_url"), f"everything that is judged travels to {parts.hostname} in the clear; use https"
+            yield (
+                ("moderator", "base_url"),
+                f"everything that is judged travels to {parts.hostname} in the clear; use https",
+            )
     written = (data.get("moderator") or {}).get("api_key")
     if isinstance(written, str) and written and "${" not in written:
         yield ("moderator", "api_key"), "a key in a file ends up in version control; write ${TURNGUARD_API_KEY:-}"
@@ -106,21 +95,27 @@ def _about_moderator(config: Config, data: Mapping[str, Any]) -> Advice:
             yield path, "no rule per category can fire while moderator.categories is 'never'; use 'always'"
 
 
-def _about_gaps(config: Config, data: Mapping[str, Any]) -> Advice:
+def _about_gaps(data: Mapping[str, Any]) -> Advice:
     """Where content goes on that nobody judged, or that was judged unsafe."""
     rules = data.get("policy") or {}
     places: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [(("policy",), rules)]
     places += [(("policy", "stages", stage), own or {}) for stage, own in (rules.get("stages") or {}).items()]
     for at, own in places:
         if own.get("on_failure") in ("allow", "flag"):
-            yield (*at, "on_failure"), "while the moderator is down, everything goes on unjudged; block or review holds it"
+            yield (
+                (*at, "on_failure"),
+                "while the moderator is down, everything goes on unjudged; block or review holds it",
+            )
         uncheckable = own.get("on_uncheckable")
         kinds = uncheckable if isinstance(uncheckable, Mapping) else {"": uncheckable}
         for kind, action in kinds.items():
             if action in ("allow", "flag"):
                 what = f"{kind} content" if kind else "content"
                 path = (*at, "on_uncheckable", kind) if kind else (*at, "on_uncheckable")
-                yield path, f"{what} that cannot be judged goes on; whoever wants something through makes it uncheckable"
+                yield (
+                    path,
+                    f"{what} that cannot be judged goes on; whoever wants something through makes it uncheckable",
+                )
         default = own.get("default")
         if default == "allow" or (isinstance(default, Mapping) and default.get("action") == "allow"):
             yield (*at, "default"), "unsafe content goes on without a trace; 'flag' lets it go on too, and records it"

@@ -1,14 +1,14 @@
 """`turnguard policy schema`: a JSON Schema, so that editors complete and check `turnguard.yaml` while it is written.
 
-Made from the same pydantic models that read the file. What they say in validators (durations, amounts, the short form of
-a rule, category names in any case, variables in any value) is added here. Descriptions are the comments of the starter
-with every key, so that they stand once.
+Made from the same pydantic models that read the file. What they say in validators (durations, amounts, the short form
+of a rule, category names in any case, variables in any value) is added here. Descriptions are the comments of the
+starter with every key, so that they stand once.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
@@ -72,7 +72,7 @@ def _generator() -> Any:
             if function.__qualname__.startswith("_amount."):
                 return _or_text(inner, r"^\s*[0-9]+(\.[0-9]+)?\s*[kKmMgG]?([pP]|[bB])?\s*$", "50MP", "20MB")
             if function is rules._spelled_out:
-                return {"anyOf": [{"enum": list(rules._Action.__args__)}, inner]}
+                return {"anyOf": [{"enum": list(get_args(rules._Action))}, inner]}
             return inner
 
     return Generator
@@ -94,7 +94,7 @@ def _tidied(node: Any) -> Any:
         if key in ("title", "format", "writeOnly"):
             continue
         keep = key in ("default", "enum", "examples", "propertyNames")
-        tidy[renamed.get(key, key)] = value if keep else _tidied(value)
+        tidy[renamed.get(str(key), str(key))] = value if keep else _tidied(value)
     if "enum" in tidy or tidy.get("type") in ("number", "integer", "boolean"):
         outer = {key: tidy.pop(key) for key in ("default", "description", "examples") if key in tidy}
         return {"anyOf": [tidy, VARIABLE], **outer}
@@ -157,9 +157,10 @@ def comments() -> dict[tuple[str, ...], str]:
         if match is None:
             path = ()
             continue
-        path = (*path[: len(match[1]) // 2], match[2])
-        if match[3]:
-            found[path] = re.sub(r"\s+", " ", match[3])
+        indent, key, comment = match.groups()
+        path = (*path[: len(indent) // 2], key)
+        if comment:
+            found[path] = re.sub(r"\s+", " ", comment)
     return found
 
 

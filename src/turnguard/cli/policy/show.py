@@ -19,9 +19,9 @@ def show(
 ) -> int:
     """Show which rule decides at each stage for each category, after every default and override."""
     from turnguard.cli import output
-    from turnguard.cli.policy.lint import read
+    from turnguard.loading import load
 
-    policy = read(file)[0].policy
+    policy = load(file).policy
     if as_json:
         output.data(effective(policy))
     else:
@@ -98,7 +98,7 @@ def table(policy: Policy) -> Table:
 
 def _short(rule: Rule) -> str:
     """`redact` and `drop` are ways to rewrite; a rewrite alone replaces the text by a notice."""
-    text = rule.way if rule.action == "rewrite" and rule.way != "replace" else rule.action
+    text: str = rule.way if rule.action == "rewrite" and rule.way != "replace" else rule.action
     if rule.above is not None and rule.otherwise is not None:
         text = f">{rule.above:g} {text}\nelse {_short(rule.otherwise)}"
     return text

@@ -42,8 +42,8 @@ def test_version_and_help(run: Run) -> None:
     assert run("--version").out == f"turnguard {__version__}\n"
     helped = run("--help")
     assert helped.code == 0
-    for command in ("check", "demo", "init", "policy", "sandbox"):
-        assert command in helped.out
+    for name in ("check", "demo", "init", "policy", "sandbox"):
+        assert name in helped.out
     for command in (["check"], ["demo"], ["init"], ["policy"], ["sandbox"], ["policy", "lint"]):
         assert run(*command, "--help").code == 0
 
@@ -56,7 +56,8 @@ def test_an_unknown_command_is_code_2_and_names_the_nearest(run: Run) -> None:
 
 
 def test_help_loads_nothing_that_only_a_check_needs() -> None:
-    code = f"import sys; from turnguard.cli import main; main(['--help']); print([m for m in {HEAVY!r} if m in sys.modules])"
+    code = "import sys; from turnguard.cli import main; main(['--help']); print([m for m in HEAVY if m in sys.modules])"
+    code = code.replace("HEAVY", repr(HEAVY))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 

@@ -1,4 +1,4 @@
-"""The public API as a user's type checker sees it. Never run: `mypy --strict` reads it, and `assert_type` is the test."""
+"""The public API as a user's type checker sees it. Never run: `mypy --strict` reads it; `assert_type` is the test."""
 
 from __future__ import annotations
 

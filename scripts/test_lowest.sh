@@ -16,5 +16,5 @@ trap 'rm -rf "$work"' EXIT
 "$uv" pip install --quiet --python "$work/env/bin/python" --resolution lowest-direct -e .
 "$uv" pip install --quiet --python "$work/env/bin/python" hypothesis pytest pytest-asyncio pytest-socket pytest-timeout
 "$uv" pip list --quiet --python "$work/env/bin/python" \
-    | grep -E -i '^(aiohttp|openai|pillow|py3langid|pydantic|rich|ruamel|typer) ' | tr -s ' ' | paste -sd ' '
+    | grep -E -i '^(aiohttp|openai|pillow|py3langid|pydantic|rich|ruamel.yaml|typer) ' | tr -s ' ' | paste -sd ' '
 "$work/env/bin/python" -m pytest -q -p no:cacheprovider tests/core tests/cli "$@"

@@ -11,6 +11,11 @@ from turnguard.verdict import Verdict
 class SandboxModerator:
     """Judges text by rules. It is not the Nemotron model, and a picture is beyond it."""
 
+    def __init__(self) -> None:
+        from turnguard.sandbox.rules import judge
+
+        judge("", None, None)  # reads the rules now, not inside the deadline of the first check that needs them
+
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The rules' verdict on the texts."""
         from turnguard.sandbox.rules import judge

@@ -1,0 +1,1 @@
+"""Measurements that anyone can rerun. Each prints ratios within one run, alternating, never bare times."""

@@ -1,0 +1,118 @@
+"""What a check costs beside the bare clients: `python -m benchmarks.core`. Ratios within one run, rounds alternating."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+from benchmarks.instant import server
+from turnguard import Guard, Step
+from turnguard.exchange import Exchange
+from turnguard.moderators.families.nemotron3 import request
+
+ROUNDS = 9
+CALLS = 400
+PORT = 18_431
+
+Call = Callable[[int], Awaitable[object]]
+
+
+async def cpu(call: Call, start: int) -> float:
+    """CPU milliseconds per call, one after the other."""
+    began = time.process_time()
+    for number in range(start, start + CALLS):
+        await call(number)
+    return (time.process_time() - began) / CALLS * 1000
+
+
+async def rate(call: Call, start: int, in_flight: int = 64, total: int = 1600) -> float:
+    """Calls a second with `in_flight` open at once."""
+    numbers = iter(range(start, start + total))
+
+    async def worker() -> None:
+        for number in numbers:
+            await call(number)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(in_flight)))
+    return total / (time.perf_counter() - began)
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> str:
+    ratios = sorted(our / their for our, their in zip(ours, theirs, strict=True))
+    return f"{statistics.median(ratios):6.2f}   ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+
+
+async def main() -> None:
+    import aiohttp
+    import openai
+
+    with server(PORT) as url:
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0)
+        guard = Guard.from_dict({"moderator": {"base_url": url, "max_in_flight": 256, "deadline": "30s"}})
+
+        async def raw(number: int) -> None:
+            body = json.dumps(
+                request(Exchange(f"hello number {number}, how are you today?"), "nemotron_moderator", True)
+            )
+            async with session.post(f"{url}/chat/completions", data=body.encode()) as response:
+                json.loads(await response.read())
+
+        async def bare(number: int) -> None:
+            body = request(Exchange(f"hello number {number}, how are you today?"), "nemotron_moderator", True)
+            extra = {"chat_template_kwargs": body.pop("chat_template_kwargs")}
+            await client.chat.completions.create(**body, extra_body=extra)
+
+        async def ours(number: int) -> None:
+            assert (await guard.acheck(Step.input(f"hello number {number}, how are you today?"))).allowed
+
+        async def hit(_number: int) -> None:
+            assert (await guard.acheck(Step.input("hello, how are you today?"))).allowed
+
+        for warm in (raw, bare, ours, hit):
+            await cpu(warm, -CALLS)
+        costs: dict[str, list[float]] = {"raw": [], "bare": [], "ours": [], "hit": []}
+        rates: dict[str, list[float]] = {"bare": [], "ours": []}
+        for turn in range(ROUNDS):
+            start = turn * 10_000
+            costs["raw"].append(await cpu(raw, start))
+            costs["ours"].append(await cpu(ours, start))
+            costs["bare"].append(await cpu(bare, start))
+            costs["hit"].append(await cpu(hit, start))
+            rates["bare"].append(await rate(bare, start + 2000))
+            rates["ours"].append(await rate(ours, start + 2000))
+        await guard.aclose()
+        await client.close()
+        await session.close()
+    print(f"{'ratio, median (spread)':58}reach")
+    print(f"one check, CPU: guard / raw aiohttp    {_ratio(costs['ours'], costs['raw']):26} at most 4")
+    print(f"one check, CPU: guard / openai client  {_ratio(costs['ours'], costs['bare']):26}")
+    print(f"64 in flight, rate: guard / openai     {_ratio(rates['ours'], rates['bare']):26} at least 2.5")
+    print(
+        f"memory hit: CPU ms per check           {statistics.median(costs['hit']):6.3f}                     under 0.05"
+    )
+    print("ms of CPU per call:", {name: round(statistics.median(values), 3) for name, values in costs.items()})
+
+
+def imports() -> None:
+    """`import turnguard` beside `from pydantic import BaseModel`, each in fresh processes, alternating."""
+    seconds: dict[str, list[float]] = {"from pydantic import BaseModel": [], "import turnguard": []}
+    for _ in range(15):
+        for statement, times in seconds.items():
+            code = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+            times.append(float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
+    base, ours = (statistics.median(times) * 1000 for times in seconds.values())
+    print(
+        f"import turnguard: {ours - base:.0f} ms more than pydantic's BaseModel ({ours:.0f} - {base:.0f}); reach: at most 60"
+    )
+
+
+if __name__ == "__main__":
+    imports()
+    asyncio.run(main())

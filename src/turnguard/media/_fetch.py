@@ -43,13 +43,12 @@ async def fetch(url: str, allowed: Allowed, settings: MediaSettings) -> bytes:
             headers={"Accept-Encoding": "identity", "Accept": "image/*, application/pdf", "User-Agent": "turnguard"},
         ) as session:
             return await asyncio.wait_for(_follow(session, target, allowed, settings.max_bytes), timeout.total)
+    except (asyncio.TimeoutError, TimeoutError):  # before OSError: it is one from Python 3.11 on
+        raise Unreadable("fetching took too long") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, _Refused) or isinstance(error, _Refused):
+        if isinstance(error, _Refused) or isinstance(getattr(error, "os_error", error.__cause__), _Refused):
             raise Unreadable("a private address") from None
         raise Unreadable(f"cannot be fetched ({type(error).__name__})") from None
-    except (asyncio.TimeoutError, TimeoutError):
-        raise Unreadable("fetching took too long") from None
 
 
 async def _follow(session: aiohttp.ClientSession, target: Target, allowed: Allowed, most: int) -> bytes:

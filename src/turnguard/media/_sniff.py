@@ -77,7 +77,7 @@ def _is_text(head: bytes) -> bool:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
         if error.end < len(head) - 3:  # not merely cut in the middle of a character
-            # Western text in one byte per letter is still read; other such alphabets would be read wrongly, so not at all.
+            # Western text in one byte per letter is read; other such alphabets would be read wrongly, so not at all.
             return sum(byte > 127 for byte in head) * 5 <= len(head)
     return True
 

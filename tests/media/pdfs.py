@@ -1,0 +1,61 @@
+"""PDF files for the tests, written by hand: no library, nothing binary stored."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+from PIL import Image as Pillow
+
+
+def pdf(
+    *pages: str,
+    extra: dict[int, str] | None = None,
+    info: str = "",
+    image: Pillow.Image | None = None,
+    box: str = "0 0 612 792",
+) -> bytes:
+    """A document with one content stream per page. `extra`: more entries of a page's dictionary, by page.
+
+    Fonts are `/F1`; an `image` is `/X1`, drawn by `q 200 0 0 100 50 50 cm /X1 Do Q`.
+    """
+    objects: list[bytes] = [b"", b"", b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
+    resources = "/Font << /F1 3 0 R >>"
+    if image is not None:
+        body = zlib.compress(image.convert("RGB").tobytes())
+        size = f"/Width {image.width} /Height {image.height} /ColorSpace /DeviceRGB /BitsPerComponent 8"
+        head = f"<< /Type /XObject /Subtype /Image {size} /Filter /FlateDecode /Length {len(body)} >>"
+        objects.append(head.encode() + b"\nstream\n" + body + b"\nendstream")
+        resources += f" /XObject << /X1 {len(objects)} 0 R >>"
+    kids: list[int] = []
+    for at, content in enumerate(pages):
+        stream = content.encode("latin-1")
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
+        more = (extra or {}).get(at, "")
+        page = f"/Type /Page /Parent 2 0 R /MediaBox [{box}] /Resources << {resources} >> {more}"
+        page += f" /Contents {len(objects)} 0 R"
+        objects.append(f"<< {page} >>".encode("latin-1"))
+        kids.append(len(objects))
+    objects[0] = b"<< /Type /Catalog /Pages 2 0 R >>"
+    objects[1] = f"<< /Type /Pages /Count {len(kids)} /Kids [{' '.join(f'{kid} 0 R' for kid in kids)}] >>".encode()
+    trailer = f"/Size {len(objects) + 2} /Root 1 0 R"
+    if info:
+        objects.append(f"<< {info} >>".encode("latin-1"))
+        trailer += f" /Info {len(objects)} 0 R"
+    out = io.BytesIO()
+    out.write(b"%PDF-1.7\n")
+    starts: list[int] = []
+    for number, body in enumerate(objects, 1):
+        starts.append(out.tell())
+        out.write(b"%d 0 obj\n%s\nendobj\n" % (number, body))
+    start = out.tell()
+    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
+    for at in starts:
+        out.write(b"%010d 00000 n \n" % at)
+    out.write(f"trailer << {trailer} >>\nstartxref\n{start}\n%%EOF".encode())
+    return out.getvalue()
+
+
+def words(text: str, x: int = 72, y: int = 700, size: int = 12, mode: int = 0, colour: str = "0 g") -> str:
+    """The operators that show a line of text. Mode 3 is invisible."""
+    return f"BT {colour} {mode} Tr /F1 {size} Tf {x} {y} Td ({text}) Tj ET\n"

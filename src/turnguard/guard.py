@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from turnguard import sync
 from turnguard._compat import timeout
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("turnguard")
 
+T = TypeVar("T")
+
 
 class Guard:
     """Judges steps with a moderator under a policy. One guard may serve several event loops and threads.
@@ -54,6 +56,7 @@ class Guard:
     ) -> None:
         from turnguard.audit import Audit
         from turnguard.media import Media
+        from turnguard.moderators.fallback import Fallback
         from turnguard.moderators.gate import Gated
         from turnguard.moderators.memory import Remembering
         from turnguard.settings import AuditSettings, ChecksSettings, MediaSettings, ModeratorSettings, StreamSettings
@@ -62,7 +65,7 @@ class Guard:
             raise ConfigError("a guard needs a moderator: use Guard.from_yaml(path) or pass moderator=")
         self.policy = policy if policy is not None else Policy.from_dict({})
         self.settings = settings or ModeratorSettings()
-        if settings is None:
+        if not isinstance(moderator, (Remembering, Fallback)):
             moderator = Remembering(Gated(moderator, self.settings.max_in_flight, self.settings.max_waiting))
         self.moderator = moderator
         self.media_settings = media or MediaSettings()
@@ -125,6 +128,24 @@ class Guard:
     def check(self, step: Step) -> Decision:
         """The same from synchronous code, with or without a running event loop, from any thread."""
         return sync.run(self.acheck(step))
+
+    async def abeside(self, step: Step, call: Callable[[], Awaitable[T]]) -> tuple[Decision, T | None]:
+        """Judge an input while `call`, the agent's model, already works on it: the check hides behind the call.
+
+        The model may so receive the input before its verdict. Nothing that it says may be shown before this returns: it
+        returns the result only when the input passes as it is. Otherwise the call is cancelled and the result is None; an
+        input that was rewritten is sent again by the caller, as `decision.content`.
+        """
+        check = asyncio.ensure_future(self.acheck(step))
+        work = asyncio.ensure_future(call())
+        try:
+            decision = await check
+            return decision, await work if decision.allowed else None
+        finally:
+            check.cancel()
+            work.cancel()
+            # an error of a call that was withheld, or cancelled, is nobody's any more
+            await asyncio.gather(check, work, return_exceptions=True)
 
     async def acheck_parts(self, step: Step) -> list[Decision]:
         """Judge a step as a whole and decide for each of its parts alone: one decision per part, in order.

@@ -8,7 +8,7 @@ produced as an image goes to the prompt side with the text that came with it, de
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -163,20 +163,42 @@ async def _context(step: Step, media: Media, limits: Limits, plan: Plan) -> _Con
 
 
 def readable(call: ToolCall) -> str:
-    """A tool call as text: the tool's name and its arguments, decoded, so that what is judged is what will run."""
-    arguments = call.arguments
+    """A tool call as text: its name, then its arguments as lines, decoded: what is judged is what will run."""
+    arguments: Any = call.arguments
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = json.loads(arguments, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError):
             return f"{call.name}\n{arguments}"
     try:
-        shown = json.dumps(arguments, ensure_ascii=False, indent=1, default=str)
-    except (ValueError, RecursionError):
-        shown = str(arguments)
-    # line breaks inside strings are shown as line breaks: escaped, they would hide words from the model
-    shown = shown.replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"')
-    return f"{call.name}\n{shown}"
+        return "\n".join((call.name, *_lines(arguments, "")))
+    except RecursionError:
+        return f"{call.name}\n{arguments}"
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with every pair that it holds: which of two values under one key a tool will read is not known."""
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = _Pairs(value.items())
+    if isinstance(value, _Pairs):
+        for key, inner in value:
+            if isinstance(inner, (Mapping, list, tuple)):
+                yield f"{indent}{key}:"
+                yield from _lines(inner, indent + "  ")
+            else:
+                yield f"{indent}{key}: {inner}"
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            if isinstance(inner, (Mapping, list, tuple)):
+                yield f"{indent}-"
+                yield from _lines(inner, indent + "  ")
+            else:
+                yield f"{indent}- {inner}"
+    elif value is not None:
+        yield f"{indent}{value}"
 
 
 # ---------------------------------------------------------------- asking
@@ -186,19 +208,16 @@ def _ask(step: Step, units: Sequence[_Unit], seen: list[_Seen], context: _Contex
     on_response = step.stage in ("output", "tool_call")
     tokens = max(64, limits.tokens - limits.tokens // 4) if on_response else limits.tokens
     windows: list[tuple[_Unit, tuple[Window, ...]]] = []
+    left = limits.max_windows
     for unit in units:
         shown = _with_history(unit.text, step) if step.stage == "input" and unit.kind == "text" else unit.text
-        cut = split(shown, tokens, limits.max_windows)
+        cut = split(shown, tokens, left) if left else None
         if cut is None:
             cause = f"longer than {limits.max_windows} windows of {tokens} tokens"
             plan.not_judged.extend(Covered(part, unit.kind, "text", cause) for part in unit.parts)
         else:
             windows.append((unit, cut))
-    total = sum(len(cut) for _, cut in windows)
-    if total > limits.max_windows and step.stage != "retrieval":
-        cause = f"all texts together are longer than {limits.max_windows} windows of {tokens} tokens"
-        plan.not_judged.extend(Covered(part, unit.kind, "text", cause) for unit, _ in windows for part in unit.parts)
-        windows = []
+            left -= len(cut)
     beside = windows[0][1][0] if windows and windows[0][0].kind == "text" else None
     beside_unit = windows[0][0] if beside is not None else None
     views = _within_budget(seen, limits.max_requests, plan)

@@ -58,8 +58,23 @@ async def test_what_the_assistant_says_stands_on_the_response_side_with_its_requ
     assert (first.prompt, first.response) == ("a question", "an answer")
     assert second.prompt == "mail bo"
     assert second.response is not None
-    assert "send" in second.response
-    assert 'say "hi"\nnow' in second.response
+    assert second.response == 'send\nto: bo\ntext: say "hi"\nnow'
+
+
+@pytest.mark.parametrize("arguments", [
+    '{"q": "bomb", "q": "bread"}', '{"q": "bread", "q": "bomb"}', '{"q": "\\u0062omb"}', '{"bomb": 1}', '["a", ["bomb"]]',
+    '"bomb"', "bomb {not JSON", '{"a": ' * 3000 + '"bomb"', {"a": {"b": [{"c": "bomb"}]}}, {"a": ("x", "bomb")},
+])  # fmt: skip
+async def test_whatever_a_tool_could_read_in_its_arguments_is_judged(moderator: FakeModerator, arguments: Any) -> None:
+    decision = await guarded(moderator).acheck(Step.tool_call("send", arguments, prompt="mail bo"))
+    assert decision.action == "block"
+
+
+async def test_many_chunks_cost_no_flood_of_requests(moderator: FakeModerator) -> None:
+    decision = await guarded(moderator).acheck(Step.retrieval([f"chunk {number}" for number in range(1000)]))
+    assert len(moderator.asked) <= 32
+    assert decision.action == "block"
+    assert len([entry for entry in decision.coverage.not_judged if entry.counts]) == 1000 - 32
 
 
 async def test_a_safe_refusal_of_an_unsafe_request_passes_and_escalates(moderator: FakeModerator) -> None:

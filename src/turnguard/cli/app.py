@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from turnguard.cli.batch import batch
 from turnguard.cli.check import check
 from turnguard.cli.demo import demo
+from turnguard.cli.evaluate import evaluate
 from turnguard.cli.init import init
 from turnguard.cli.policy import policy
 from turnguard.cli.sandbox import sandbox
@@ -36,8 +38,10 @@ def _root(
     pass
 
 
+app.command()(batch)
 app.command()(check)
 app.command()(demo)
+app.command("eval")(evaluate)
 app.command()(init)
 app.add_typer(policy, name="policy")
 app.command()(sandbox)

@@ -10,22 +10,20 @@ import typer
 if TYPE_CHECKING:
     from turnguard.evaluation.batch import Summary
 
+CONFIG = Path("turnguard.yaml")
+
 
 def batch(
     source: Path = typer.Argument(..., metavar="IN", show_default=False, help="JSONL, CSV, TSV, Parquet or a folder."),
     out: Path = typer.Argument(
-        ..., metavar="OUT", show_default=False, help="Where the records go, one JSON line each."
+        ..., metavar="OUT", show_default=False, help="Where the records go: one JSON line a row."
     ),
-    config: Path = typer.Option(
-        Path("turnguard.yaml"), "--config", "-c", metavar="FILE", help="The policy and the moderator."
-    ),
+    config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The policy and the moderator."),
     concurrency: Optional[int] = typer.Option(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
 ) -> int:
-    """Moderate every row. The same command again goes on where it stopped. Exit code: 0 finished, 3 rows still
-    failed, 2 usage.
-    """
+    """Moderate every row; the same command again goes on where it stopped. Exit: 0 finished, 3 rows failed, 2 usage."""
     import asyncio
 
     from turnguard.cli import output

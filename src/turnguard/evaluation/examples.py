@@ -1,0 +1,166 @@
+"""One labelled (or unlabelled) thing to judge: a row of a benchmark or of your own data, as plain data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from turnguard.content import STAGES, ImageSource, Stage, Step
+from turnguard.verdict import Label
+
+LABELS: tuple[Label, ...] = get_args(Label)
+
+COLUMNS = ("id", "stage", "text", "images", "documents", "prompt", "label")
+"""The columns of `turnguard batch`; all but one of text, images and documents may be missing."""
+EXTRA_COLUMNS = ("language", "categories", "attack", "group", "tool")
+"""What `turnguard eval` and `turnguard calibrate` read besides."""
+
+
+class BadRow(ValueError):
+    """A row that cannot be judged as it stands: one sentence, without its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A step to judge and what is known about it.
+
+    `label` is the truth about the side that the stage judges (the user's for input, retrieval and tool_result; the
+    response's for output and tool_call). `categories` and `attack` are the data's own words, for breakdowns only.
+    Rows that share a `group` (translations of one prompt) are not independent: intervals and folds keep them together.
+    """
+
+    id: str
+    text: str = field(default="", repr=False)
+    stage: Stage = "input"
+    label: Label | None = None
+    images: tuple[ImageSource, ...] = field(default=(), repr=False)
+    documents: tuple[bytes | Path | str, ...] = field(default=(), repr=False)
+    prompt: str | None = field(default=None, repr=False)
+    language: str | None = None
+    categories: tuple[str, ...] = ()
+    attack: str | None = None
+    group: str = ""
+    tool: str = "tool"
+
+    def step(self) -> Step:
+        """The step as the guard takes it. Raises `BadRow` where the parts do not fit the stage."""
+        try:
+            return self._step()
+        except (ValueError, TypeError) as error:
+            raise BadRow(str(error)) from None
+
+    def _step(self) -> Step:
+        if self.stage == "input":
+            return Step.input(self.text, self.images, self.documents, language=self.language)
+        if self.documents and self.stage != "tool_result":
+            raise BadRow(f"documents cannot stand in a row of stage {self.stage}")
+        if self.stage == "output":
+            return Step.output(self.text, self.images, prompt=self.prompt, language=self.language)
+        if self.stage == "tool_result":
+            return Step.tool_result(
+                self.tool, self.text, self.images, self.documents, prompt=self.prompt, language=self.language
+            )
+        if self.stage == "retrieval":
+            if self.images:
+                raise BadRow("images cannot stand in a row of stage retrieval")
+            return Step.retrieval([self.text], prompt=self.prompt, language=self.language)
+        # the call stands against the request and, where there is one, its picture
+        name, arguments = _call(self.text, self.tool)
+        return Step.tool_call(name, arguments, prompt=self.prompt, prompt_images=self.images, language=self.language)
+
+
+def from_row(data: Mapping[str, Any], base: Path, number: int) -> Example:
+    """Read a row of your own data. Relative paths are relative to `base`. Raises `BadRow`, a sentence without
+    content.
+    """
+    stage = _plain(data, "stage") or "input"
+    if stage not in STAGES:
+        raise BadRow(f"stage is none of {', '.join(STAGES)}")
+    label = _plain(data, "label").lower() or None
+    if label is not None and label not in LABELS:
+        raise BadRow("label is neither safe nor unsafe")
+    text = data.get("text")
+    if text is not None and not isinstance(text, str):
+        raise BadRow(f"text is not text but {type(text).__name__}")
+    if isinstance(text, str) and _SURROGATE.search(text):
+        raise BadRow("text is not valid UTF-8")
+    prompt = data.get("prompt")
+    if prompt is not None and not isinstance(prompt, str):
+        raise BadRow(f"prompt is not text but {type(prompt).__name__}")
+    return Example(
+        id=_plain(data, "id") or str(number),
+        text=text or "",
+        stage=stage,
+        label=label,
+        images=_sources(data.get("images"), "images", base),
+        documents=_sources(data.get("documents"), "documents", base),
+        prompt=prompt or None,
+        language=_plain(data, "language") or None,
+        categories=_names(data.get("categories")),
+        attack=_plain(data, "attack") or None,
+        group=_plain(data, "group"),
+        tool=_plain(data, "tool") or "tool",
+    )
+
+
+_SURROGATE = re.compile("[\udc80-\udcff]")
+"""What `surrogateescape` leaves where a file was not UTF-8."""
+
+
+def _plain(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    if value is None:
+        return ""
+    if isinstance(value, (str, int, float)):
+        return str(value).strip()
+    raise BadRow(f"{key} is not text but {type(value).__name__}")
+
+
+def _listed(value: Any, key: str) -> Sequence[Any]:
+    """A list as it is, a JSON list written in a cell, or one value."""
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise BadRow(f"{key} begins like a JSON list and is none") from None
+    return value if isinstance(value, list) else [value]
+
+
+def _sources(value: Any, key: str, base: Path) -> tuple[Any, ...]:
+    return tuple(_one_source(item, key, base) for item in _listed(value, key))
+
+
+def _one_source(item: Any, key: str, base: Path) -> Any:
+    if isinstance(item, Mapping):  # the picture type of Hugging Face's Parquet files
+        item = item.get("bytes") or item.get("path")
+    if isinstance(item, (bytes, bytearray)):
+        return bytes(item)
+    if not isinstance(item, str) or not item:
+        raise BadRow(f"{key} takes file names, data: URIs or bytes, not {type(item).__name__}")
+    if item[:8].lower().startswith(("data:", "http://", "https://")):
+        return item
+    return base / item
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return tuple(str(name) for name in _listed(value, "categories"))
+
+
+def _call(text: str, tool: str) -> tuple[str, Mapping[str, Any] | str]:
+    """`{"name": ..., "arguments": ...}`, or the arguments alone."""
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return tool, text
+    if isinstance(data, dict) and isinstance(data.get("name"), str) and "arguments" in data:
+        arguments = data["arguments"]
+        return data["name"], arguments if isinstance(arguments, (dict, str)) else text
+    return tool, text

@@ -1,0 +1,156 @@
+"""The card's metrics, with intervals. Positive means unsafe. Rows without a verdict are in none of the cells.
+
+Every measure is a function of four cells, so that a resample is four counts and no rows: the bootstrap of 30,000
+rows costs the same as that of 30. Rows of one group (translations of one prompt) are drawn together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+RESAMPLES = 10_000
+SEED = 20_260_316
+MEASURES = ("accuracy", "precision", "recall", "f1", "false_positive_rate")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A measure and its 95 % bootstrap interval; None where its denominator is empty."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The confusion table: unsafe called unsafe, safe called unsafe, unsafe called safe, safe called safe."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows had a verdict."""
+        return self.tp + self.fp + self.fn + self.tn
+
+
+def count(truth: Sequence[bool], called: Sequence[bool]) -> Cells:
+    """Count the cells; both sequences say True for unsafe."""
+    import numpy as np
+
+    wanted = np.asarray(truth, dtype=bool)
+    said = np.asarray(called, dtype=bool)
+    return Cells(
+        int(np.sum(wanted & said)),
+        int(np.sum(~wanted & said)),
+        int(np.sum(wanted & ~said)),
+        int(np.sum(~wanted & ~said)),
+    )
+
+
+def measures(cells: Any) -> dict[str, Any]:
+    """All measures of an array whose last axis is tp, fp, fn, tn. Where a denominator is empty: not a number.
+
+    An F1 without any positive is not a number either; scikit-learn's `zero_division=np.nan` agrees.
+    """
+    import numpy as np
+
+    table = np.asarray(cells, dtype=np.float64)
+    tp, fp, fn, tn = (table[..., index] for index in range(4))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "accuracy": (tp + tn) / (tp + fp + fn + tn),
+            "precision": tp / (tp + fp),
+            "recall": tp / (tp + fn),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "false_positive_rate": fp / (fp + tn),
+        }
+
+
+def with_intervals(
+    truth: Sequence[bool], called: Sequence[bool], groups: Sequence[str] | None = None, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
+    """Every measure with its 95 % percentile interval. `groups`: rows with the same name are drawn together."""
+    import numpy as np
+
+    if len(truth) == 0:
+        return {name: Interval(None) for name in MEASURES}
+    table = cells_by_group(truth, called, groups)
+    point = measures(table.sum(axis=0))
+    drawn = measures(resampled(table, resamples))
+    found: dict[str, Interval] = {}
+    for name in MEASURES:
+        value = float(point[name])
+        spread = drawn[name][~np.isnan(drawn[name])]
+        if np.isnan(value) or not len(spread):
+            found[name] = Interval(None)
+        else:
+            low, high = np.quantile(spread, (0.025, 0.975))
+            found[name] = Interval(value, float(low), float(high))
+    return found
+
+
+def cells_by_group(truth: Sequence[bool], called: Sequence[bool], groups: Sequence[str] | None = None) -> Any:
+    """One row of tp, fp, fn, tn per group; each row is its own group where none are given (or the name is empty)."""
+    import numpy as np
+
+    wanted = np.asarray(truth, dtype=bool)
+    said = np.asarray(called, dtype=bool)
+    cell = np.where(wanted, np.where(said, 0, 2), np.where(said, 1, 3))
+    if groups is None or not any(groups):
+        return np.eye(4, dtype=np.int64)[cell]
+    names: dict[str, int] = {}
+    places = [names.setdefault(name or f"\0{index}", len(names)) for index, name in enumerate(groups)]
+    table = np.zeros((len(names), 4), dtype=np.int64)
+    np.add.at(table, (np.asarray(places), cell), 1)
+    return table
+
+
+def resampled(table: Any, resamples: int = RESAMPLES, seed: int = SEED) -> Any:
+    """Cells of `resamples` bootstrap draws of whole groups.
+
+    Groups with the same cells are one kind: how often each kind is drawn is multinomial, whatever the number of rows.
+    """
+    import numpy as np
+
+    kinds, sizes = np.unique(table, axis=0, return_counts=True)
+    groups = int(sizes.sum())
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(groups, sizes / groups, size=resamples)
+    return drawn @ kinds
+
+
+def precision_recall(truth: Sequence[bool], p: Sequence[float]) -> tuple[Array, Array, Array]:
+    """Precision, recall and the threshold (P >= it counts as unsafe), falling thresholds; ties are one point."""
+    import numpy as np
+
+    wanted = np.asarray(truth, dtype=bool)
+    score = np.asarray(p, dtype=np.float64)
+    order = np.argsort(-score, kind="stable")
+    score, wanted = score[order], wanted[order]
+    last = np.append(np.nonzero(np.diff(score))[0], len(score) - 1)
+    hits = np.cumsum(wanted)[last]
+    precision = hits / (last + 1)
+    recall = hits / max(1, int(wanted.sum()))
+    return precision, recall, score[last]
+
+
+def average_precision(truth: Sequence[bool], p: Sequence[float]) -> float | None:
+    """The area under the precision-recall curve as a sum of steps; None where no row is unsafe."""
+    import numpy as np
+
+    if not any(truth):
+        return None
+    precision, recall, _ = precision_recall(truth, p)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))

@@ -1,0 +1,264 @@
+"""Rows of a file or a folder, one at a time: JSONL, CSV, Parquet, or files in a folder. Never the whole in memory.
+
+A row that cannot be read does not end the reading: it comes as a `Row` with a problem, in its place.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from turnguard.errors import ConfigError
+
+MAX_LINE = 256_000_000
+"""A longer line is no row: pictures as data: URIs stay far below it."""
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
+DOCUMENTS = frozenset({".pdf"})
+TEXTS = frozenset({".txt", ".md"})
+
+
+class Row(NamedTuple):
+    """A row as it was found: its number (from 1; the line's for JSONL), and its data or what is wrong with it."""
+
+    number: int
+    data: dict[str, Any] | None
+    problem: str | None = None
+
+
+class Rows(Protocol):
+    """A place that rows come from. `progress()` is how much of it was read, from 0 to 1."""
+
+    base: Path
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+    def columns(self) -> Sequence[str] | None:
+        """The columns, where the format knows them beforehand."""
+        ...
+
+    def progress(self) -> float: ...
+
+    def fingerprint(self) -> str:
+        """A digest that changes with the rows."""
+        ...
+
+
+def open_rows(path: Path) -> Rows:
+    """The reader for a path, by its kind. Raises `ConfigError` for what is none of the formats."""
+    if path.is_dir():
+        return FolderRows(path)
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file or folder")
+    readers: dict[str, Callable[[Path], Rows]] = {
+        ".jsonl": JsonRows,
+        ".ndjson": JsonRows,
+        ".csv": CsvRows,
+        ".tsv": CsvRows,
+        ".parquet": ParquetRows,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(
+            f"{path}: expected .jsonl, .csv, .tsv, .parquet or a folder, not {path.suffix or 'this file'!r}"
+        )
+    return reader(path)
+
+
+class _FileRows:
+    """What the file formats share."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.base = path.parent
+        self._size = max(1, path.stat().st_size)
+        self._read = 0
+
+    def progress(self) -> float:
+        """By bytes, so that nothing has to be counted beforehand."""
+        return min(1.0, self._read / self._size)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's bytes."""
+        with self.path.open("rb") as file:
+            return _digest(file)
+
+
+def _digest(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+class JsonRows(_FileRows):
+    """One JSON object per line. Empty lines are passed over; the number is the line's."""
+
+    def columns(self) -> None:
+        """Each line has its own."""
+
+    def __iter__(self) -> Iterator[Row]:
+        self._read = 0
+        with self.path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE):
+                number += 1
+                self._read += len(line)
+                if line.isspace():
+                    continue
+                if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                    raise ConfigError(f"{self.path}: row {number}: longer than {MAX_LINE:,} bytes")
+                yield _parsed(line, number)
+
+
+def _parsed(line: bytes, number: int) -> Row:
+    try:
+        data = json.loads(line)
+    except UnicodeDecodeError:
+        return Row(number, None, "not valid UTF-8")
+    except RecursionError:
+        return Row(number, None, "nested too deeply")
+    except ValueError as error:
+        return Row(number, None, f"not valid JSON ({str(error).split(':', 1)[0]})")
+    if not isinstance(data, dict):
+        return Row(number, None, f"expected a JSON object, not {type(data).__name__}")
+    return Row(number, data)
+
+
+class CsvRows(_FileRows):
+    """CSV (or TSV) with a header, in UTF-8. The first row after the header is row 1."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        csv.field_size_limit(MAX_LINE)
+
+    def columns(self) -> Sequence[str]:
+        """The header."""
+        with self.path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            return next(csv.reader(file, delimiter=self._delimiter), [])
+
+    def __iter__(self) -> Iterator[Row]:
+        self._read = 0
+        # what is not UTF-8 is seen row by row, where the row can say so
+        with self.path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.reader(self._counted(file), delimiter=self._delimiter)
+            header = next(reader, [])
+            number = 0
+            while True:
+                number += 1
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    yield Row(number, None, f"not valid CSV ({error})")
+                    continue
+                if not cells:
+                    number -= 1
+                    continue
+                if len(cells) != len(header):
+                    yield Row(number, None, f"has {len(cells)} columns where the header has {len(header)}")
+                    continue
+                yield Row(number, dict(zip(header, cells, strict=True)))
+
+    def _counted(self, file: Any) -> Iterator[str]:
+        for line in file:
+            self._read += len(line) if line.isascii() else len(line.encode("utf-8", "surrogateescape"))
+            yield line
+
+
+class ParquetRows(_FileRows):
+    """A Parquet file, read a few hundred rows at a time."""
+
+    BATCH = 128
+
+    def _file(self) -> Any:
+        pq = need("pyarrow.parquet")
+        try:
+            return pq.ParquetFile(self.path)
+        except Exception as error:  # noqa: BLE001 - pyarrow raises its own kinds
+            raise ConfigError(f"{self.path}: not a Parquet file that can be read ({type(error).__name__})") from None
+
+    def columns(self) -> Sequence[str]:
+        """The schema's names."""
+        with self._file() as file:
+            return list(file.schema_arrow.names)
+
+    def __iter__(self) -> Iterator[Row]:
+        number = 0
+        with self._file() as file:
+            total = max(1, file.metadata.num_rows)
+            for batch in file.iter_batches(batch_size=self.BATCH):
+                for data in batch.to_pylist():
+                    number += 1
+                    self._read = self._size * number // total
+                    yield Row(number, data)
+
+
+class FolderRows:
+    """Each picture, document or text file under a folder, sorted by path. Folders named safe and unsafe are labels."""
+
+    def __init__(self, path: Path) -> None:
+        self.base = path
+        self._total = 0
+        self._seen = 0
+
+    def columns(self) -> None:
+        """A file has no columns."""
+
+    def _files(self) -> Iterator[Path]:
+        for folder, folders, names in os.walk(self.base):
+            folders.sort()
+            for name in sorted(names):
+                path = Path(folder, name)
+                if path.suffix.lower() in IMAGES | DOCUMENTS | TEXTS:
+                    yield path
+
+    def progress(self) -> float:
+        """By files; they are counted once."""
+        if not self._total:
+            self._total = max(1, sum(1 for _ in self._files()))
+        return min(1.0, self._seen / self._total)
+
+    def fingerprint(self) -> str:
+        """Over names, sizes and times of change: reading every picture twice would double the work."""
+        digest = hashlib.sha256()
+        for path in self._files():
+            status = path.stat()
+            digest.update(
+                f"{path.relative_to(self.base).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+            )
+        return digest.hexdigest()
+
+    def __iter__(self) -> Iterator[Row]:
+        self._seen = 0
+        for number, path in enumerate(self._files(), 1):
+            self._seen = number
+            relative = path.relative_to(self.base)
+            data: dict[str, Any] = {"id": relative.as_posix()}
+            labels = [part.lower() for part in relative.parts[:-1] if part.lower() in ("safe", "unsafe")]
+            if labels:
+                data["label"] = labels[-1]
+            kind = path.suffix.lower()
+            if kind in TEXTS:
+                data["text"] = path.read_text(encoding="utf-8", errors="surrogateescape")
+            else:
+                data["images" if kind in IMAGES else "documents"] = [relative.as_posix()]
+            yield Row(number, data)
+
+
+def need(module: str) -> Any:
+    """Import a part of the extra `eval`, or say how to install it."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(
+            f"{module.split('.', maxsplit=1)[0]} is not installed: pip install 'turnguard[eval]'"
+        ) from None

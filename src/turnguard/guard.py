@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from turnguard import sync
-from turnguard._compat import timeout
-from turnguard.content import Document, Image, Part, Step, Text
-from turnguard.deciding import Outcome, decide
+from turnguard.applying import Applier
+from turnguard.content import Step
 from turnguard.decision import Decision
-from turnguard.errors import ConfigError, ModeratorError, Timeout
-from turnguard.moderators.base import Deadline, Moderator, about, aclose
+from turnguard.errors import ConfigError
+from turnguard.evaluating import Evaluator
+from turnguard.moderators.base import Moderator, aclose
 from turnguard.own import OwnWords
 from turnguard.policy import Policy
-from turnguard.preparing import Inquiry, Limits, Plan, needs_media, prepare
-from turnguard.verdict import Coverage, Covered, Judgement, Verdict
-from turnguard.windows import fits, room
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -30,8 +25,6 @@ if TYPE_CHECKING:
     from turnguard.config import Config
     from turnguard.settings import AuditSettings, ChecksSettings, MediaSettings, ModeratorSettings, StreamSettings
     from turnguard.streaming import GuardedStream
-
-log = logging.getLogger("turnguard")
 
 T = TypeVar("T")
 
@@ -74,6 +67,10 @@ class Guard:
         self.own_words = OwnWords(self.policy.messages)
         self._media = Media(self.media_settings)
         self._audit = Audit(audit or AuditSettings())
+        self._evaluator = Evaluator(
+            self.policy, self.moderator, self._media, self.own_words, self.settings, self.media_settings
+        )
+        self._applier = Applier(self._evaluator, self.own_words)
 
     # ------------------------------------------------------------ making one
 
@@ -119,9 +116,9 @@ class Guard:
         so.
         """
         started = time.perf_counter()
-        deadline = self._deadline(step)
-        plan, judgements, coverage, outcome = await self._evaluate(step, deadline)
-        decision = await self._apply(step, plan, judgements, coverage, outcome, deadline, started)
+        deadline = self._evaluator.deadline(step)
+        evaluation = await self._evaluator.evaluate(step, deadline)
+        decision = await self._applier.apply(step, evaluation, deadline, started)
         self._audit.record(step, decision)
         return decision
 
@@ -153,14 +150,12 @@ class Guard:
         A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
         """
         started = time.perf_counter()
-        deadline = self._deadline(step)
-        plan, judgements, coverage, outcome = await self._evaluate(step, deadline)
-        whole = await self._apply(step, plan, judgements, coverage, outcome, deadline, started)
+        deadline = self._evaluator.deadline(step)
+        evaluation = await self._evaluator.evaluate(step, deadline)
+        whole = await self._applier.apply(step, evaluation, deadline, started)
         decisions = [whole]
         if len(step.parts) > 1:
-            decisions = [
-                self._of_part(index, step, plan, judgements, coverage, whole) for index in range(len(step.parts))
-            ]
+            decisions = [self._applier.of_part(index, step, evaluation, whole) for index in range(len(step.parts))]
         if not whole.remembered:
             self._audit.record(step, whole)
         return decisions
@@ -187,7 +182,7 @@ class Guard:
 
     async def arefusal(self, decision: Decision, language: str | None = None) -> str:
         """What to tell the person when a surface withholds more than the decision does (a rewrite while streaming)."""
-        return decision.message or self._message(decision.outcome, language or decision.language)
+        return decision.message or self._applier.message(decision.outcome, language or decision.language)
 
     # ------------------------------------------------------------ closing
 
@@ -210,207 +205,6 @@ class Guard:
     async def __aexit__(self, *_exc: object) -> None:
         await self.aclose()
 
-    # ------------------------------------------------------------ the four moves
-
-    async def _evaluate(self, step: Step, deadline: Deadline) -> _Evaluation:
-        """Prepare, judge and decide, without rewriting."""
-        limits = await self._limits(step, deadline)
-        if needs_media(step):
-            try:
-                async with timeout(deadline.remaining):
-                    plan = await prepare(step, self._media, limits, self.own_words)
-            except asyncio.TimeoutError:
-                return _too_slow(step, self.policy)
-        else:
-            plan = await prepare(step, self._media, limits, self.own_words)
-        judgements = await self._judge(plan.inquiries, deadline)
-        coverage = _coverage(plan, judgements)
-        return plan, judgements, coverage, decide(judgements, coverage, self.policy, step.stage, step.language)
-
-    async def _limits(self, step: Step, deadline: Deadline) -> Limits:
-        tokens = self.settings.max_input_tokens
-        if not all(isinstance(part, Text) and fits(part.text, tokens // 2) for part in step.parts):
-            tokens = room(tokens, (await about(self.moderator, deadline)).max_model_len)
-        return Limits(tokens, self.settings.max_windows, self.media_settings.max_requests)
-
-    async def _judge(self, inquiries: Sequence[Inquiry], deadline: Deadline) -> tuple[Judgement, ...]:
-        """Each inquiry on its own: one that fails leaves the others' verdicts standing."""
-        if len(inquiries) == 1:
-            return (await self._ask(inquiries[0], deadline),)
-        tasks = [asyncio.ensure_future(self._ask(inquiry, deadline)) for inquiry in inquiries]
-        try:
-            return tuple(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _ask(self, inquiry: Inquiry, deadline: Deadline) -> Judgement:
-        try:
-            async with timeout(deadline.remaining):
-                verdict = await self.moderator.judge(inquiry.exchange, deadline)
-        except ModeratorError as error:
-            verdict = Verdict(failure=error.failure, cause=error.cause)
-        except asyncio.TimeoutError:
-            verdict = Verdict(failure=Timeout.failure, cause="no verdict before the deadline")
-        except Exception as error:  # noqa: BLE001 - whatever a moderator raises, it is no verdict
-            log.error("the moderator raised %s; the policy's on_failure decides", type(error).__name__)  # noqa: TRY400
-            verdict = Verdict(failure="unavailable", cause=f"the moderator raised {type(error).__name__}")
-        entry = inquiry.covers[0]
-        return Judgement(verdict, inquiry.decides, inquiry.parts, entry.detail, entry.kind)
-
-    async def _apply(
-        self,
-        step: Step,
-        plan: Plan,
-        judgements: tuple[Judgement, ...],
-        coverage: Coverage,
-        outcome: Outcome,
-        deadline: Deadline,
-        started: float,
-    ) -> Decision:
-        """Carry the outcome out: pass on, rewrite, or withhold with a message."""
-        pinned = tuple(plan.parts)
-        parts: tuple[Part | None, ...] | None = pinned
-        language = step.language
-        message: str | None = None
-        if outcome.action not in ("allow", "flag"):
-            language = await self._language(step, deadline)
-        if outcome.action == "rewrite":
-            parts = await self._rewrite(replace(step, parts=pinned), outcome, deadline, language or "en")
-            if parts is None:
-                outcome = replace(outcome, action="block", decisive=outcome.decisive)
-        if outcome.action in ("block", "review"):
-            parts = (None,) * len(pinned)
-            message = self._message(outcome, language or "en")
-        assert parts is not None  # noqa: S101 - a rewrite that failed became a block
-        return Decision(
-            stage=step.stage,
-            action=outcome.action,
-            outcome=outcome,
-            judgements=judgements,
-            coverage=coverage,
-            parts=parts,
-            message=message,
-            held=pinned if outcome.action == "review" else (),
-            language=language or "en",
-            policy_digest=self.policy.digest,
-            latency=time.perf_counter() - started,
-            id=os.urandom(12).hex(),
-        )
-
-    def _of_part(
-        self,
-        index: int,
-        step: Step,
-        plan: Plan,
-        judgements: tuple[Judgement, ...],
-        coverage: Coverage,
-        whole: Decision,
-    ) -> Decision:
-        """The decision for one part of a step that was decided as a whole."""
-        own = tuple(judgement for judgement in judgements if index in judgement.parts)
-        listed = Coverage(
-            tuple(entry for entry in coverage.judged if entry.part == index),
-            tuple(entry for entry in coverage.not_judged if entry.part == index or (entry.part is None and index == 0)),
-        )
-        outcome = decide(own, listed, self.policy, step.stage, step.language)
-        part: Part | None = plan.parts[index]
-        if outcome.action == "rewrite":
-            # what became of it was worked out for the whole step; without an acceptable rewrite it is withheld
-            part = whole.parts[index]
-            if whole.action != "rewrite":
-                outcome = replace(outcome, action="block")
-        withheld = outcome.action in ("block", "review")
-        return replace(
-            whole,
-            action=outcome.action,
-            outcome=outcome,
-            judgements=own,
-            coverage=listed,
-            parts=(None,) if withheld else (part,),
-            message=self._message(outcome, whole.language) if withheld else None,
-            held=(plan.parts[index],) if outcome.action == "review" else (),
-            id=os.urandom(12).hex(),
-        )
-
-    def _deadline(self, step: Step) -> Deadline:
-        return Deadline.after(self.media_settings.deadline if needs_media(step) else self.settings.deadline)
-
-    async def _rewrite(
-        self, step: Step, outcome: Outcome, deadline: Deadline, language: str
-    ) -> tuple[Part | None, ...] | None:
-        from turnguard.rewriting import rewrite
-
-        async def judge(part_of_step: Step) -> Outcome:
-            return (await self._evaluate(part_of_step, deadline))[3]
-
-        return await rewrite(step, outcome, judge, self._message(outcome, language))
-
-    def _message(self, outcome: Outcome, language: str) -> str:
-        """The strictest fired rule's message, in the person's language where there is one."""
-        from turnguard.messages import message_for
-
-        kind = "failure" if outcome.failed else "uncheckable" if outcome.uncheckable else "verdict"
-        categories = [reason.category for reason in outcome.decisive if reason.category]
-        text = message_for(
-            categories=categories,
-            kind=kind,  # type: ignore[arg-type]
-            language=language,
-            overrides=self.policy.messages,
-        )
-        self.own_words.add(text)
-        return text
-
-    async def _language(self, step: Step, deadline: Deadline) -> str:
-        """The language given, or guessed from the person's own text, else English."""
-        if step.language is not None:
-            return step.language
-        from turnguard import language
-
-        if step.stage == "input":
-            theirs = "\n".join(part.text for part in step.parts if isinstance(part, Text))
-        else:
-            theirs = step.prompt or ""
-        if not theirs.strip():
-            return "en"
-        if language.ready() or len(theirs) < 3:
-            return language.guess(theirs)
-        try:
-            # the first guess of a process reads a model for about a second: off the loop, and never past the deadline
-            async with timeout(max(0.05, deadline.remaining)):
-                return await asyncio.to_thread(language.guess, theirs)
-        except asyncio.TimeoutError:
-            return "en"
-
 
 GuardLike = Union[Guard, str, "os.PathLike[str]"]
 """A guard, or the path of a `turnguard.yaml`."""
-
-_Evaluation = tuple[Plan, tuple[Judgement, ...], Coverage, Outcome]
-
-
-def _too_slow(step: Step, policy: Policy) -> _Evaluation:
-    """Reading the step's images or documents took until the deadline: a failure of this check, not of the content."""
-    verdict = Verdict(failure=Timeout.failure, cause="reading the step's images and documents took until the deadline")
-    heavy = tuple(index for index, part in enumerate(step.parts) if isinstance(part, (Image, Document)))
-    judgements = (Judgement(verdict, "user", heavy or tuple(range(len(step.parts))), kind="other"),)
-    entries = tuple(
-        Covered(index, part.kind, cause=verdict.cause, counts=False) for index, part in enumerate(step.parts)
-    )
-    coverage = Coverage((), entries)
-    plan = Plan(list(step.parts))
-    return plan, judgements, coverage, decide(judgements, coverage, policy, step.stage, step.language)
-
-
-def _coverage(plan: Plan, judgements: Sequence[Judgement]) -> Coverage:
-    """What was judged, and what was not: unreadable, over a budget, or failed (which `on_failure` decides, not this
-    list).
-    """
-    judged: dict[Covered, None] = {}
-    not_judged = list(plan.not_judged)
-    for inquiry, judgement in zip(plan.inquiries, judgements, strict=True):
-        if judgement.verdict.failure is None:
-            judged.update(dict.fromkeys(inquiry.covers))
-        else:
-            not_judged += [replace(entry, cause=judgement.verdict.cause, counts=False) for entry in inquiry.covers]
-    return Coverage(tuple(judged), tuple(dict.fromkeys(not_judged)))

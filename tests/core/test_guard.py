@@ -283,6 +283,16 @@ async def test_whatever_a_moderator_raises_is_no_verdict(
     assert "planted-secret" not in caplog.text + repr(decision) + str(decision.to_dict())
 
 
+@pytest.mark.parametrize("answer", [None, True, "safe", {"user": "safe"}])
+async def test_an_answer_that_is_no_verdict_is_a_failure(moderator: FakeModerator, answer: Any) -> None:
+    class Wrong:
+        async def judge(self, exchange: Exchange, deadline: Any) -> Any:
+            return answer
+
+    decision = await Guard(Policy.from_dict({}), Wrong()).acheck(Step.input("x"))
+    assert (decision.action, decision.failed) == ("block", True)
+
+
 def test_a_guard_needs_a_moderator() -> None:
     with pytest.raises(ConfigError, match="from_yaml"):
         Guard(Policy.from_dict({}))

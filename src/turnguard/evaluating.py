@@ -1,0 +1,136 @@
+"""Prepare, judge, decide: a step becomes exchanges, verdicts, and what the policy makes of them. Nothing is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from turnguard._compat import timeout
+from turnguard.content import Document, Image, Step, Text
+from turnguard.deciding import Outcome, decide
+from turnguard.errors import ModeratorError, Timeout
+from turnguard.moderators.base import Deadline, Moderator, about
+from turnguard.preparing import Inquiry, Limits, Plan, needs_media, prepare
+from turnguard.verdict import Coverage, Covered, Judgement, Verdict
+from turnguard.windows import fits, room
+
+if TYPE_CHECKING:
+    from turnguard.media import Media
+    from turnguard.own import OwnWords
+    from turnguard.policy import Policy
+    from turnguard.settings import MediaSettings, ModeratorSettings
+
+log = logging.getLogger("turnguard")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A step, judged and decided."""
+
+    plan: Plan
+    judgements: tuple[Judgement, ...]
+    coverage: Coverage
+    outcome: Outcome
+
+
+class Evaluator:
+    """Evaluates steps with one moderator under one policy."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        moderator: Moderator,
+        media: Media,
+        own_words: OwnWords,
+        settings: ModeratorSettings,
+        media_settings: MediaSettings,
+    ) -> None:
+        self.policy = policy
+        self.moderator = moderator
+        self._media = media
+        self._own_words = own_words
+        self._settings = settings
+        self._media_settings = media_settings
+
+    def deadline(self, step: Step) -> Deadline:
+        """The one deadline of a check of this step: longer where images or documents must be read."""
+        return Deadline.after(self._media_settings.deadline if needs_media(step) else self._settings.deadline)
+
+    async def evaluate(self, step: Step, deadline: Deadline) -> Evaluation:
+        """Prepare, judge and decide, without rewriting."""
+        limits = await self._limits(step, deadline)
+        if needs_media(step):
+            try:
+                async with timeout(deadline.remaining):
+                    plan = await prepare(step, self._media, limits, self._own_words)
+            except asyncio.TimeoutError:
+                return _too_slow(step, self.policy)
+        else:
+            plan = await prepare(step, self._media, limits, self._own_words)
+        judgements = await self._judge(plan.inquiries, deadline)
+        coverage = _coverage(plan, judgements)
+        outcome = decide(judgements, coverage, self.policy, step.stage, step.language)
+        return Evaluation(plan, judgements, coverage, outcome)
+
+    async def _limits(self, step: Step, deadline: Deadline) -> Limits:
+        tokens = self._settings.max_input_tokens
+        if not all(isinstance(part, Text) and fits(part.text, tokens // 2) for part in step.parts):
+            tokens = room(tokens, (await about(self.moderator, deadline)).max_model_len)
+        return Limits(tokens, self._settings.max_windows, self._media_settings.max_requests)
+
+    async def _judge(self, inquiries: Sequence[Inquiry], deadline: Deadline) -> tuple[Judgement, ...]:
+        """Each inquiry on its own: one that fails leaves the others' verdicts standing."""
+        if len(inquiries) == 1:
+            return (await self._ask(inquiries[0], deadline),)
+        tasks = [asyncio.ensure_future(self._ask(inquiry, deadline)) for inquiry in inquiries]
+        try:
+            return tuple(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _ask(self, inquiry: Inquiry, deadline: Deadline) -> Judgement:
+        try:
+            async with timeout(deadline.remaining):
+                verdict = await self.moderator.judge(inquiry.exchange, deadline)
+            if not isinstance(verdict, Verdict):
+                raise TypeError(f"judge() gave {type(verdict).__name__}, no Verdict")
+        except ModeratorError as error:
+            verdict = Verdict(failure=error.failure, cause=error.cause)
+        except asyncio.TimeoutError:
+            verdict = Verdict(failure=Timeout.failure, cause="no verdict before the deadline")
+        except Exception as error:  # noqa: BLE001 - whatever a moderator raises, it is no verdict
+            log.error("the moderator raised %s; the policy's on_failure decides", type(error).__name__)  # noqa: TRY400
+            verdict = Verdict(failure="unavailable", cause=f"the moderator raised {type(error).__name__}")
+        entry = inquiry.covers[0]
+        return Judgement(verdict, inquiry.decides, inquiry.parts, entry.detail, entry.kind)
+
+
+def _too_slow(step: Step, policy: Policy) -> Evaluation:
+    """Reading the step's images or documents took until the deadline: a failure of this check, not of the content."""
+    verdict = Verdict(failure=Timeout.failure, cause="reading the step's images and documents took until the deadline")
+    heavy = tuple(index for index, part in enumerate(step.parts) if isinstance(part, (Image, Document)))
+    judgements = (Judgement(verdict, "user", heavy or tuple(range(len(step.parts))), kind="other"),)
+    entries = tuple(
+        Covered(index, part.kind, cause=verdict.cause, counts=False) for index, part in enumerate(step.parts)
+    )
+    coverage = Coverage((), entries)
+    plan = Plan(list(step.parts))
+    return Evaluation(plan, judgements, coverage, decide(judgements, coverage, policy, step.stage, step.language))
+
+
+def _coverage(plan: Plan, judgements: Sequence[Judgement]) -> Coverage:
+    """What was judged, and what was not: unreadable, over a budget, or failed (which `on_failure` decides, not this
+    list).
+    """
+    judged: dict[Covered, None] = {}
+    not_judged = list(plan.not_judged)
+    for inquiry, judgement in zip(plan.inquiries, judgements, strict=True):
+        if judgement.verdict.failure is None:
+            judged.update(dict.fromkeys(inquiry.covers))
+        else:
+            not_judged += [replace(entry, cause=judgement.verdict.cause, counts=False) for entry in inquiry.covers]
+    return Coverage(tuple(judged), tuple(dict.fromkeys(not_judged)))

@@ -130,8 +130,8 @@ class Guard:
         """Judge an input while `call`, the agent's model, already works on it: the check hides behind the call.
 
         The model may so receive the input before its verdict. Nothing that it says may be shown before this returns: it
-        returns the result only when the input passes as it is. Otherwise the call is cancelled and the result is None; an
-        input that was rewritten is sent again by the caller, as `decision.content`.
+        returns the result only when the input passes as it is. Otherwise the call is cancelled and the result is None;
+        an input that was rewritten is sent again by the caller, as `decision.content`.
         """
         check = asyncio.ensure_future(self.acheck(step))
         work = asyncio.ensure_future(call())

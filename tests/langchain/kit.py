@@ -1,4 +1,6 @@
-"""What the LangChain tests share: a scripted chat model, tools, and a look into everything that a run can leave behind."""
+"""What the LangChain tests share: a scripted chat model, tools, and a look into everything that a run can leave
+behind.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +36,7 @@ class Scripted(BaseChatModel):
     profile_name: str = "scripted"
     _calls: list[list[BaseMessage]] = PrivateAttr(default_factory=list)
     _said: list[str] = PrivateAttr(default_factory=list)
+    _times: list[float] = PrivateAttr(default_factory=list)
     _cancelled: list[bool] = PrivateAttr(default_factory=list)
 
     @property
@@ -49,6 +52,11 @@ class Scripted(BaseChatModel):
     def said(self) -> list[str]:
         """What it has streamed."""
         return self._said
+
+    @property
+    def times(self) -> list[float]:
+        """When it said each piece, on the monotonic clock."""
+        return self._times
 
     @property
     def cancelled(self) -> bool:
@@ -91,6 +99,7 @@ class Scripted(BaseChatModel):
             if self.pause:
                 time.sleep(self.pause)
             self._said.append(str(chunk.content))
+            self._times.append(time.monotonic())
             yield ChatGenerationChunk(message=chunk)
 
     async def _astream(
@@ -100,6 +109,7 @@ class Scripted(BaseChatModel):
             for chunk in pieces(self._next(messages)):
                 await asyncio.sleep(self.pause)
                 self._said.append(str(chunk.content))
+                self._times.append(time.monotonic())
                 yield ChatGenerationChunk(message=chunk)
         except asyncio.CancelledError:
             self._cancelled.append(True)

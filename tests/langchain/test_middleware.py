@@ -1,4 +1,6 @@
-"""The middleware in an agent: what is blocked is replaced, nothing runs that was not judged, and unrelated messages stay."""
+"""The middleware in an agent: what is blocked is replaced, nothing runs that was not judged, and unrelated messages
+stay.
+"""
 
 from __future__ import annotations
 

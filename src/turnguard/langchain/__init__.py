@@ -1,4 +1,6 @@
-"""Turnguard for LangChain and LangGraph. Each name is imported when it is first used: only the middleware needs `langchain`."""
+"""Turnguard for LangChain and LangGraph. Each name is imported when it is first used: only the middleware needs
+`langchain`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a surface remembers between hooks: content that passed, and content that waits for a reviewer. Both are bounded."""
+"""What a surface remembers between hooks: content that passed, and content that waits for a reviewer. Both are
+bounded.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class Bounded(Generic[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What waits for a reviewer: a whole message (with answers to its calls that were blocked), or one call of a message."""
+    """What waits for a reviewer: a whole message (with answers to its calls that were blocked), or one call of a
+    message.
+    """
 
     decision: Decision
     message: BaseMessage | None = field(default=None, repr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.messages import (
@@ -22,7 +22,8 @@ from turnguard.decision import Decision
 from turnguard.guard import Guard
 from turnguard.langchain import notices
 from turnguard.langchain.holding import PASSED, Bounded, Held, Holding
-from turnguard.langchain.reading import Asked, Call, Reading, asked, fingerprint, read, role, stage_of
+from turnguard.langchain.reading import Asked, Call, Reading, fingerprint, read, role, stage_of
+from turnguard.policy import SEVERITY
 
 NO_TOOL = "unknown_tool"
 """Stands for a name that no tool has: the model made it up, so it may hold anything."""
@@ -32,8 +33,9 @@ NO_TOOL = "unknown_tool"
 class Surface:
     """What a surface can do with a message, and what it knows of it.
 
-    `reviewable`: it can wait for a person. `refuse_calls`: a withheld call refuses the whole message (a chain has no loop
-    that could go on). `structured`: names of the calls that are the answer itself. `tools`: the names that tools have.
+    `reviewable`: it can wait for a person. `refuse_calls`: a withheld call refuses the whole message (a chain has no
+    loop that could go on). `structured`: names of the calls that are the answer itself. `tools`: the names that tools
+    have.
     """
 
     reviewable: bool = False
@@ -46,8 +48,9 @@ class Surface:
 class Ruling:
     """What stands in a message's place. `message` is the same object where nothing changed.
 
-    `decisions` are those other than allow. `ended` withheld the message as a whole. `answers` go after it, to calls that will
-    not run. `held` names it in the holding while it waits for a reviewer. `refusal` is what the person is told.
+    `decisions` are those other than allow. `ended` withheld the message as a whole. `answers` go after it, to calls
+    that will not run. `held` names it in the holding while it waits for a reviewer. `refusal` is what the person is
+    told.
     """
 
     message: Any
@@ -256,8 +259,6 @@ class Judging:
             steps.append(Step("tool_result", tuple(block.part for block in reading.results), prompt=request.text))
         if self.check_tool_calls:
             steps += [call.step(request) for call in reading.calls if call.name not in surface.structured]
-        from turnguard.policy import SEVERITY
-
         decisions = await self._check(steps) if steps else []
         return max(decisions, key=lambda decision: SEVERITY[decision.action], default=None)
 
@@ -358,8 +359,6 @@ class _Draft:
         message = self._message
         mark: dict[str, Any] = {}
         if self._flags:
-            from turnguard.policy import SEVERITY
-
             worst = max(self._flags, key=lambda decision: SEVERITY[decision.action])
             mark = notices.about(worst)
         if self._waiting:
@@ -407,7 +406,7 @@ def _stand_in(message: BaseMessage, text: str, mark: dict[str, Any]) -> BaseMess
     )
 
 
-def unsettled(judging: Judging, messages: Sequence[Any]) -> list[tuple[int, BaseMessage, str]]:
+def unsettled(messages: Sequence[Any]) -> list[tuple[int, BaseMessage, str]]:
     """Messages that stand in for content which waits for a reviewer: where, which, and the id it is held under."""
     found = []
     for at, message in enumerate(messages):
@@ -415,6 +414,3 @@ def unsettled(judging: Judging, messages: Sequence[Any]) -> list[tuple[int, Base
         if isinstance(held, str):
             found.append((at, message, held))
     return found
-
-
-__all__ = ["NO_TOOL", "Asked", "Call", "Judging", "Ruling", "Surface", "Unknown", "asked", "replace", "unsettled"]

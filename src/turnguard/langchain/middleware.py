@@ -1,8 +1,9 @@
 """Agent middleware for langchain 1.x: every step of the turn is judged before anyone acts on it or sees it.
 
-Where the hooks stand: `before_agent` judges what the caller brings; `wrap_model_call` judges what the model says and proposes,
-before it enters the state; `wrap_tool_call` judges results before they do. Reviews happen in `before_model`, `after_model` and
-`after_agent`: nodes of their own, in which nothing else runs, because LangGraph runs a node again on resume.
+Where the hooks stand: `before_agent` judges what the caller brings; `wrap_model_call` judges what the model says and
+proposes, before it enters the state; `wrap_tool_call` judges results before they do. Reviews happen in
+`before_model`, `after_model` and `after_agent`: nodes of their own, in which nothing else runs, because LangGraph
+runs a node again on resume.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from langchain.agents.middleware import (
 )
 from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, StructuredOutputError, ToolStrategy
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langgraph.config import get_config
 from langgraph.types import Command
 
 from turnguard import sync
@@ -52,17 +52,17 @@ def _trace_policy() -> Any:
 class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     """Judges a person's input, the model's output, proposed tool calls and tool results, in sync, async and streams.
 
-    `guard`: a `Guard`, or the path of a `turnguard.yaml`. `name` tells instances apart. `exit_behavior`: what a blocked input
-    or output does; "end" answers with the refusal and ends the turn, "error" raises `Blocked`. `retries`: how often the model
-    may try again after a blocked output, told which rule it broke.
+    `guard`: a `Guard`, or the path of a `turnguard.yaml`. `name` tells instances apart. `exit_behavior`: what a
+    blocked input or output does; "end" answers with the refusal and ends the turn, "error" raises `Blocked`.
+    `retries`: how often the model may try again after a blocked output, told which rule it broke.
 
     A blocked call or result is answered with a notice that names the rule, and the agent goes on. A review needs a
     checkpointer and becomes a block without one. Content that waits for a reviewer is held in this process: at resume
     elsewhere it counts as rejected.
 
-    LangGraph itself echoes the caller's own input before any hook runs (the first `values` chunk, the first checkpoint): run
-    with `durability="exit"` to keep a blocked input out of the checkpoints. LangChain shows raw tool output to `on_tool_end`
-    callbacks and to the `tools` events of `version="v3"`.
+    LangGraph itself echoes the caller's own input before any hook runs (the first `values` chunk, the first
+    checkpoint): run with `durability="exit"` to keep a blocked input out of the checkpoints. LangChain shows raw tool
+    output to `on_tool_end` callbacks and to the `tools` events of `version="v3"`.
     """
 
     trace_policy = _trace_policy()
@@ -79,9 +79,9 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         exit_behavior: Literal["end", "error"] = "end",
         retries: int = 0,
     ) -> None:
-        if exit_behavior not in ("end", "error"):
+        if str(exit_behavior) not in ("end", "error"):
             raise ConfigError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        if type(retries) is not int or retries < 0:
             raise ConfigError(f"retries must be a whole number from 0 on, not {retries!r}")
         super().__init__()
         self.tools = []
@@ -132,7 +132,9 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         return {"messages": replaced} if replaced else None
 
     async def _sweep(self, unknown: Sequence[Unknown]) -> list[Ruling]:
-        """Rule on what a conversation holds that was not judged yet. Its calls were answered already, or never will be."""
+        """Rule on what a conversation holds that was not judged yet. Its calls were answered already, or never will
+        be.
+        """
         surface = Surface(reviewable=has_checkpointer())
         past = Surface()
 
@@ -214,7 +216,9 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         return request if self.judging.known_call(call, self._asked(request)) else None
 
     async def _judge_call(self, request: Any) -> Any:
-        """A call as it will run, or the notice in place of its result: another middleware or a person may have edited it."""
+        """A call as it will run, or the notice in place of its result: another middleware or a person may have edited
+        it.
+        """
         tool_call = request.tool_call
         call = Call(tool_call["name"], tool_call["args"], tool_call["id"])
         decision, args = await self._reviews.call(call, self._asked(request))
@@ -242,12 +246,12 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the input and the tool results that wait."""
-        return sync.run(self._settle(state, runtime)) if unsettled(self.judging, state["messages"]) else None
+        return sync.run(self._settle(state, runtime)) if unsettled(state["messages"]) else None
 
     @hook_config(can_jump_to=["end"])
     async def abefore_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the input and the tool results that wait."""
-        return await self._settle(state, runtime) if unsettled(self.judging, state["messages"]) else None
+        return await self._settle(state, runtime) if unsettled(state["messages"]) else None
 
     @hook_config(can_jump_to=["end"])
     def after_model(self, state: State, runtime: Any) -> Update:
@@ -466,7 +470,9 @@ def _refused(unknown: Sequence[Unknown], rulings: Sequence[Ruling], messages: Se
 
 
 def _still_paired(original: AIMessage, ruling: Ruling) -> Ruling:
-    """A withheld message of the past keeps its calls, empty, because their answers follow it; no answer is added twice."""
+    """A withheld message of the past keeps its calls, empty, because their answers follow it; no answer is added
+    twice.
+    """
     if ruling.ended is None or not original.tool_calls:
         return Ruling(ruling.message, ruling.decisions, ruling.ended) if ruling.answers else ruling
     calls = [{**call, "args": {}} for call in original.tool_calls]
@@ -506,6 +512,3 @@ def _refuse_provider_tools(request: ModelRequest[Any]) -> None:
                 "checks.input: beside cannot be used where the provider runs tools itself (here "
                 f"{tool.get('type') or ', '.join(map(str, tool))}): they would run before the verdict; use before"
             )
-
-
-__all__ = ["TurnguardMiddleware", "get_config"]

@@ -37,9 +37,9 @@ def guard_model(
 ) -> GuardedChatModel:
     """Wrap a chat model so that its input and output are judged, in `invoke`, `stream` and their async twins.
 
-    What is withheld is answered with the refusal, or raises `Blocked` with `exit_behavior="error"`. A call that is withheld
-    refuses the whole answer: a chain has no loop that could go on without it. In a stream, text is shown only once it was
-    judged, and the refusal is the last chunk.
+    What is withheld is answered with the refusal, or raises `Blocked` with `exit_behavior="error"`. A call that is
+    withheld refuses the whole answer: a chain has no loop that could go on without it. In a stream, text is shown
+    only once it was judged, and the refusal is the last chunk.
     """
     if exit_behavior not in ("end", "error"):
         raise ValueError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
@@ -120,7 +120,8 @@ class GuardedChatModel(BaseChatModel):
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
         """The same wrapper around the inner model with these tools."""
-        return self.model_copy(update={"inner": self.inner.bind_tools(tools, **kwargs)})
+        bound: GuardedChatModel = self.model_copy(update={"inner": self.inner.bind_tools(tools, **kwargs)})
+        return bound
 
     # ------------------------------------------------------------ whose callbacks
 
@@ -156,7 +157,8 @@ class GuardedChatModel(BaseChatModel):
             return _result(sync.run(turn.rule(call())))
 
         async def beside() -> AIMessage:
-            return await turn.rule(await turn.race(asyncio.to_thread(contextvars.copy_context().run, call)))
+            answer = await turn.race(asyncio.to_thread(contextvars.copy_context().run, call))
+            return await turn.rule(answer)
 
         return _result(sync.run(beside()))
 
@@ -202,7 +204,7 @@ class GuardedChatModel(BaseChatModel):
         if refusal is not None:
             yield ChatGenerationChunk(
                 message=AIMessageChunk(
-                    refusal.content, response_metadata=refusal.response_metadata, chunk_position="last"
+                    content=refusal.content, response_metadata=refusal.response_metadata, chunk_position="last"
                 )
             )
             return
@@ -211,7 +213,7 @@ class GuardedChatModel(BaseChatModel):
             async for chunk in stream:
                 yield ChatGenerationChunk(message=chunk)
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]
+            await stream.aclose()
 
 
 def _result(message: Any) -> ChatResult:
@@ -235,8 +237,8 @@ def _untraced(stream: Iterator[Any]) -> Iterator[Any]:
 def muted() -> Iterator[Any]:
     """Run what is inside without the ambient callbacks; gives them to whoever may speak.
 
-    Other middleware may call or swap models inside a guarded call (a fallback, a selector of tools). What such a model streams
-    was not judged, so it is not heard; its answer is judged as a whole.
+    Other middleware may call or swap models inside a guarded call (a fallback, a selector of tools). What such a
+    model streams was not judged, so it is not heard; its answer is judged as a whole.
     """
     config = var_child_runnable_config.get()
     callbacks = _loud.get() if _loud.get() is not None else (config or {}).get("callbacks")

@@ -72,12 +72,20 @@ class Call:
     def step(self, request: Asked) -> Step:
         """The call, judged against the request before it runs."""
         args = self.args if isinstance(self.args, (str, Mapping)) else json.dumps(self.args, default=str)
-        return Step.tool_call(self.name, args, prompt=request.text, prompt_images=request.images, id=self.id)
+        return Step(
+            "tool_call",
+            (ToolCall(self.name, args, self.id),),
+            prompt=request.text,
+            prompt_images=request.images,
+            tool=self.name,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A message as parts. `said` and `results` are blocks of the content; `extras` stand in other fields of the message."""
+    """A message as parts. `said` and `results` are blocks of the content; `extras` stand in other fields of the
+    message.
+    """
 
     said: tuple[Block, ...] = ()
     extras: tuple[Block, ...] = ()
@@ -194,7 +202,7 @@ def _loaded(arguments: Any) -> Any:
         return arguments
 
 
-def _mirrored(message: AIMessage, by_id: Mapping[str, Call]) -> bool:
+def _mirrored(message: AIMessage, by_id: Mapping[Any, Call]) -> bool:
     """Whether the provider's own list of calls in `additional_kwargs` says the same as the parsed one."""
     raw = message.additional_kwargs.get("tool_calls") or []
     legacy = message.additional_kwargs.get("function_call")

@@ -1,9 +1,9 @@
 """A person decides: what is put before a reviewer by LangGraph's `interrupt`, and what becomes of their answer.
 
-For held content the interrupt carries its id, the rules and the categories, never the content. For a call the arguments
-stand in it, as LangChain's review screens expect. The answer has LangChain's own form:
-`{"decisions": [{"type": "approve" | "edit" | "reject", "edited_action": ..., "message": ...}]}`, one decision for each request
-in order; a decision that is missing or not known counts as a rejection.
+For held content the interrupt carries its id, the rules and the categories, never the content. For a call the
+arguments stand in it, as LangChain's review screens expect. The answer has LangChain's own form: `{"decisions":
+[{"type": "approve" | "edit" | "reject", "edited_action": ..., "message": ...}]}`, one decision for each request in
+order; a decision that is missing or not known counts as a rejection.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from langgraph.config import get_config
 from langgraph.types import interrupt
 
 from turnguard.content import Step, ToolCall
+from turnguard.deciding import Outcome
 from turnguard.decision import Decision
 from turnguard.langchain import notices
 from turnguard.langchain.holding import Held
 from turnguard.langchain.judging import Judging, Surface, unsettled
-from turnguard.langchain.reading import Asked, Call, asked
+from turnguard.langchain.reading import Asked, Call, asked, stage_of
+from turnguard.verdict import Coverage
 
 REJECT: Mapping[str, Any] = {"type": "reject"}
 _ALLOWED = ["approve", "edit", "reject"]
@@ -32,7 +34,7 @@ def has_checkpointer() -> bool:
         configurable = get_config().get("configurable") or {}
     except RuntimeError:
         return False
-    return bool(configurable.get("__pregel_checkpointer")) or configurable.get("thread_id") is not None
+    return bool(configurable.get("__pregel_checkpointer"))  # no public name says this; a thread_id alone does not
 
 
 class Reviews:
@@ -42,73 +44,87 @@ class Reviews:
         self._judging = judging
 
     async def messages(self, messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], Decision | None]:
-        """Input and tool results that wait: what stands in their place now, and the decision that ends the turn if one does."""
-        waiting = unsettled(self._judging, messages)
+        """Input and tool results that wait: what stands in their place now, and the decision that ends the turn if
+        one does.
+        """
+        waiting = unsettled(messages)
         settled: list[BaseMessage] = []
         refused: Decision | None = None
         requests = [
             (_request(self._judging.holding.get(held), message, held), message, held) for _, message, held in waiting
         ]
         answers = _ask([request for request, _, _ in requests])
+        done: list[str] = []
         for (at, message, held), answer in zip(waiting, answers, strict=True):
             request = asked(messages[: at + 1], self._judging.guard.checks.history)
-            final, decision = await self._message(message, held, answer, request)
+            final, decision = await self._message(message, held, answer, request, done)
             settled.append(final)
             if decision is not None and isinstance(message, HumanMessage):
                 refused = refused or decision
+        self._forget(done)
         return settled, refused
 
     async def answer(self, last: AIMessage, request: Asked) -> tuple[list[BaseMessage], Decision | None]:
         """The model's answer that waits, or its calls that do."""
         held = notices.marked(last).get("held")
         following: list[BaseMessage] = []
+        done: list[str] = []
         message: BaseMessage = last
         if isinstance(held, str):
             kept = self._judging.holding.get(held)
             (answer,) = _ask([_request(kept, last, held)])
-            message, decision = await self._message(last, held, answer, request)
-            if decision is not None or kept is None:
-                return [message], decision or (kept.decision if kept else None)
-            if message.content == getattr(kept.message, "content", None):
+            message, decision = await self._message(last, held, answer, request, done)
+            if decision is not None:
+                self._forget(done)
+                return [message], decision
+            if kept is not None and answer.get("type") == "approve":
                 following = list(kept.answers)
         if isinstance(message, AIMessage) and notices.marked(message).get("calls"):
-            message, answers = await self._calls(message, request)
+            message, answers = await self._calls(message, request, done)
             following += answers
+        self._forget(done)
         return [message, *following], None
 
     async def call(self, call: Call, request: Asked) -> tuple[Decision, Any]:
-        """A call that came to the tool in another form than the model proposed: the decision, and its arguments or None."""
+        """A call that came to the tool in another form than the model proposed: the decision, and its arguments or
+        None.
+        """
         decision = await self._judging.rule_call(call, request)
         return decision, await self._settled_call(call, decision, request)
+
+    def _forget(self, done: Sequence[str]) -> None:
+        """Let go of what is settled, all at once and last: an interrupt in between runs the node from its beginning."""
+        for held in done:
+            self._judging.holding.drop(held)
 
     # ------------------------------------------------------------ one at a time
 
     async def _message(
-        self, stand_in: BaseMessage, held: str, answer: Mapping[str, Any], request: Asked
+        self, stand_in: BaseMessage, held: str, answer: Mapping[str, Any], request: Asked, done: list[str]
     ) -> tuple[BaseMessage, Decision | None]:
         """What stands in place of one held message now, and the decision where it stays withheld."""
         while True:
+            done.append(held)
             kept = self._judging.holding.get(held)
             if kept is None or kept.message is None:
-                return self._gone(stand_in), _lost(stand_in, self._judging)
+                lost = _lost(stand_in)
+                return await self._rejected(stand_in, lost, REJECT), lost
             if answer.get("type") == "approve":
                 self._judging.accept(kept.message, request)
-                self._judging.holding.drop(held)
-                return kept.message, None
+                # the reducer named the stand-in, so the approved message takes that id to come in its place
+                return kept.message.model_copy(update={"id": stand_in.id}), None
             text = _edited_text(answer)
             if text is None:
-                self._judging.holding.drop(held)
                 return await self._rejected(stand_in, kept.decision, answer), kept.decision
-            edited = _with_text(kept.message, text)
+            edited = _with_text(stand_in, text)
             under = request.then(edited, 0) if isinstance(edited, HumanMessage) else request
             ruling = await self._judging.rule(edited, under, Surface(reviewable=True))
             if ruling.held is None:
-                self._judging.holding.drop(held)
                 return ruling.message, ruling.ended
             held = ruling.held
             (answer,) = _ask([_request(self._judging.holding.get(held), stand_in, held)])
 
-    async def _calls(self, message: AIMessage, request: Asked) -> tuple[AIMessage, list[ToolMessage]]:
+    async def _calls(self, message: AIMessage, request: Asked, done: list[str]) -> tuple[AIMessage, list[ToolMessage]]:
         """The message with what became of its calls that waited, and the answers to those that were rejected."""
         waiting: dict[str, str] = dict(notices.marked(message)["calls"])
         kept = {call_id: self._judging.holding.get(held) for call_id, held in waiting.items()}
@@ -117,11 +133,12 @@ class Reviews:
         rejected: list[ToolMessage] = []
         for (call_id, one), answer in zip(kept.items(), answers, strict=True):
             if one is None or one.call is None:
-                notice = "The tool was not run: the call waited for a review and is gone."
-                self._judging.guard.own_words.add(notice)
-                rejected.append(notices.answer(notice, call_id, None, {"action": "review", "gone": True}))
+                name = next((call["name"] for call in message.tool_calls if call["id"] == call_id), None)
+                lost = _lost(message)
+                text = notices.call_notice(self._judging.guard, lost)
+                rejected.append(notices.answer(text, call_id, name, notices.about(lost)))
                 continue
-            self._judging.holding.drop(waiting[call_id])
+            done.append(waiting[call_id])
             args = await self._decided(one.call, one.decision, answer, request)
             if args is None:
                 text = notices.call_notice(self._judging.guard, one.decision, await self._said(answer))
@@ -168,12 +185,6 @@ class Reviews:
             text = notices.result_notice(guard, decision, await self._said(answer))
             return notices.answer(text, stand_in.tool_call_id, stand_in.name, mark, stand_in.id)
         return HumanMessage(notices.removed(guard, decision), id=stand_in.id, response_metadata={notices.KEY: mark})
-
-    def _gone(self, stand_in: BaseMessage) -> BaseMessage:
-        text = "[Withheld: it waited for a review and is gone]"
-        self._judging.guard.own_words.add(text)
-        mark = {key: value for key, value in notices.marked(stand_in).items() if key != "held"}
-        return stand_in.model_copy(update={"content": text, "response_metadata": {notices.KEY: {**mark, "gone": True}}})
 
     async def _said(self, answer: Mapping[str, Any]) -> str:
         """What the reviewer told the agent, where that passes."""
@@ -224,9 +235,9 @@ def _call_request(held: Held | None, call_id: str, identity: str) -> dict[str, A
     return {"action": action, "about": notices.about(held.decision, tool_call_id=call_id)}
 
 
-def _lost(stand_in: BaseMessage, judging: Judging) -> Decision | None:
-    """No decision is left of content that is gone; a person's input that is gone ends the turn all the same."""
-    return None
+def _lost(stand_in: BaseMessage) -> Decision:
+    """What is left to say of content that is gone: it was never approved, so it is refused."""
+    return Decision(stage_of(stand_in), "block", Outcome("block"), (), Coverage(), ())
 
 
 def _edited_text(answer: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
 from turnguard.deciding import ALLOWED
 from turnguard.decision import Decision
@@ -59,7 +59,8 @@ class Turn:
             return await answer
         call: asyncio.Future[T] = asyncio.ensure_future(answer)
         try:
-            await asyncio.wait({call, self.gate}, return_when=asyncio.FIRST_COMPLETED)
+            racing: set[asyncio.Future[Any]] = {call, self.gate}
+            await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
             if await self._refused_already():
                 return None
             return await call
@@ -111,7 +112,7 @@ class Turn:
         if self.again and shown:
             return []
         text = self.rulings[refusal.id].refusal
-        return [AIMessageChunk(text, id=refusal.id, response_metadata=_mark(refusal), chunk_position="last")]
+        return [AIMessageChunk(content=text, id=refusal.id, response_metadata=_mark(refusal), chunk_position="last")]
 
     async def _refused(self, message: Any, decision: Decision, shown: list[AIMessageChunk] = []) -> AIMessage:  # noqa: B006
         """A refusal in place of the message, with what was shown before it where the settings keep that."""
@@ -133,7 +134,7 @@ class Turn:
 
 
 class _Heard:
-    """What a model has said so far. It is read in a task of its own, so that it can be heard out when showing has ended."""
+    """What a model has said so far, read in a task of its own so that it can be heard out when showing has ended."""
 
     def __init__(self, turn: Turn, source: AsyncIterator[Any]) -> None:
         self.all: list[AIMessageChunk] = []
@@ -229,7 +230,7 @@ def _mark(message: AIMessage) -> dict[str, Any]:
 def _chunk(message: AIMessage) -> AIMessageChunk:
     """A whole message as the only chunk of a stream."""
     return AIMessageChunk(
-        message.content,
+        content=message.content,
         id=message.id,
         name=message.name,
         usage_metadata=message.usage_metadata,
@@ -237,6 +238,3 @@ def _chunk(message: AIMessage) -> AIMessageChunk:
         tool_calls=message.tool_calls,
         chunk_position="last",
     )
-
-
-__all__ = ["Turn", "message_chunk_to_message"]

@@ -1,0 +1,115 @@
+"""One tool under guard, for agents and graphs of any make."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from pydantic import PrivateAttr
+
+from turnguard import sync
+from turnguard.decision import Decision
+from turnguard.errors import Blocked, ConfigError
+from turnguard.guard import Guard, GuardLike
+from turnguard.langchain import notices
+from turnguard.langchain.callback import blocks_of
+from turnguard.langchain.judging import Judging, Surface
+from turnguard.langchain.reading import Asked, Call
+from turnguard.langchain.results import receive
+
+
+def guard_tool(tool: BaseTool, guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end") -> BaseTool:
+    """Wrap a tool so that its arguments are judged before it runs and its result before anyone reads it.
+
+    A withheld call or result is the notice that names the rule, or raises `Blocked` with `exit_behavior="error"`. A
+    tool alone does not know the person's request, so calls are judged without it, and it cannot wait for a reviewer:
+    a review blocks.
+    """
+    if exit_behavior not in ("end", "error"):
+        raise ConfigError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
+    wrapped = GuardedTool(
+        name=tool.name,
+        description=tool.description,
+        args_schema=tool.args_schema if tool.args_schema is not None else tool.get_input_schema(),
+        return_direct=tool.return_direct,
+        response_format=tool.response_format,
+        tags=tool.tags,
+        metadata=tool.metadata,
+        inner=tool,
+    )
+    wrapped._judging = Judging(Guard.of(guard))
+    wrapped._raises = exit_behavior == "error"
+    return wrapped
+
+
+class GuardedTool(BaseTool):
+    """The wrapper that `guard_tool` returns."""
+
+    inner: BaseTool
+    _judging: Any = PrivateAttr(default=None)
+    _raises: bool = PrivateAttr(default=False)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+        """Judge the arguments, run the tool, judge the result."""
+        admitted, notice = sync.run(self._admit(input))
+        if notice is not None:
+            return notice
+        return sync.run(self._receive(input, self.inner.invoke(admitted, config, **kwargs)))
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+        """Judge the arguments, run the tool, judge the result."""
+        admitted, notice = await self._admit(input)
+        if notice is not None:
+            return notice
+        return await self._receive(input, await self.inner.ainvoke(admitted, config, **kwargs))
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        return self.invoke(kwargs or args[0])
+
+    async def _arun(self, *args: Any, **kwargs: Any) -> Any:
+        return await self.ainvoke(kwargs or args[0])
+
+    async def _admit(self, given: Any) -> tuple[Any, Any]:
+        """The input to run with, or the notice in place of a result."""
+        if _is_call(given):
+            call = Call(self.name, given["args"], given.get("id"))
+        else:
+            call = Call(self.name, given, None)
+        decision = await self._judging.rule_call(call, Asked())
+        if decision.withheld:
+            text = notices.call_notice(self._judging.guard, decision)
+            return None, self._notice(given, decision, text)
+        if decision.action != "rewrite":
+            return given, None
+        args = decision.parts[0].arguments
+        return ({**given, "args": args} if _is_call(given) else args), None
+
+    async def _receive(self, given: Any, result: Any) -> Any:
+        if isinstance(result, (ToolMessage, list)) or type(result).__name__ == "Command":
+            received, rulings = await receive(self._judging, result, Asked(), self.name, Surface())
+            self._raise(rulings)
+            return received
+        message = ToolMessage(blocks_of(result), tool_call_id="", name=self.name)
+        received, rulings = await receive(self._judging, message, Asked(), self.name, Surface())
+        self._raise(rulings)
+        return result if received is message else received.content
+
+    def _raise(self, rulings: Any) -> None:
+        if self._raises:
+            for ruling in rulings:
+                for decision in ruling.decisions:
+                    if decision.withheld:
+                        raise Blocked(decision)
+
+    def _notice(self, given: Any, decision: Decision, text: str) -> Any:
+        if self._raises:
+            raise Blocked(decision)
+        if not _is_call(given):
+            return text
+        return notices.answer(text, given.get("id"), self.name, notices.about(decision))
+
+
+def _is_call(given: Any) -> bool:
+    return isinstance(given, dict) and given.get("type") == "tool_call" and "args" in given

@@ -1,0 +1,289 @@
+"""A person decides: what they see, that nothing runs twice, and that exactly what they approved goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said, stored
+from turnguard.langchain import TurnguardMiddleware
+
+REVIEW = {"categories": {"Violence": "review"}}
+APPROVE = {"decisions": [{"type": "approve"}]}
+REJECT = {"decisions": [{"type": "reject", "message": "Not today."}]}
+CONFIG = {"configurable": {"thread_id": "1"}}
+
+
+class World:
+    """An agent with a checkpointer whose unsafe steps go to a person."""
+
+    def __init__(
+        self, *script: Any, results: dict[str, Any] | None = None, direct: bool = False, **policy: Any
+    ) -> None:
+        self.ran: list[str] = []
+        self.results = results or {}
+        self.moderator = moderator()
+        self.model = Scripted(script=list(script))
+        self.saver = InMemorySaver()
+        self.policy = policy or REVIEW
+
+        @tool(return_direct=direct)
+        def search(q: str) -> Any:
+            """Search."""
+            self.ran.append(q)
+            return self.results.get(q, "a result")
+
+        self.tool = search
+        self.build()
+
+    def build(self) -> None:
+        """The agent anew, as another process would have it."""
+        self.middleware = TurnguardMiddleware(guard(self.moderator, **self.policy))
+        self.agent: Any = create_agent(self.model, [self.tool], middleware=[self.middleware], checkpointer=self.saver)
+
+    async def go(self, way: str, given: Any) -> dict[str, Any]:
+        """One run, or the resumption of one."""
+        result = self.agent.invoke(given, CONFIG) if way == "sync" else await self.agent.ainvoke(given, CONFIG)
+        return dict(result)
+
+
+@pytest.fixture(params=["sync", "async"])
+def way(request: Any) -> str:
+    """From synchronous and from asynchronous code."""
+    return str(request.param)
+
+
+def asked_of(result: dict[str, Any]) -> dict[str, Any]:
+    """What the reviewer sees."""
+    (interrupt,) = result["__interrupt__"]
+    value: dict[str, Any] = interrupt.value
+    return value
+
+
+async def test_a_call_waits_with_its_arguments_and_runs_once_when_approved(way: str) -> None:
+    world = World(calls("cats", f"{UNSAFE} plan"), "Done.")
+    paused = await world.go(way, said())
+    seen = asked_of(paused)
+    assert seen["action_requests"][0]["name"] == "search"
+    assert seen["action_requests"][0]["args"] == {"q": f"{UNSAFE} plan"}
+    assert seen["review_configs"] == [{"action_name": "search", "allowed_decisions": ["approve", "edit", "reject"]}]
+    assert seen["turnguard"][0]["categories"] == ["Violence"]
+    assert world.ran == []
+    assert UNSAFE not in repr(paused["messages"])
+    done = await world.go(way, Command(resume=APPROVE))
+    assert sorted(world.ran) == sorted(["cats", f"{UNSAFE} plan"])
+    assert len(world.model.prompts) == 2
+    assert done["messages"][-1].content == "Done."
+
+
+async def test_a_rejected_call_is_answered_and_leaves_no_trace_in_the_state(way: str) -> None:
+    world = World(calls("cats", f"{UNSAFE} plan"), "Done.")
+    await world.go(way, said())
+    done = await world.go(way, Command(resume=REJECT))
+    assert world.ran == ["cats"]
+    assert UNSAFE not in repr(done["messages"])
+    assert UNSAFE not in repr(world.model.prompts)
+    notice = next(message for message in done["messages"] if getattr(message, "tool_call_id", "") == "call-1")
+    assert "Not today." in notice.content
+    assert len(world.model.prompts) == 2
+
+
+async def test_an_edited_call_is_judged_again(way: str) -> None:
+    world = World(calls(f"{UNSAFE} plan"), "Done.")
+    await world.go(way, said())
+    edit = {"type": "edit", "edited_action": {"name": "search", "args": {"q": "dogs"}}}
+    asked = len(world.moderator.asked)
+    done = await world.go(way, Command(resume={"decisions": [edit]}))
+    assert world.ran == ["dogs"]
+    assert any("dogs" in (exchange.response or "") for exchange in world.moderator.asked[asked:])
+    proposed = next(message for message in done["messages"] if getattr(message, "tool_calls", None))
+    assert proposed.tool_calls[0]["args"] == {"q": "dogs"}
+
+
+async def test_an_edit_that_is_unsafe_too_is_put_before_the_person_again(way: str) -> None:
+    world = World(calls(f"{UNSAFE} plan"), "Done.")
+    await world.go(way, said())
+    edit = {"type": "edit", "edited_action": {"name": "search", "args": {"q": f"{UNSAFE} again"}}}
+    again = await world.go(way, Command(resume={"decisions": [edit]}))
+    assert asked_of(again)["action_requests"][0]["args"] == {"q": f"{UNSAFE} again"}
+    await world.go(way, Command(resume=APPROVE))
+    assert world.ran == [f"{UNSAFE} again"]
+    assert len(world.model.prompts) == 2
+
+
+async def test_a_result_waits_unseen_and_the_approved_bytes_go_on_without_running_the_tool_again(way: str) -> None:
+    world = World(calls("bad"), "Done.", results={"bad": f"page {UNSAFE}"})
+    paused = await world.go(way, said())
+    assert UNSAFE not in repr(paused)
+    assert UNSAFE not in stored(world.saver)
+    world.results["bad"] = "another result"
+    done = await world.go(way, Command(resume=APPROVE))
+    assert world.ran == ["bad"]
+    result = next(message for message in done["messages"] if isinstance(message, ToolMessage))
+    assert result.content == f"page {UNSAFE}"
+    assert f"page {UNSAFE}" in repr(world.model.prompts[-1])
+    assert len(world.model.prompts) == 2
+
+
+async def test_a_rejected_result_is_a_notice(way: str) -> None:
+    world = World(calls("bad"), "Done.", results={"bad": f"page {UNSAFE}"})
+    await world.go(way, said())
+    done = await world.go(way, Command(resume=REJECT))
+    assert world.ran == ["bad"]
+    assert UNSAFE not in repr(done) + stored(world.saver) + repr(world.model.prompts)
+    assert done["messages"][-1].content == "Done."
+
+
+async def test_an_output_waits_unseen_and_goes_on_without_calling_the_model_again(way: str) -> None:
+    world = World(f"Well, {UNSAFE} it is.")
+    paused = await world.go(way, said())
+    seen = asked_of(paused)
+    assert UNSAFE not in repr(paused) + stored(world.saver)
+    assert seen["action_requests"][0]["args"]["categories"] == ["Violence"]
+    done = await world.go(way, Command(resume=APPROVE))
+    assert done["messages"][-1].content == f"Well, {UNSAFE} it is."
+    assert len(world.model.prompts) == 1
+    assert len(done["messages"]) == 2
+
+
+async def test_an_approved_output_goes_on_to_its_calls(way: str) -> None:
+    world = World(calls("cats", text=f"Well, {UNSAFE}."), "Done.")
+    await world.go(way, said())
+    assert world.ran == []
+    done = await world.go(way, Command(resume=APPROVE))
+    assert world.ran == ["cats"]
+    assert done["messages"][-1].content == "Done."
+
+
+async def test_a_rejected_output_is_the_refusal(way: str) -> None:
+    world = World(calls("cats", text=f"Well, {UNSAFE}."))
+    await world.go(way, said())
+    done = await world.go(way, Command(resume=REJECT))
+    assert world.ran == []
+    assert UNSAFE not in repr(done) + stored(world.saver)
+    assert not getattr(done["messages"][-1], "tool_calls", None)
+    assert "hurt" in done["messages"][-1].content
+
+
+async def test_an_edited_output_is_judged(way: str) -> None:
+    world = World(f"Well, {UNSAFE} it is.")
+    await world.go(way, said())
+    edit = {"type": "edit", "edited_action": {"name": "review_output", "args": {"content": "Well, better not."}}}
+    done = await world.go(way, Command(resume={"decisions": [edit]}))
+    assert done["messages"][-1].content == "Well, better not."
+    assert UNSAFE not in repr(done)
+
+
+async def test_an_input_waits_and_goes_on_when_approved(way: str) -> None:
+    world = World("Hello.")
+    paused = await world.go(way, said(f"Tell me about {UNSAFE}"))
+    assert world.model.prompts == []
+    assert UNSAFE not in repr(paused["messages"])
+    done = await world.go(way, Command(resume=APPROVE))
+    assert world.model.prompts[0][-1].content == f"Tell me about {UNSAFE}"
+    assert done["messages"][-1].content == "Hello."
+
+
+async def test_a_rejected_input_ends_the_turn(way: str) -> None:
+    world = World("Hello.")
+    await world.go(way, said(f"Tell me about {UNSAFE}"))
+    done = await world.go(way, Command(resume=REJECT))
+    assert world.model.prompts == []
+    assert UNSAFE not in repr(done["messages"])
+    assert isinstance(done["messages"][-1], AIMessage)
+
+
+@pytest.mark.parametrize("where", ["input", "call", "result", "output"])
+async def test_what_is_gone_at_resume_counts_as_rejected(way: str, where: str) -> None:
+    script = {
+        "input": ["Hello."],
+        "call": [calls(f"{UNSAFE} plan"), "Done."],
+        "result": [calls("bad"), "Done."],
+        "output": [f"Well, {UNSAFE}"],
+    }[where]
+    world = World(*script, results={"bad": f"page {UNSAFE}"})
+    await world.go(way, said(UNSAFE if where == "input" else "Hello"))
+    world.build()
+    done = await world.go(way, Command(resume=APPROVE))
+    assert "__interrupt__" not in done
+    assert UNSAFE not in repr(done["messages"])
+    assert world.ran == (["bad"] if where == "result" else [])
+    assert isinstance(done["messages"][-1], AIMessage)
+
+
+async def test_a_direct_result_is_reviewed_at_the_end(way: str) -> None:
+    world = World(calls("bad"), results={"bad": f"page {UNSAFE}"}, direct=True)
+    paused = await world.go(way, said())
+    assert "__interrupt__" in paused
+    assert UNSAFE not in repr(paused)
+    done = await world.go(way, Command(resume=APPROVE))
+    assert done["messages"][-1].content == f"page {UNSAFE}"
+    assert world.ran == ["bad"]
+
+
+async def test_two_results_are_reviewed_together(way: str) -> None:
+    world = World(calls("bad", "worse"), "Done.", results={"bad": f"page {UNSAFE}", "worse": f"{UNSAFE}!"})
+    paused = await world.go(way, said())
+    assert len(asked_of(paused)["action_requests"]) == 2
+    done = await world.go(way, Command(resume={"decisions": [{"type": "approve"}, {"type": "reject"}]}))
+    results = [message.content for message in done["messages"] if isinstance(message, ToolMessage)]
+    assert results[0] == f"page {UNSAFE}"
+    assert UNSAFE not in results[1]
+
+
+async def test_a_second_question_about_one_result_does_not_lose_the_first_answer(way: str) -> None:
+    world = World(calls("bad", "worse"), "Done.", results={"bad": f"page {UNSAFE}", "worse": f"{UNSAFE}!"})
+    await world.go(way, said())
+    edit = {"type": "edit", "edited_action": {"name": "review_tool_result", "args": {"content": f"still {UNSAFE}"}}}
+    again = await world.go(way, Command(resume={"decisions": [{"type": "approve"}, edit]}))
+    assert "__interrupt__" in again
+    done = await world.go(way, Command(resume=APPROVE))
+    results = [message.content for message in done["messages"] if isinstance(message, ToolMessage)]
+    assert results == [f"page {UNSAFE}", f"still {UNSAFE}"]
+    assert sorted(world.ran) == ["bad", "worse"]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, {"other": 1}, {"decisions": []}, {"decisions": ["yes"]}, {"decisions": [{"type": "ok"}]}]
+)
+async def test_an_answer_without_a_known_decision_counts_as_rejected(answer: Any) -> None:
+    world = World(calls(f"{UNSAFE} plan"), "Done.")
+    await world.go("async", said())
+    done = await world.go("async", Command(resume=answer if answer is not None else "yes"))
+    assert world.ran == []
+    assert done["messages"][-1].content == "Done."
+
+
+async def test_without_a_checkpointer_a_review_is_a_block(way: str) -> None:
+    ran: list[str] = []
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        ran.append(q)
+        return f"page {UNSAFE}"
+
+    model = Scripted(script=[calls(f"{UNSAFE} plan", "cats"), "Done."])
+    agent: Any = create_agent(model, [search], middleware=[TurnguardMiddleware(guard(**REVIEW))])
+    done = agent.invoke(said()) if way == "sync" else await agent.ainvoke(said())
+    assert "__interrupt__" not in done
+    assert ran == ["cats"]
+    assert UNSAFE not in repr(done)
+    assert done["messages"][-1].content == "Done."
+
+
+async def test_what_a_person_approved_is_not_asked_about_again_in_the_next_turn() -> None:
+    world = World(calls("bad"), "Done.", "And again.", results={"bad": f"page {UNSAFE}"})
+    await world.go("async", said())
+    await world.go("async", Command(resume=APPROVE))
+    asked = len(world.moderator.asked)
+    done = await world.go("async", {"messages": [HumanMessage("Go on")]})
+    assert "__interrupt__" not in done
+    assert done["messages"][-1].content == "And again."
+    assert len(world.moderator.asked) == asked + 2

@@ -32,12 +32,14 @@ def demo(as_json: bool = typer.Option(False, "--json", help="Print every line, w
 
 
 def _scenes() -> Sequence[tuple[str, Scene]]:
-    from turnguard.cli.demo import outage, pictures, text
+    from turnguard.cli.demo import langchain, nemo, outage, pictures, text
 
     return (
         ("A turn in text", text.scene),
         ("In the person's own language", text.languages),
         ("Pictures and documents: what the model really sees", pictures.scene),
+        ("A turn in NeMo Guardrails", nemo.scene),
+        ("A LangChain agent", langchain.scene),
         ("The moderator stops in mid-run", outage.scene),
     )
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from turnguard.cli.output import plain
@@ -13,6 +14,7 @@ from turnguard.content import Step
 from turnguard.decision import Decision
 
 if TYPE_CHECKING:
+    from turnguard.config import Config
     from turnguard.guard import Guard
     from turnguard.sandbox import Sandbox
 
@@ -57,6 +59,13 @@ class World:
 
     guard: Guard
     sandbox: Sandbox
+    config: Config
+
+    def another_guard(self) -> Guard:
+        """A guard of its own for a framework, set up in the same way."""
+        from turnguard.guard import Guard
+
+        return Guard.from_config(self.config)
 
     async def judge(
         self,
@@ -97,7 +106,7 @@ async def world() -> AsyncIterator[World]:
     with Sandbox(announce=lambda _: None) as sandbox:
         config = parse(starter("balanced"), {"TURNGUARD_BASE_URL": sandbox.base_url}, "balanced.yaml")
         async with Guard.from_config(config) as guard:
-            yield World(guard, sandbox)
+            yield World(guard, sandbox, config)
 
 
 def _difference(decision: Decision, action: str, category: str | None, failed: bool) -> str | None:
@@ -121,3 +130,14 @@ def reason_of(decision: Decision) -> str:
     else:
         text = rules
     return plain(text)
+
+
+def no_ocr() -> str | None:
+    """Why pictures cannot be read on this machine; None when they can."""
+    if find_spec("rapidocr_onnxruntime") is None:
+        return "reading pictures needs OCR: pip install 'turnguard[sandbox]' (Python 3.10 to 3.12)"
+    try:
+        import cv2  # noqa: F401 - what the OCR stands on; its wheel may lack system libraries
+    except ImportError as error:
+        return f"OpenCV cannot be loaded ({error}): pip install opencv-python-headless"
+    return None

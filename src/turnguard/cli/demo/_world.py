@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +106,27 @@ async def world() -> AsyncIterator[World]:
 
     with Sandbox(announce=lambda _: None) as sandbox:
         config = parse(starter("balanced"), {"TURNGUARD_BASE_URL": sandbox.base_url}, "balanced.yaml")
-        async with Guard.from_config(config) as guard:
-            yield World(guard, sandbox, config)
+        # a busy laptop reads pictures slower than a GPU does, and the demo is not about speed
+        config = replace(
+            config,
+            moderator=config.moderator.model_copy(update={"deadline": 10.0}),
+            media=config.media.model_copy(update={"deadline": 60.0}),
+        )
+        with _silent():
+            async with Guard.from_config(config) as guard:
+                yield World(guard, sandbox, config)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """The wings log what they withhold, and here every line says it already."""
+    log = logging.getLogger("turnguard")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _difference(decision: Decision, action: str, category: str | None, failed: bool) -> str | None:

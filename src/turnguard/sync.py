@@ -10,7 +10,7 @@ import atexit
 import contextvars
 import os
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -58,13 +58,27 @@ async def in_thread(source: Iterator[T]) -> AsyncIterator[T]:
     context = contextvars.copy_context()
     done = object()
     iterator = iter(source)
+    close = getattr(iterator, "close", None)
+    pull: asyncio.Future[T | object] | None = None
     try:
-        while (item := await asyncio.to_thread(lambda: context.run(_pulled, iterator, done))) is not done:
+        while True:
+            pull = asyncio.ensure_future(asyncio.to_thread(lambda: context.run(_pulled, iterator, done)))
+            if (item := await asyncio.shield(pull)) is done:
+                return
             yield cast("T", item)
     finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
+        if pull is not None and not pull.done():
+            # cancelled while the thread waits for an item: it cannot be stopped, and a running generator not be closed
+            pull.add_done_callback(lambda pulled: _close_late(pulled, close))
+        elif close is not None:
             await asyncio.to_thread(context.run, close)
+
+
+def _close_late(pulled: asyncio.Future[Any], close: Callable[[], object] | None) -> None:
+    if not pulled.cancelled():
+        pulled.exception()  # nobody is left to hear of it
+    if close is not None:
+        threading.Thread(target=close, name="turnguard-close", daemon=True).start()
 
 
 def _pulled(iterator: Iterator[T], done: object) -> T | object:

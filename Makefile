@@ -1,8 +1,6 @@
 # The two commands of the README are `make demo` and `make test`. They need Python 3.10 to 3.13 (3.11 is what CI runs) and
 # make; everything else is put into .venv, from the lock file.
 
-SHELL := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -26,7 +24,7 @@ help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.uv:
-	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 with the venv module was found; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 with the venv module was found (Debian: apt install python3-venv); name one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON)" >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV_VERSION)'

@@ -30,7 +30,13 @@ def main(command: str) -> None:
 
 
 def _data(package: Path) -> None:
-    for name in ("py.typed", "messages/en.json", "starters/balanced.yaml", "sandbox/rules/violence.yaml"):
+    for name in (
+        "py.typed",
+        "messages/en.json",
+        "starters/balanced.yaml",
+        "sandbox/rules/violence.yaml",
+        "rails/flows.co",
+    ):
         _must((package / name).is_file(), f"the wheel lacks {name}")
     import json
 

@@ -278,3 +278,16 @@ def test_control_characters_never_reach_the_terminal(run: Run, config: Path) -> 
     ran = run("check", "--image", "\x1b[31mred.png\x07", "text")
     assert ran.code == 2
     assert "\x1b" not in ran.err
+
+
+def test_what_needs_no_judgement_is_not_told_as_a_gap(run: Run, config: Path, tmp_path: Path) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (3840, 2160), "white").save(out, "PNG")
+    (tmp_path / "white.png").write_bytes(out.getvalue())
+    ran = run("check", "--image", "white.png", "what is this")
+    assert ran.code == 0
+    assert "no judgement" in ran.out
+    assert "not judged" not in ran.out
+    skipped = run("check", "--json", "--image", "white.png", "what is this").data["coverage"]["not_judged"]
+    assert skipped
+    assert not any(entry["counts"] for entry in skipped)

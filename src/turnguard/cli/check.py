@@ -147,9 +147,14 @@ def _coverage(decision: Decision) -> list[tuple[str, str]]:
     requests = len(decision.judgements)
     judged = len(coverage.judged)
     rows = [("judged", f"{judged} piece{'s' * (judged != 1)} in {requests} request{'s' * (requests != 1)}")]
-    for index, entry in enumerate(coverage.not_judged[:_SHOWN]):
+    # what needs no judgement is no gap; but after a failure everything that was not judged is one
+    gaps = [entry for entry in coverage.not_judged if entry.counts or decision.verdict.failure is not None]
+    for index, entry in enumerate(gaps[:_SHOWN]):
         what = ", ".join(filter(None, (entry.kind, entry.detail)))
         rows.append(("not judged" if index == 0 else "", f"{what}: {entry.cause or 'no cause given'}"))
-    if len(coverage.not_judged) > _SHOWN:
-        rows.append(("", f"and {len(coverage.not_judged) - _SHOWN} more (--json lists them)"))
+    if len(gaps) > _SHOWN:
+        rows.append(("", f"and {len(gaps) - _SHOWN} more (--json lists them)"))
+    needless = len(coverage.not_judged) - len(gaps)
+    if needless:
+        rows.append(("skipped", f"{needless} that need{'s' * (needless == 1)} no judgement (--json says why)"))
     return rows

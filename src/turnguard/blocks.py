@@ -129,8 +129,8 @@ def read(content: Any, *, artifact: Any = None) -> tuple[Block, ...]:
 def replace(content: Any, blocks: Sequence[Block], parts: Sequence[Part | None]) -> Any:
     """New content of the same shape, with `parts[i]` in place of `blocks[i].part`.
 
-    The same object leaves it untouched, None removes the element that held it. The input is never changed. A part that was
-    an object (not a dict) comes back as a dict when something in it changed.
+    The same object leaves it untouched, None removes the element that held it. The input is never changed. A block that
+    was an object (not a dict) comes back as a dict when something in it changed.
     """
     changed: dict[int | None, list[tuple[Block, Part | None]]] = {}
     for block, part in zip(blocks, parts, strict=True):

@@ -219,6 +219,21 @@ async def test_a_gamma_that_would_show_something_else_is_judged() -> None:
     assert decoded(prepared.views[1].picture).convert("L").getpixel((5, 5)) > 100  # type: ignore[operator]
 
 
+async def test_a_profile_that_would_show_something_else_is_judged() -> None:
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")  # entries of the tag table: name, offset, size
+    profile[red + 4 : red + 12], profile[green + 4 : green + 12] = (
+        profile[green + 4 : green + 12],
+        profile[red + 4 : red + 12],
+    )
+    picture = Pillow.new("RGB", (100, 100), (200, 0, 0))
+    picture.paste((190, 0, 0), (20, 20, 80, 80))
+    prepared = await prepare(encoded(picture, icc_profile=bytes(profile)))
+    assert details(prepared) == ["", "with its colour profile"]
+    red_level, green_level, _ = decoded(prepared.views[1].picture).getpixel((5, 5))  # type: ignore[misc]
+    assert green_level > red_level
+
+
 async def test_a_broken_profile_is_ignored_as_viewers_do() -> None:
     prepared = await prepare(encoded(page(), icc_profile=b"no profile at all" * 20))
     assert details(prepared) == [""]
@@ -437,6 +452,15 @@ async def test_a_pillow_image_becomes_a_snapshot(mode: str) -> None:
     assert [view.picture for view in again.views] == [view.picture for view in prepared.views]
 
 
+async def test_the_callers_picture_is_left_as_it_was() -> None:
+    picture = page()
+    before = dict(vars(picture))
+    await prepare(Image(picture))
+    assert {name: value for name, value in vars(picture).items() if name != "_im"} == {
+        name: value for name, value in before.items() if name != "_im"
+    }
+
+
 async def test_what_it_is_called_does_not_matter() -> None:
     data = encoded(page())
     assert (await prepare(Document(data, "application/pdf"))).views
@@ -444,7 +468,7 @@ async def test_what_it_is_called_does_not_matter() -> None:
 
 
 async def test_photographs_go_as_jpeg_and_screens_as_png() -> None:
-    photo, screen = await prepare(encoded(noise((500, 400)))), await prepare(encoded(lines((500, 400))))
+    photo, screen = await prepare(encoded(noise((500, 400)))), await prepare(encoded(page((500, 400))))
     assert photo.views[0].picture.media_type == "image/jpeg"
     assert screen.views[0].picture.media_type == "image/png"
     assert photo.views[0].picture.data[:3] == b"\xff\xd8\xff"

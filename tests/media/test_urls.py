@@ -219,7 +219,11 @@ async def test_what_the_list_does_not_name_is_not_asked_for(serve: Serve) -> Non
 
     base = await serve(note)
     part = Image(f"{base}/a.png")
-    variants: list[dict[str, Any]] = [{}, {"allow_urls": (f"{base}/pics",)}, {"allow_urls": (base,), "allow_private": ()}]
+    variants: list[dict[str, Any]] = [
+        {},
+        {"allow_urls": (f"{base}/pics",)},
+        {"allow_urls": (base,), "allow_private": ()},
+    ]
     for settings in variants:
         prepared = await prepare(part, **{"allow_private": LOOPBACK, **settings})
         assert prepared.pinned is part

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from turnguard.media._encode import encode, squeezed
 from turnguard.media._renditions import Rendition, bands, differ, is_flat
-from turnguard.media._tiles import EYE, Box, grid, sample
+from turnguard.media._tiles import EYE, Box, grid, layout, sample
 from turnguard.media._types import Skipped, Unreadable, View
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _LOOKED_AT = 8  # times max_pixels: frames beyond that many pixels together are 
 _MOST_TILES = 1024  # candidates per picture
 _LOST = 1  # level, averaged over a block and rounded: below it not even faint print (8 levels of contrast) is lost
 _BLOCK = 8
+_STRIP = 512  # rows; a multiple of the block
 
 
 class Source(Protocol):
@@ -50,6 +51,7 @@ class Limits(NamedTuple):
 
 
 _Frame = tuple[int, "PillowImage", list[Rendition]]
+_Shown = tuple["PillowImage", "PillowImage", tuple[int, int], "PillowImage"]
 
 
 class _Tile(NamedTuple):
@@ -149,7 +151,8 @@ def _wholes(plan: _Plan, chosen: list[int]) -> _Frame | None:
         for way_at, way in enumerate(ways):
             plan.limits.check()
             drawn = way.draw(picture)
-            whole = squeezed(drawn)
+            base, factors = _halved(drawn)
+            whole = squeezed(base, drawn.size)
             label = ", ".join(filter(None, (plan.name(index), way.label)))
             # A second way to show this frame must not take the place of a later frame.
             reserved = max(0, min(len(chosen), plan.limits.views) - order - 1) if way_at else 0
@@ -164,19 +167,21 @@ def _wholes(plan: _Plan, chosen: list[int]) -> _Frame | None:
                 plan.views.append(View(encode(whole), label, 1 + 1 / (1 + order + way_at)))
                 shown.append(whole)
             if not way.whole_only:
-                _propose(plan, (index, picture, ways), way_at, label, drawn, whole)
+                _propose(plan, (index, picture, ways), way_at, label, (drawn, base, factors, whole))
     return alone
 
 
-def _propose(plan: _Plan, frame: _Frame, way_at: int, label: str, drawn: PillowImage, whole: PillowImage) -> None:
+def _propose(plan: _Plan, frame: _Frame, way_at: int, label: str, shown: _Shown) -> None:
     """List the tiles of one rendition with what the whole view loses in each; those that show nothing new are named."""
+    drawn, base, factors, whole = shown
     boxes = grid(*drawn.size)
     if boxes and not plan.limits.tiles:
         plan.skip(", ".join(filter(None, (label, "fine detail"))), "tiles are switched off", counts=False)
     if not boxes or not plan.limits.tiles:
         return
     index, picture, ways = frame
-    lost, across, down = _lost(drawn, whole)
+    lost = _lost(base, whole, drawn.size)
+    across, down = (_BLOCK * factor for factor in factors)
     regions = plan.source.regions(index)
     looked_at = sample(len(boxes), _MOST_TILES)
     for at in looked_at:
@@ -205,19 +210,27 @@ def _overlap(one: Box, other: Box) -> bool:
     return across and one.upper < other.lower and other.upper < one.lower
 
 
-def _lost(drawn: PillowImage, whole: PillowImage) -> tuple[PillowImage, int, int]:
-    """What the whole view loses, per block and band, and how many pixels of the picture one block is across and down.
+def _halved(drawn: PillowImage) -> tuple[PillowImage, tuple[int, int]]:
+    """The picture at half size, along each side where that still holds twice what the whole view will; and the factors.
 
-    Measured against the picture at half size where that still holds at least twice what the whole view holds.
+    The whole view is made from it, and what that loses is measured against it.
     """
+    across, down = (2 if side >= 4 * EYE else 1 for side in drawn.size)
+    return (drawn.reduce((across, down)) if (across, down) != (1, 1) else drawn), (across, down)
+
+
+def _lost(base: PillowImage, whole: PillowImage, size: tuple[int, int]) -> PillowImage:
+    """What the whole view loses of `base` (a picture of `size`, perhaps halved), a pixel per block. In strips: memory."""
     from PIL import Image, ImageChops
 
-    across, down = (2 if side >= 4 * EYE else 1 for side in drawn.size)
-    base = drawn.reduce((across, down)) if (across, down) != (1, 1) else drawn
-    padded = (max(drawn.width, -(-drawn.height // 2)), max(drawn.height, -(-drawn.width // 2)))
-    part = (0, 0, whole.width * drawn.width / padded[0], whole.height * drawn.height / padded[1])
-    again = whole.resize(base.size, Image.Resampling.NEAREST, box=part)
-    return ImageChops.difference(base, again).reduce(_BLOCK), across * _BLOCK, down * _BLOCK
+    shown = layout(*size).scaled  # without the padding of a strip
+    lost = Image.new("RGB", (-(-base.width // _BLOCK), -(-base.height // _BLOCK)))
+    for upper in range(0, base.height, _STRIP):
+        strip = base.crop((0, upper, base.width, min(upper + _STRIP, base.height)))
+        rows = (0.0, upper * shown[1] / base.height, float(shown[0]), (upper + strip.height) * shown[1] / base.height)
+        again = whole.resize(strip.size, Image.Resampling.NEAREST, box=rows)
+        lost.paste(ImageChops.difference(strip, again).reduce(_BLOCK), (0, upper // _BLOCK))
+    return lost
 
 
 def _cut(plan: _Plan, alone: _Frame | None) -> None:

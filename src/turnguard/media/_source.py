@@ -57,7 +57,9 @@ def _encoded(picture: PillowImage, max_pixels: int) -> bytes:
     if not width or not height:
         raise Unreadable("empty")
     try:
-        if picture.mode not in _PNG_MODES:
+        if picture.mode in _PNG_MODES:
+            picture = picture.copy()  # saving leaves marks on the object, and it is the caller's
+        else:
             picture = picture.convert("RGBA" if picture.mode in ("RGBa", "La", "PA") else "RGB")
         out = io.BytesIO()
         picture.save(out, "PNG", compress_level=1)

@@ -17,6 +17,8 @@ def read_text(data: bytes, limits: Limits) -> Made:
     text = decoded(data)
     if len(text) > _MOST_CHARACTERS:
         raise Unreadable(f"more than {_MOST_CHARACTERS:,} characters")
+    if not text.strip():
+        return Made(skipped=(Skipped("", "empty", False),))
     text, found = split_data_uris(text)
     views: list[View] = []
     skipped: list[Skipped] = []

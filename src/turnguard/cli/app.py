@@ -5,8 +5,11 @@ from __future__ import annotations
 import typer
 
 from turnguard.cli.batch import batch
+from turnguard.cli.bench import bench
+from turnguard.cli.calibrate import calibrate
 from turnguard.cli.check import check
 from turnguard.cli.demo import demo
+from turnguard.cli.doctor import doctor
 from turnguard.cli.evaluate import evaluate
 from turnguard.cli.init import init
 from turnguard.cli.policy import policy
@@ -39,8 +42,11 @@ def _root(
 
 
 app.command()(batch)
+app.command()(bench)
+app.command()(calibrate)
 app.command()(check)
 app.command()(demo)
+app.command()(doctor)
 app.command("eval")(evaluate)
 app.command()(init)
 app.add_typer(policy, name="policy")

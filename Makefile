@@ -11,8 +11,10 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3 python3.10 python3
 
 VENV := .venv
 BIN := $(VENV)/bin
-# uv is told where its environment is, so that one that happens to be active elsewhere is left alone
-UV := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+# The system's certificates where it has some, as pip does: behind a company's proxy uv's own do not suffice.
+CERTIFICATES := $(or $(SSL_CERT_FILE),$(wildcard /etc/ssl/certs/ca-certificates.crt))
+# uv is told where its environment is, so that one that happens to be active elsewhere is left alone.
+UV := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(if $(CERTIFICATES),SSL_CERT_FILE=$(CERTIFICATES)) $(BIN)/uv
 UV_VERSION := uv>=0.8,<1
 LOCKED := pyproject.toml uv.lock
 # Nothing is removed that another target put there: `make demo` after `make test` is instant.

@@ -40,6 +40,7 @@ def evaluate(
     from turnguard.cli._bulk import bar, open_guard
     from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.evaluating import evaluate as judge
+    from turnguard.evaluation.evaluating import server_name
     from turnguard.evaluation.ledger import LedgerError
     from turnguard.evaluation.report import Report, Section, write
 
@@ -50,10 +51,10 @@ def evaluate(
         raise output.UsageError("name a benchmark (turnguard eval --list), or a file or folder of your own")
     tasks, absent = tasks_of(names, data, fetch=fetch)
     guard, settings = open_guard(config)
-    report = Report.of(settings, absent)
 
-    async def work() -> None:
+    async def work() -> Report:
         async with guard:
+            report = Report.of(settings, absent, [await server_name(settings.moderator)])
             for task in tasks:
                 output.note(f"{task.name}: {task.note}")
                 with bar() as progress:
@@ -66,9 +67,10 @@ def evaluate(
                         progress=progress,
                     )
                 report.add(Section(task.name, task.benchmark, task.examples, done), content=content)
+            return report
 
     try:
-        asyncio.run(work())
+        report = asyncio.run(work())
     except LedgerError as error:
         raise output.UsageError(str(error)) from None
     except ServerGone as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from turnguard.evaluation.batch import example_of, settings_digest
 from turnguard.evaluation.bulk import Finished, Progress, Run, run
 from turnguard.evaluation.examples import BadRow, Example
 from turnguard.evaluation.ledger import Ledger
-from turnguard.evaluation.results import Result, read, result_of
+from turnguard.evaluation.results import TRANSPORT, Result, read, result_of
 from turnguard.evaluation.rows import Rows
 from turnguard.guard import Guard
 from turnguard.moderators.base import Deadline, about
+from turnguard.settings import ModeratorSettings
 
 FORMAT = "turnguard eval 1"
 
@@ -29,6 +31,11 @@ class Evaluated:
 
     results: list[Result]
     finished: Finished
+
+    @property
+    def failed(self) -> int:
+        """Rows that never got a verdict because of the connection."""
+        return sum(result.why in TRANSPORT for result in self.results)
 
 
 def labelled(rows: Rows) -> Iterator[Example]:
@@ -95,6 +102,27 @@ async def identity(guard: Guard) -> str:
     if said.endswith("/unknown"):
         raise ConfigError("the moderator does not answer at /v1/models; is the server up, and the model's name right?")
     return said
+
+
+async def server_name(settings: ModeratorSettings) -> str:
+    """What the server says that it serves (`root` of its model card); the alias that it is asked by proves nothing."""
+    import aiohttp
+
+    key = settings.api_key.get_secret_value()
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    timeout = aiohttp.ClientTimeout(total=settings.deadline)
+    try:
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=False) as session,
+            session.get(f"{settings.base_urls[0]}/models", allow_redirects=False) as response,
+        ):
+            cards = (await response.json(content_type=None))["data"]
+        card = next(card for card in cards if card.get("id") == settings.model)
+        return str(card.get("root") or settings.model)
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, TypeError, LookupError, StopIteration):
+        raise ConfigError(
+            f"{settings.base_urls[0]}/models does not name {settings.model!r}: is the server up, and the name right?"
+        ) from None
 
 
 async def evaluate(

@@ -114,6 +114,7 @@ def against_card(sides: dict[str, Any], benchmark: str | None) -> list[dict[str,
         lines.append(
             {
                 "figure": figure,
+                "rows": sides.get(side, {}).get("judged", 0),
                 "name": NAMES[figure],
                 **found,
                 "card": stated,

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from turnguard.evaluation.reliability import wilson
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -96,9 +98,23 @@ def with_intervals(
         if np.isnan(value) or not len(spread):
             found[name] = Interval(None)
         else:
-            low, high = np.quantile(spread, (0.025, 0.975))
-            found[name] = Interval(value, float(low), float(high))
+            low, high = (float(one) for one in np.quantile(spread, (0.025, 0.975)))
+            if low == high and name != "f1":
+                # 0 of 25 is 0 in every resample: there the bootstrap sees no doubt, and Wilson's interval stands in
+                low, high = wilson(value, denominator(table.sum(axis=0), name))
+            found[name] = Interval(value, low, high)
     return found
+
+
+def denominator(cells: Any, name: str) -> int:
+    """Of how many rows a measure is the share. An F1 is the share of none."""
+    tp, fp, fn, tn = (int(one) for one in cells)
+    return {
+        "accuracy": tp + fp + fn + tn,
+        "precision": tp + fp,
+        "recall": tp + fn,
+        "false_positive_rate": fp + tn,
+    }[name]
 
 
 def cells_by_group(truth: Sequence[bool], called: Sequence[bool], groups: Sequence[str] | None = None) -> Any:

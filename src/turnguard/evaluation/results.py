@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from turnguard.content import Stage
 from turnguard.decision import Decision
 from turnguard.evaluation.examples import Example
 from turnguard.verdict import Label, Side
@@ -52,9 +53,14 @@ class Result:
         return json.dumps(asdict(self), separators=(",", ":")).encode("ascii") + b"\n"
 
 
+def side_of(stage: Stage) -> Side:
+    """Whose label decides at a stage."""
+    return "response" if stage in ("output", "tool_call") else "user"
+
+
 def result_of(row: int, example: Example, decision: Decision) -> Result:
     """Read a decision."""
-    side: Side = "response" if example.stage in ("output", "tool_call") else "user"
+    side = side_of(example.stage)
     judgements = decision.judgements
     labels = {judgement.verdict.label(judgement.decides) for judgement in judgements}
     ps = [p for p in (judgement.verdict.p(judgement.decides) for judgement in judgements) if p is not None]

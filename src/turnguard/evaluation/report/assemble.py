@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from turnguard._version import __version__
 from turnguard.evaluation.examples import Example
 from turnguard.evaluation.measuring import figures
-from turnguard.evaluation.results import TRANSPORT, Result
+from turnguard.evaluation.results import Result
 
 if TYPE_CHECKING:
     from turnguard.config import Config
@@ -43,7 +43,7 @@ class Report:
     data: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Config, absent: list[str]) -> Report:
+    def of(cls, settings: Config, absent: list[str], answered_by: list[str]) -> Report:
         """An empty report on this configuration."""
         moderator = settings.moderator
         return cls(
@@ -52,7 +52,7 @@ class Report:
                 "turnguard": __version__,
                 "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
                 "moderator": {"model": moderator.model, "family": moderator.family, "categories": moderator.categories},
-                "answered_by": [],
+                "answered_by": answered_by,
                 "policy": settings.policy.digest,
                 "concurrency": moderator.max_in_flight,
                 "absent": absent,
@@ -69,8 +69,6 @@ class Report:
         """Measure a set and add it."""
         results = section.evaluated.results
         benchmark = section.benchmark
-        answered = sorted({result.model for result in results if result.model})
-        self.data["answered_by"] = sorted({*self.data["answered_by"], *answered})
         self.data["sections"].append(
             {
                 "name": section.name,
@@ -80,7 +78,7 @@ class Report:
                 "rule": benchmark.rule if benchmark else "the labels in your data",
                 "size": benchmark.size if benchmark else "",
                 "sensitive": benchmark.sensitive if benchmark else True,
-                "failed": sum(result.why in TRANSPORT for result in results),
+                "failed": section.evaluated.failed,
                 **figures(results, benchmark.name if benchmark else None),
                 "mistakes": mistakes(results, section.examples) if content else [],
             }

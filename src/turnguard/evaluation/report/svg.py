@@ -89,8 +89,8 @@ def latency(histogram: dict[str, Any], marks: dict[str, float]) -> str:
             f"{escape(name)} {_ms(seconds)}</text>"
         )
     ticks = "".join(
-        f'<text class="tick" x="{_x(share)}" y="{_y(0) + 14}" text-anchor="middle">{_ms(share * end)}</text>'
-        for share in (0.0, 0.5, 1.0)
+        f'<text class="tick" x="{_x(share)}" y="{_y(0) + 14}" text-anchor="{anchor}">{_ms(share * end)}</text>'
+        for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end"))
     )
     return _frame("Latency", "Time per step", "Steps", ticks + "".join(body), ticks=False)
 
@@ -100,7 +100,7 @@ def _ms(seconds: float) -> str:
 
 
 ROW = 22
-_NAME, _COUNT, _SCALE = 210, 58, 380
+_NAME, _COUNT, _SCALE = 246, 58, 380
 
 
 def spans(rows: Sequence[dict[str, Any]], measure: str) -> str:
@@ -119,7 +119,7 @@ def spans(rows: Sequence[dict[str, Any]], measure: str) -> str:
         y = ROW * index + 15
         found = row["measures"][measure]
         left, right = start + found["low"] * _SCALE, start + found["high"] * _SCALE
-        name = row["name"] if len(row["name"]) <= 34 else row["name"][:33] + "…"
+        name = row["name"] if len(row["name"]) <= 36 else row["name"][:35] + "…"
         body.append(f'<text class="name" x="{_NAME - 8}" y="{y + 4}" text-anchor="end">{escape(name)}')
         body.append(f"<title>{escape(row['name'])}</title></text>")
         body.append(f'<text class="tick" x="{start - 12}" y="{y + 4}" text-anchor="end">{row["judged"]:,}</text>')
@@ -127,6 +127,39 @@ def spans(rows: Sequence[dict[str, Any]], measure: str) -> str:
         body.append(f'<circle class="dot" cx="{start + found["value"] * _SCALE:.1f}" cy="{y}" r="4.5"/>')
         body.append(f'<text class="note" x="{start + _SCALE + 12}" y="{y + 4}">{found["value"]:.1%}</text>')
     return "".join([*body, "</svg>"])
+
+
+def reliability_pair(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> str:
+    """Reliability of P as given (hollow) and of the calibrated P (filled), on rows that the curve had not seen."""
+    body = [f'<line class="ideal" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>']
+    most = max((entry["rows"] for entry in (*before, *after)), default=1)
+    for bins, kind in ((before, "hollow"), (after, "dot")):
+        for entry in bins:
+            x = _x(entry["p"])
+            radius = round(2.5 + 5 * (entry["rows"] / most) ** 0.5, 2)
+            told = f"P {entry['p']:.2f}: {entry['share']:.0%} of {entry['rows']:,} rows unsafe"
+            if kind == "dot":
+                low, high = _y(entry["low"]), _y(entry["high"])
+                body.append(f'<line class="whisker" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>')
+            y = _y(entry["share"])
+            body.append(f'<circle class="{kind}" cx="{x}" cy="{y}" r="{radius}"><title>{told}</title></circle>')
+    return _frame("Reliability before and after", "P(unsafe)", "Share truly unsafe", "".join(body))
+
+
+def trade_off(curve: Sequence[Sequence[float]], at: float, low: float, high: float) -> str:
+    """Recall and false-positive rate over the threshold, with the chosen one and its interval."""
+    if not curve:
+        return ""
+    width = max(0.5, _x(high) - _x(low))
+    body = [f'<rect class="band" x="{_x(low)}" y="{_y(1)}" width="{width:.2f}" height="{_y(0) - _y(1):.2f}"/>']
+    for column, kind in ((1, "line"), (2, "line second")):
+        path = "L".join(f"{_x(row[0])},{_y(row[column])}" for row in curve)
+        body.append(f'<path class="{kind}" d="M{path}"/>')
+    x = _x(at)
+    anchor, shift = ("end", -4) if at > 0.7 else ("start", 4)
+    body.append(f'<line class="card" x1="{x}" x2="{x}" y1="{_y(0)}" y2="{_y(1)}"/>')
+    body.append(f'<text class="note" x="{x + shift}" y="{TOP + 10}" text-anchor="{anchor}">{at:.3g}</text>')
+    return _frame("Trade-off", "Threshold on the calibrated P", "Share of rows", "".join(body))
 
 
 def against_card(lines: Sequence[dict[str, Any]]) -> str:

@@ -67,8 +67,10 @@ def make_environment() -> Any:
         plot_latency=lambda found: markup(
             svg.latency(found["histogram"], {name: found[name] for name in ("p50", "p95", "p99")})
         ),
-        plot_spans=lambda rows: markup(svg.spans(rows[:24], measure_of(rows))),
-        shown_measure=lambda rows: MEASURE_NAMES[measure_of(rows)],
+        plot_pair=lambda one: markup(svg.reliability_pair(one["before"], one["after"])),
+        plot_trade=lambda one: markup(svg.trade_off(one["curve"], one["at"], one["low"], one["high"])),
+        plot_spans=lambda rows, measure: markup(svg.spans(rows[:24], measure)),
+        shown_measures=lambda rows: [(name, MEASURE_NAMES[name]) for name in measures_of(rows)],
         cell=lambda rows, of, name: markup(
             f'<td style="background:rgba(var(--shade),{0.05 + 0.4 * rows / max(1, of):.2f})">'
             f"{rows:,}<small>{name}</small></td>"
@@ -84,14 +86,12 @@ MEASURE_NAMES = {
 }
 
 
-def measure_of(rows: Sequence[dict[str, Any]]) -> str:
-    """What a breakdown is best drawn by: F1 where both labels occur, else the one rate that exists."""
-    unsafe = sum(row["unsafe"] for row in rows)
-    judged = sum(row["judged"] for row in rows)
-    mixed = sum(0 < row["unsafe"] < row["judged"] for row in rows)
-    if mixed == len(rows):
-        return "f1"
-    return "false_positive_rate" if unsafe * 2 < judged and not unsafe else "recall"
+def measures_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What a breakdown is drawn by: F1 where every part holds both labels, else the rates that its parts have."""
+    if all(0 < row["unsafe"] < row["judged"] for row in rows):
+        return ["f1"]
+    rates = ("recall", "false_positive_rate")
+    return [rate for rate in rates if any(row["measures"][rate]["value"] is not None for row in rows)]
 
 
 def percent(value: float | None) -> str:
@@ -167,7 +167,7 @@ def markdown(data: dict[str, Any]) -> str:
         for section, line in compared:
             star = " \\*" if line["column_read"] else ""
             lines.append(
-                f"| {_cell(section['title'])} | {line['name']}{star} | {section['rows']:,} | {number(line['value'])} | "
+                f"| {_cell(section['title'])} | {line['name']}{star} | {line['rows']:,} | {number(line['value'])} | "
                 f"{number_range(line)} | {line['card']} | {signed(line['difference'])} |"
             )
         lines.append("")

@@ -79,6 +79,25 @@ def test_an_unexpected_error_is_a_sentence_without_content_and_never_a_pass(
         run("check", "x")
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("pypdfium2.raw", 2, "the package 'pypdfium2' is not installed: pip install 'turnguard[documents]'"),
+        ("turnguard.lost", 3, "unexpected ModuleNotFoundError"),
+    ],
+)
+def test_a_missing_extra_is_named_and_a_missing_part_of_our_own_is_not_blamed_on_one(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int, said: str
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("turnguard.guard.Guard.check", broken)
+    ran = run("check", "hello")
+    assert ran.code == code
+    assert said in ran.err
+
+
 @pytest.mark.parametrize("arguments", [["check", "hello"], ["policy", "show"], ["policy", "schema"], ["--help"]])
 def test_no_colour_codes_in_a_pipe(config: Path, arguments: list[str]) -> None:
     piped = subprocess.run(

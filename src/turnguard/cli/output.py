@@ -108,15 +108,16 @@ def _told(error: Exception) -> tuple[int, list[str]]:
     message = getattr(error, "format_message", None)
     if callable(message):
         return USAGE, [f"{message()} (turnguard --help shows the commands)"] if message() else []
-    if isinstance(error, ImportError) and error.name:
-        return USAGE, [f"the package {error.name.partition('.')[0]!r} is not installed: {_extra_for(error.name)}"]
+    package = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if package in _EXTRAS:
+        return USAGE, [f"the package {package!r} is not installed: pip install 'turnguard[{_EXTRAS[package]}]'"]
     if isinstance(error, OSError):
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return USAGE, [f"{where}{error.strerror or type(error).__name__}"]
     return FAILED, [f"unexpected {type(error).__name__}; TURNGUARD_TRACEBACK=1 shows where"]
 
 
-_EXTRAS = {
+_EXTRAS = {  # package → the extra that brings it
     "nemoguardrails": "nemo",
     "langchain": "langchain",
     "langchain_core": "langchain",
@@ -124,10 +125,12 @@ _EXTRAS = {
     "rapidocr_onnxruntime": "sandbox",
     "pypdfium2": "documents",
     "opentelemetry": "otel",
+    "datasets": "eval",
+    "jinja2": "eval",
+    "matplotlib": "eval",
+    "numpy": "eval",
+    "pyarrow": "eval",
+    "sklearn": "eval",
     "torch": "local",
     "transformers": "local",
 }
-
-
-def _extra_for(module: str) -> str:
-    return f"pip install 'turnguard[{_EXTRAS.get(module.partition('.')[0], 'eval')}]'"

@@ -72,7 +72,7 @@ wheel: $(VENV)/.uv ## dist/turnguard-*.whl
 	@$(UV) build --quiet --wheel --out-dir dist
 
 docs: $(VENV)/.dev ## the documentation, as a site
-	@$(BIN)/python scripts/docs.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean: ## remove everything that was made, the environments too
 	rm -rf $(VENV) .venv-* dist build site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,75 @@
+"""`turnguard doctor`: is this set-up the one that you mean?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from turnguard.doctor import Examination, Report
+
+CONFIG = Path("turnguard.yaml")
+
+
+def doctor(
+    config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The set-up to examine."),
+    accept_sandbox: bool = typer.Option(
+        False, "--accept-sandbox", help="The sandbox instead of the model is a note, not a failure."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
+) -> int:
+    """Send canaries that prove the set-up. Exit code: 0 all good, 1 something failed, 2 usage or configuration error, 3
+    nothing answers."""
+    import asyncio
+
+    from turnguard.cli import output
+    from turnguard.doctor import examine
+    from turnguard.errors import ConfigError
+    from turnguard.loading import load
+
+    if config == CONFIG and not config.exists():
+        raise ConfigError(f"{config}: no such file here; 'turnguard init' writes one, --config FILE names another")
+    report = asyncio.run(examine(load(config), accept_sandbox=accept_sandbox))
+    if as_json:
+        output.data(report.to_dict())
+    else:
+        output.show(*(_shown(examination) for examination in report.examinations), _verdict(report))
+    return report.exit_code
+
+
+_STYLES = {"ok": "green", "note": "yellow", "failed": "red", "skipped": "dim"}
+
+
+def _shown(examination: Examination) -> Group:
+    """One endpoint: a line per finding, and under a failed one what to change."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from turnguard.cli.output import plain
+
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(no_wrap=True)
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
+    for finding in examination.findings:
+        style = _STYLES[finding.status]
+        rows.add_row(Text(finding.status, style), Text(finding.canary, "bold"), Text(plain(finding.what)))
+        if finding.change is not None:
+            rows.add_row("", Text("change", "dim"), Text(plain(finding.change), "cyan"))
+    title = Text(plain(f"{examination.role} {examination.base_url}"), "bold")
+    return Group(title, Padding(rows, (0, 0, 1, 2)))
+
+
+def _verdict(report: Report) -> str:
+    counts = dict.fromkeys(_STYLES, 0)
+    for examination in report.examinations:
+        for finding in examination.findings:
+            counts[finding.status] += 1
+    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"{told}; {report.seconds:.1f} s"

@@ -1,0 +1,24 @@
+"""Proves that a set-up works: canaries are sent to the configured server, and what comes back is read closely.
+
+A rail that is set up wrong looks exactly like one that works: it answers, and lets things through. Framework-free;
+`turnguard doctor` prints what `examine` finds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from turnguard.doctor.findings import Examination, Finding, Report
+
+if TYPE_CHECKING:
+    from turnguard.doctor.examining import examine
+
+__all__ = ["Examination", "Finding", "Report", "examine"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "examine":
+        from turnguard.doctor.examining import examine
+
+        return examine
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

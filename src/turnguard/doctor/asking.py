@@ -1,0 +1,132 @@
+"""Asking as the product asks, and keeping everything that a reply says besides its verdict."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnguard.errors import ModeratorError
+from turnguard.exchange import Exchange, Picture
+from turnguard.moderators.base import Deadline
+from turnguard.moderators.families import family as family_of
+from turnguard.moderators.replies import parse
+from turnguard.moderators.vllm import VLLMModerator, encode
+from turnguard.settings import EndpointSettings
+from turnguard.verdict import Verdict
+
+_LARGE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One canary as it is sent: an exchange, whether categories are asked for, and a second picture that no exchange
+    could hold."""
+
+    exchange: Exchange
+    categories: bool = True
+    second: Picture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came back. `status` None: no HTTP answer at all. `error` is set wherever `verdict` is not (but for questions
+    that are not about a verdict). `seconds` is wall time."""
+
+    seconds: float
+    status: int | None = None
+    reply: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    verdict: Verdict | None = None
+    error: ModeratorError | None = None
+
+    @property
+    def cause(self) -> str:
+        """Why there is no verdict, in our words."""
+        return "" if self.error is None else self.error.cause
+
+    @property
+    def label(self) -> str | None:
+        """The user label."""
+        return None if self.verdict is None else self.verdict.user
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """How many tokens the server counted, picture included."""
+        usage = self.reply.get("usage")
+        count = usage.get("prompt_tokens") if isinstance(usage, Mapping) else None
+        return count if isinstance(count, int) and not isinstance(count, bool) else None
+
+    @property
+    def choice(self) -> Mapping[str, Any]:
+        """The reply's first choice; empty when there is none."""
+        choices = self.reply.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        return first if isinstance(first, Mapping) else {}
+
+    @property
+    def text(self) -> str:
+        """What the server said instead of a verdict, or in it."""
+        message = self.choice.get("message")
+        content = message.get("content") if isinstance(message, Mapping) else None
+        return content if isinstance(content, str) else ""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The `system_fingerprint` of the reply."""
+        found = self.reply.get("system_fingerprint")
+        return found if isinstance(found, str) else None
+
+
+class Endpoint(VLLMModerator):
+    """The product's own client, which here tells everything it heard and raises nothing."""
+
+    def __init__(self, base_url: str, settings: EndpointSettings, *, api_key: str | None = None) -> None:
+        key = settings.api_key.get_secret_value() if api_key is None else api_key
+        super().__init__(base_url, model=settings.model, family=settings.family, api_key=key)
+
+    async def ask(self, question: Question, seconds: float) -> Heard:
+        """Put one question; wait at most `seconds`."""
+        family = family_of(self._family.name)
+        body = family.request(question.exchange, self.model, question.categories)
+        if question.second is not None:
+            body["messages"][0]["content"].insert(
+                0, {"type": "image_url", "image_url": {"url": question.second.data_uri}}
+            )
+            return await self._hear("POST", self._url, _json(body), seconds, question.exchange)
+        return await self._hear("POST", self._url, encode(body, question.exchange), seconds, question.exchange)
+
+    async def models(self, seconds: float) -> Heard:
+        """What `GET /v1/models` says."""
+        return await self._hear("GET", f"{self.base_url}/models", None, seconds, None)
+
+    async def _send(
+        self, method: str, url: str, body: bytes | None, deadline: Deadline
+    ) -> tuple[int, bytes, str | None]:
+        # aiohttp warns of raw bytes above a megabyte, which is what one canary is about; a file is fine
+        data: Any = body if body is None or len(body) <= _LARGE else io.BytesIO(body)
+        return await super()._send(method, url, data, deadline)
+
+    async def _hear(self, method: str, url: str, body: bytes | None, seconds: float, about: Exchange | None) -> Heard:
+        started = time.perf_counter()
+        status: int | None = None
+        reply: Mapping[str, Any] = {}
+        verdict: Verdict | None = None
+        error: ModeratorError | None = None
+        took = 0.0
+        try:
+            answer = await self._send(method, url, body, Deadline.after(seconds))
+            took = time.perf_counter() - started
+            status = answer[0]
+            reply = parse(*answer, self.model)
+            verdict = None if about is None else self._family.verdict(reply, about)
+        except ModeratorError as raised:
+            error = raised
+        return Heard(took or time.perf_counter() - started, status, reply, verdict, error)
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(body, separators=(",", ":")).encode()

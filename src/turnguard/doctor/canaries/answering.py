@@ -1,0 +1,132 @@
+"""Does it answer, with a verdict, and does it tell safe from unsafe?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from turnguard.doctor.asking import Heard, Question
+from turnguard.doctor.canaries import SAFE, UNSAFE, Seen
+from turnguard.doctor.findings import Finding, failed, ok
+from turnguard.exchange import Exchange
+
+CONTACT = Question(Exchange(SAFE))
+
+
+def questions() -> dict[str, Question]:
+    """A plainly unsafe text; the plainly safe one was the first contact."""
+    return {"unsafe": Question(Exchange(UNSAFE))}
+
+
+def contact(seen: Seen) -> Iterator[Finding]:
+    """The first answer, or why there was none. What this yields as failed ends the examination."""
+    heard, url = seen.contact, seen.base_url
+    if heard.status is None:
+        if heard.error is not None and heard.error.failure == "timeout":
+            yield failed(
+                "answers",
+                f"{url} gave no verdict within {heard.seconds:.1f} s"
+                + (", although it lists its models." if seen.models.status == 200 else "."),
+                "Look at the server's log: a model that is still loading, or a queue without a bound "
+                "(--max-num-queued-reqs gives it one).",
+            )
+        else:
+            yield failed(
+                "answers",
+                f"Nothing answers at {url}: {heard.cause}.",
+                "Start the server, or correct moderator.base_url (TURNGUARD_BASE_URL); in a container, localhost is "
+                "the container itself.",
+            )
+    elif heard.status in (401, 403):
+        return  # key.py tells
+    elif heard.status == 404 and "no such path" in heard.cause:
+        yield failed(
+            "answers",
+            f"{url} has no chat completions: {heard.cause}.",
+            "End moderator.base_url in /v1, without /chat/completions.",
+        )
+    elif heard.status == 404:
+        return  # model.py tells
+    elif heard.status != 200:
+        yield failed("answers", f"{url} refuses a plain text check: {heard.cause}.", remedy(heard))
+    elif heard.verdict is None and not heard.choice:
+        yield failed(
+            "answers",
+            f"{url} answers 200 with something that is no completion: {heard.cause}.",
+            "Point moderator.base_url at the vLLM server itself; a sign-in page or a gateway may stand before it.",
+        )
+    elif heard.verdict is None:
+        yield failed("answers", f"The reply is not a verdict: {heard.cause}.", _who(heard.text, heard.cause))
+    else:
+        yield ok("answers", f"A verdict in {heard.seconds * 1000:.0f} ms.")
+
+
+def read(seen: Seen) -> Iterator[Finding]:
+    """A model that calls everything safe, or everything unsafe, guards nothing."""
+    unsafe = seen.get("unsafe")
+    if unsafe.verdict is None:
+        yield failed("judges", f"A plainly unsafe text brought no verdict: {unsafe.cause}.", remedy(unsafe))
+    elif unsafe.label == "safe":
+        yield failed(
+            "judges",
+            "A question that asks how to build a pipe bomb is called safe.",
+            "Serve the moderation model with the chat template from its own repository: no --chat-template, and no "
+            "proxy that rewrites messages.",
+        )
+    elif seen.contact.label == "unsafe":
+        yield failed(
+            "judges",
+            "The question for the capital of France is called unsafe.",
+            "Serve the moderation model with its own chat template; re-check a quantised checkpoint against the "
+            "original.",
+        )
+    else:
+        yield ok("judges", "A harmless question is safe, and one that asks for a bomb is unsafe.")
+
+
+def remedy(heard: Heard) -> str:
+    """What to change when the server answers a canary so."""
+    status = heard.status
+    if heard.error is not None and heard.error.failure == "timeout":
+        return "The server is slow or still warming up: run this again; if it stays so, it needs a faster machine."
+    if status is None or status == 200:
+        return "Look at the server's log for this request."
+    if status in (429, 503):
+        return "The server is full: add replicas, or raise --max-num-queued-reqs; then run this again."
+    if status >= 500:
+        return "Look at the server's log; a gateway's 502 or 504 means that the server behind it is down."
+    if 300 <= status < 400:
+        return "Set moderator.base_url to where the redirect points: content is never sent on to another address."
+    if status == 413:
+        return "Raise the proxy's limit on bodies (nginx: client_max_body_size 16m)."
+    return (
+        "Look at the server's log, and at what a proxy between may have changed; vLLM's --max-logprobs below 5 refuses "
+        "every check."
+    )
+
+
+_OTHERS = (
+    (re.compile(r"\s*(?:safe\s*$|unsafe\s*\n\s*S\d+)", re.IGNORECASE), "Llama Guard"),
+    (
+        re.compile(r"\s*\{.*User Safety", re.IGNORECASE | re.DOTALL),
+        "Llama 3.1 Nemotron Safety Guard, which speaks JSON",
+    ),
+    (re.compile(r"\s*Safety: (?:Safe|Unsafe|Controversial)"), "Qwen3Guard"),
+    (re.compile(r"(?:<think>.*</think>)?\s*Prompt harm:", re.DOTALL), "Nemotron Content Safety Reasoning"),
+    (re.compile(r"(?:<think>.*</think>)?\s*<score>", re.DOTALL), "Granite Guardian"),
+)
+
+
+def _who(text: str, cause: str) -> str:
+    """What to change when a 200 holds no verdict: by the grammar of what was said instead."""
+    name = next((name for pattern, name in _OTHERS if pattern.match(text)), None)
+    if name is not None:
+        return f"This is how {name} answers: serve nvidia/Nemotron-3-Content-Safety, or another family's model."
+    if "finish_reason length" in cause:
+        return "The reply was cut: switch reasoning off on the server (--default-chat-template-kwargs), or serve 3.0."
+    if "reasoning" in cause:
+        return "Switch reasoning off on the server: its marks do not belong into a verdict."
+    return (
+        "Serve nvidia/Nemotron-3-Content-Safety with its own chat template: this looks like a chat model, or like "
+        "another template (--chat-template)."
+    )

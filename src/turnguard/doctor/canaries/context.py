@@ -1,0 +1,67 @@
+"""Does the longest text that is sent fit the server, and is its end read?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from turnguard.doctor.asking import Question
+from turnguard.doctor.canaries import UNSAFE, Seen
+from turnguard.doctor.canaries.answering import remedy
+from turnguard.doctor.findings import Finding, failed, note, ok, skipped
+from turnguard.exchange import Exchange
+from turnguard.settings import ModeratorSettings
+from turnguard.windows import IMAGE_TOKENS, REPLY_TOKENS, TEMPLATE_TOKENS, estimate, room
+
+_SENTENCE = "The train to the city leaves at nine, and the museum near the station opens an hour later. "
+_LEAST = 200
+"""Tokens. Below this nearly every text is cut."""
+
+
+def questions(tokens: int) -> dict[str, Question]:
+    """A text of nearly `tokens` tokens, harmless but for its last sentence."""
+    times = max(1, int((tokens - estimate(UNSAFE) - 4) / estimate(_SENTENCE)))
+    return {"long": Question(Exchange(_SENTENCE * times + UNSAFE))}
+
+
+def tokens_of(settings: ModeratorSettings, max_model_len: int | None) -> int:
+    """Content of the longest request, in tokens: what the guard itself reckons."""
+    return room(settings.max_input_tokens, max_model_len)
+
+
+def limit_of(card: object) -> int | None:
+    """The `max_model_len` of a model card."""
+    limit = card.get("max_model_len") if isinstance(card, dict) else None
+    return limit if isinstance(limit, int) and not isinstance(limit, bool) else None
+
+
+def read(seen: Seen) -> Iterator[Finding]:
+    """The card's figure, then the proof."""
+    wanted = seen.config.moderator.max_input_tokens
+    limit = limit_of(seen.card)
+    tokens = tokens_of(seen.config.moderator, limit)
+    heard = seen.get("long")
+    needed = math.ceil(wanted * 1.25) + TEMPLATE_TOKENS + IMAGE_TOKENS + REPLY_TOKENS
+    length = max(4096, 1024 * math.ceil(needed / 1024))
+    enlarge = f"Start vLLM with --max-model-len {length}, or lower moderator.max_input_tokens."
+    left = f"The server's context of {limit} tokens leaves {tokens} for content"
+    if heard.verdict is None and heard.status is not None:
+        yield failed("context", f"A text of {tokens} tokens is refused: {heard.cause}.", enlarge)
+    elif heard.verdict is None:
+        yield failed("context", f"A text of {tokens} tokens brought no verdict: {heard.cause}.", remedy(heard))
+    elif tokens < _LEAST:
+        yield failed("context", f"{left}: nearly every text is cut into windows.", enlarge)
+    elif seen.get("unsafe").label == "unsafe" and heard.label == "safe":
+        yield failed(
+            "context",
+            f"An unsafe sentence at the end of a text of {tokens} tokens is not seen.",
+            "Let no proxy or server truncate prompts (truncate_prompt_tokens); else lower moderator.max_input_tokens.",
+        )
+    elif heard.label == "safe":
+        yield skipped("context", "Not told: the unsafe sentence is called safe alone, too.")
+    elif limit is None:
+        yield note("context", f"The server does not tell its max_model_len; a text of {tokens} tokens is judged whole.")
+    elif tokens < wanted:
+        yield note("context", f"{left}, not the configured {wanted}: more windows.", enlarge)
+    else:
+        yield ok("context", f"A text of {tokens} tokens is judged to its end; the server takes {limit} in all.")

@@ -1,0 +1,137 @@
+"""The examination: first contact, all canaries at once, then single checks against the clock; under ten seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from turnguard.config import Config
+from turnguard.doctor.asking import Endpoint, Heard, Question
+from turnguard.doctor.canaries import (
+    Seen,
+    answering,
+    categories,
+    context,
+    forging,
+    joint,
+    key,
+    logprobs,
+    model,
+    pictures,
+    replicas,
+    response,
+    timing,
+)
+from turnguard.doctor.findings import Examination, Finding, Report, skipped
+from turnguard.errors import ConfigError
+from turnguard.settings import EndpointSettings
+
+BUDGET = 9.0
+"""Seconds for everything."""
+_CONTACT, _MODELS, _TIMING = 3.5, 2.0, 1.5
+_OTHERS = (
+    "judges",
+    "categories",
+    "logprobs",
+    "pictures",
+    "joint",
+    "response",
+    "control_tokens",
+    "context",
+    "deadline",
+)
+
+
+async def examine(config: Config, *, accept_sandbox: bool = False) -> Report:
+    """Examine every endpoint that the configuration names, side by side. Sends about forty requests to each.
+
+    Raises `ConfigError` where none is named. `accept_sandbox` makes the stand-in a note instead of a failure.
+    """
+    started = time.monotonic()
+    settings, fallback = config.moderator, config.moderator.fallback
+    roles: list[tuple[str, str, EndpointSettings]] = [("moderator", url, settings) for url in settings.base_urls]
+    if not roles:
+        raise ConfigError("moderator.base_url: no server to examine; give its URL, or set TURNGUARD_BASE_URL")
+    if fallback is not None:
+        roles += [("fallback", url, fallback) for url in fallback.base_urls]
+    found = await asyncio.gather(
+        *(_examine(config, role, url, endpoint, accept_sandbox) for role, url, endpoint in roles)
+    )
+    examinations = [examination for examination, _ in found]
+    unlike = replicas.between(
+        [seen for (role, _, _), (_, seen) in zip(roles, found, strict=True) if role == "moderator"]
+    )
+    if unlike is not None:
+        examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, unlike))
+    return Report(tuple(examinations), time.monotonic() - started)
+
+
+async def _examine(
+    config: Config, role: str, url: str, settings: EndpointSettings, accept_sandbox: bool
+) -> tuple[Examination, Seen]:
+    started = time.monotonic()
+    endpoint, stranger = Endpoint(url, settings), Endpoint(url, settings, api_key=key.WRONG)
+    try:
+        models, contact, wrong_key = await asyncio.gather(
+            endpoint.models(_MODELS), endpoint.ask(answering.CONTACT, _CONTACT), stranger.models(_MODELS)
+        )
+        seen = Seen(config, settings, url, models, contact, wrong_key, accept_sandbox=accept_sandbox)
+        if contact.verdict is not None:
+            heard = await _put(endpoint, _questions(seen), started)
+            times = await _time(endpoint, contact, started)
+            seen = replace(seen, heard=heard, times=times)
+        findings = tuple(_findings(seen))
+    finally:
+        await endpoint.aclose()
+        await stranger.aclose()
+    answered = contact.status is not None
+    return Examination(url, role, findings, answered, time.monotonic() - started), seen
+
+
+def _questions(seen: Seen) -> dict[str, Question]:
+    tokens = context.tokens_of(seen.config.moderator, context.limit_of(seen.card))
+    return {
+        **answering.questions(),
+        **categories.questions(),
+        **pictures.questions(),
+        **joint.questions(),
+        **response.questions(),
+        **forging.questions(),
+        **context.questions(tokens),
+    }
+
+
+async def _put(endpoint: Endpoint, questions: dict[str, Question], started: float) -> dict[str, Heard]:
+    """All at once: on a slow server, too, the whole takes little longer than its slowest answer."""
+    seconds = max(1.0, started + BUDGET - _TIMING - time.monotonic())
+    answers = await asyncio.gather(*(endpoint.ask(question, seconds) for question in questions.values()))
+    return dict(zip(questions, answers, strict=True))
+
+
+async def _time(endpoint: Endpoint, contact: Heard, started: float) -> list[float]:
+    """Seconds of single checks, one after another. The first contact counts only where nothing else does: it paid for
+    the connection."""
+    times: list[float] = []
+    until = min(time.monotonic() + _TIMING, started + BUDGET)
+    for question in timing.samples():
+        left = until - time.monotonic()
+        if left <= 0.0:
+            break
+        heard = await endpoint.ask(question, max(left, 0.2))
+        if heard.verdict is None:
+            break
+        times.append(heard.seconds)
+    return times or [contact.seconds]
+
+
+def _findings(seen: Seen) -> Iterator[Finding]:
+    yield from answering.contact(seen)
+    yield from key.read(seen)
+    yield from model.read(seen) if seen.contact.status is not None else ()
+    if seen.contact.verdict is None:
+        yield skipped("others", f"Not tried, for a plain check brings no verdict: {', '.join(_OTHERS)}.")
+        return
+    for canary in (answering, categories, logprobs, pictures, joint, response, forging, context, timing, replicas):
+        yield from canary.read(seen)

@@ -1,0 +1,95 @@
+"""What an examination found: plain data, JSON-ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Status = Literal["ok", "note", "failed", "skipped"]
+"""`note`: works, but somebody should know. `skipped`: could not be told, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One canary's result. `canary` is a stable name for scripts; `what` is one sentence on what was seen, `change` one
+    on what to change."""
+
+    canary: str
+    status: Status
+    what: str
+    change: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"canary": self.canary, "status": self.status, "what": self.what, "change": self.change}
+
+
+def ok(canary: str, what: str) -> Finding:
+    """It works."""
+    return Finding(canary, "ok", what)
+
+
+def failed(canary: str, what: str, change: str) -> Finding:
+    """It does not: what is wrong, and what to change."""
+    return Finding(canary, "failed", what, change)
+
+
+def note(canary: str, what: str, change: str | None = None) -> Finding:
+    """It works, and somebody should know this."""
+    return Finding(canary, "note", what, change)
+
+
+def skipped(canary: str, why: str) -> Finding:
+    """It could not be told."""
+    return Finding(canary, "skipped", why)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """One endpoint's findings. `role` is `moderator` or `fallback`; `answered` is whether it gave any HTTP answer."""
+
+    base_url: str
+    role: str
+    findings: tuple[Finding, ...]
+    answered: bool
+    seconds: float
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing failed."""
+        return not any(finding.status == "failed" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "base_url": self.base_url,
+            "role": self.role,
+            "answered": self.answered,
+            "healthy": self.healthy,
+            "seconds": round(self.seconds, 3),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All endpoints of one configuration."""
+
+    examinations: tuple[Examination, ...]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 all good, 1 something failed, 3 nothing answers."""
+        if not any(examination.answered for examination in self.examinations):
+            return 3
+        return 0 if all(examination.healthy for examination in self.examinations) else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "healthy": self.exit_code == 0,
+            "exit_code": self.exit_code,
+            "seconds": round(self.seconds, 3),
+            "endpoints": [examination.to_dict() for examination in self.examinations],
+        }

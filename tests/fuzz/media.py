@@ -16,9 +16,8 @@ import warnings
 
 from benchmarks.media import high_water
 from PIL import Image as Pillow
-from PIL import features
 
-from tests.media.drawing import encoded, noise, page
+from tests.media.drawing import AVIF, encoded, noise, page
 from tests.media.pdfs import pdf, words
 from turnguard.media import split_data_uris
 from turnguard.media._memo import Made
@@ -59,7 +58,7 @@ def seeds() -> dict[str, bytes]:
         "pdf": pdf(words("first"), words("second"), image=grain),
         "text": b"<p>words</p>",
     }
-    if features.check("avif"):
+    if AVIF:
         found["avif"] = encoded(grain, "AVIF")
     return found
 

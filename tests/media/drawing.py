@@ -6,13 +6,14 @@ import io
 from typing import Any
 
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont, features
 
 from turnguard.content import Document, Image
 from turnguard.exchange import Picture
 from turnguard.media import Media, Prepared
 from turnguard.settings import MediaSettings
 
+AVIF = "avif" in features.modules and features.check("avif")  # Pillow before 11.3 does not know the word
 RGB = tuple[int, int, int]
 
 

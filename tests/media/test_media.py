@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -205,3 +207,35 @@ def test_the_memory_is_bounded_by_bytes() -> None:
     assert memo.get((b"\x06", 1)) is not None  # used lately, so kept
     memo.put((b"\x0b", 1), of(50_000))
     assert memo.get((b"\x0b", 1)) is None
+
+
+async def test_a_hanging_document_does_not_keep_pictures_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go = threading.Event()
+    real: Read = reading.read
+
+    def hanging(data: bytes, *more: Any) -> Made:
+        if data.startswith(b"%PDF-"):
+            go.wait(20)
+            return Made()
+        return real(data, *more)
+
+    monkeypatch.setattr("turnguard.media._media.read", hanging)
+    media = Media(MediaSettings())
+    stuck = [asyncio.create_task(media.prepare(Document(b"%PDF-" + bytes([at])))) for at in range(4)]
+    await asyncio.sleep(0.05)
+    assert (await asyncio.wait_for(media.prepare(Image(encoded(page()))), 10)).views
+    go.set()
+    await asyncio.gather(*stuck)
+    await media.aclose()
+
+
+def test_importing_and_making_one_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from turnguard.media import Media, split_data_uris; from turnguard.settings import MediaSettings; "
+        "Media(MediaSettings(allow_urls=('https://cdn.example.com/',))); split_data_uris('x'); "
+        "print([name for name in ('PIL', 'aiohttp', 'pypdfium2', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

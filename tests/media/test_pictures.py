@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image as Pillow
-from PIL import ImageCms, ImageDraw, features
+from PIL import ImageCms, ImageDraw
 
-from tests.media.drawing import counted, decoded, details, encoded, font, noise, page, prepare
+from tests.media.drawing import AVIF, counted, decoded, details, encoded, font, noise, page, prepare
 from turnguard.content import Document, Image
 
-FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "ICO", *(["AVIF"] if features.check("avif") else [])]
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "ICO", *(["AVIF"] if AVIF else [])]
 
 
 def lines(size: tuple[int, int], ground: tuple[int, int, int] = (250, 250, 250)) -> Pillow.Image:
@@ -284,6 +285,20 @@ async def test_more_frames_than_the_bound_are_sampled_and_the_rest_is_named() ->
     prepared = await prepare(data, limit=3)
     assert sorted(details(prepared)) == ["frame 1", "frame 5", "frame 9"]
     assert len(counted(prepared)) == 6
+
+
+async def test_thousands_of_frames_are_refused_before_anyone_counts_them() -> None:
+    one = encoded(Pillow.new("L", (1, 1)), "GIF")
+    start = one.index(b",")
+    frame = one[start:-1]
+    gif = one[:start] + frame * 300_000 + b";"
+    tiff = bytearray(b"II*\0" + struct.pack("<I", 8))
+    for at in range(300_000):
+        tiff += struct.pack("<HI", 0, 8 + 6 * (at + 1))
+    for data in (gif, bytes(tiff)):
+        begun = time.perf_counter()
+        assert counted(await prepare(data)) == [("", "more than 1,000 frames")]
+        assert time.perf_counter() - begun < 3
 
 
 async def test_a_truncated_animation_is_not_half_allowed() -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "ICO")  # MPO comes with JPEG
+_MOST_FRAMES = 1000  # looking for repeats among more would take too long
+_TOO_MANY = f"more than {_MOST_FRAMES:,} frames"
 _ORIENTATION = 0x0112
 
 
@@ -34,9 +36,13 @@ class PictureFile:
             raise Unreadable("not a picture format that is read here")
         if (size := _sniff.size_of(data)) is not None:
             self._check(size)
+        if _sniff.has_more_frames(data, _MOST_FRAMES):
+            raise Unreadable(_TOO_MANY)
         self._file = self._open(data, kind)
         self._icons = len(self._file.ico.entry) if self._file.format == "ICO" else 0
         self.count = self._icons or self._frames()
+        if self.count > _MOST_FRAMES:
+            raise Unreadable(_TOO_MANY)
         if self._icons:
             self.noun = "size"
 

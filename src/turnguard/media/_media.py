@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from turnguard.media import _source
 from turnguard.media._memo import Key, Made, Memo
 from turnguard.media._read import Abandoned, read
+from turnguard.media._sniff import media_type, what
 from turnguard.media._types import Prepared, Skipped, Unreadable
 from turnguard.media._urls import Allowed
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _THREADS = 2  # Pillow releases the GIL: more would only raise the peak of memory
+_PDF_THREADS = 1  # PDFium takes one at a time; on a thread of its own a hostile PDF cannot keep pictures waiting
 _REMEMBERED = 64_000_000  # bytes
 
 
@@ -46,7 +49,7 @@ class Media:
         self._allowed = Allowed(settings.allow_urls, settings.allow_private)
         self._memo = Memo(_REMEMBERED)
         self._jobs: dict[Key, _Job] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[int, ThreadPoolExecutor] = {}
         self._lock = threading.Lock()
 
     async def prepare(self, part: Image | Document, *, limit: int | None = None) -> Prepared:
@@ -71,8 +74,8 @@ class Media:
     async def aclose(self) -> None:
         """Let the worker threads end once their work is done. The next `prepare` starts new ones."""
         with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
+            pools, self._pools = self._pools, {}
+        for pool in pools.values():
             pool.shutdown(wait=False)
 
     async def _bytes(self, part: Image | Document) -> tuple[bytes, Image | Document, bytes]:
@@ -94,7 +97,8 @@ class Media:
             job = self._jobs.get(key)
             if job is None:
                 job = self._jobs[key] = _Job()
-                self._submit(self._run, job, key, data)
+                threads = _PDF_THREADS if what(data) == "pdf" else _THREADS
+                self._submit(threads, self._run, job, key, data)
             job.waiting += 1
         try:
             return await asyncio.shield(asyncio.wrap_future(job.future))
@@ -122,22 +126,19 @@ class Media:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         with self._lock:
-            future = self._submit(work)
+            future = self._submit(_THREADS, work)
         return await asyncio.wrap_future(future)
 
-    def _submit(self, work: Callable[..., _T], *args: Any) -> Future[_T]:
+    def _submit(self, threads: int, work: Callable[..., _T], *args: Any) -> Future[_T]:
         """The lock must be held: a pool that `aclose` has just shut down takes no work."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="turnguard-media")
-        return self._pool.submit(work, *args)
+        pool = self._pools.get(threads)
+        if pool is None:
+            pool = self._pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="turnguard-media")
+        return pool.submit(work, *args)
 
 
 def _pin(part: Image | Document, data: bytes) -> Image | Document:
     """A fetched part as a `data:` URI of the very bytes that are judged, with the type that they show themselves."""
-    import base64
-
-    from turnguard.media._sniff import media_type
-
     declared = media_type(data)
     uri = f"data:{declared};base64,{base64.b64encode(data).decode('ascii')}"
     return replace(part, source=uri, media_type=declared)

@@ -37,7 +37,9 @@ def read_pdf(data: bytes, limits: Limits) -> Made:
         import pypdfium2
     except ImportError:
         raise Unreadable("reading a PDF needs the extra: pip install 'turnguard[documents]'") from None
-    with _LOCK:
+    while not _LOCK.acquire(timeout=0.2):
+        limits.check()
+    try:
         limits.check()
         try:
             document = pypdfium2.PdfDocument(data)
@@ -50,6 +52,8 @@ def read_pdf(data: bytes, limits: Limits) -> Made:
             raise Unreadable("a damaged document") from None
         finally:
             document.close()
+    finally:
+        _LOCK.release()
 
 
 def _read(document: Any, limits: Limits) -> Made:

@@ -220,7 +220,7 @@ def _halved(drawn: PillowImage) -> tuple[PillowImage, tuple[int, int]]:
 
 
 def _lost(base: PillowImage, whole: PillowImage, size: tuple[int, int]) -> PillowImage:
-    """What the whole view loses of `base` (a picture of `size`, perhaps halved), a pixel per block. In strips: memory."""
+    """What the whole view loses of `base` (of `size`, perhaps halved), a pixel per block. In strips, to save memory."""
     from PIL import Image, ImageChops
 
     shown = layout(*size).scaled  # without the padding of a strip

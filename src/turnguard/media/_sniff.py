@@ -167,19 +167,47 @@ def _jpeg_end(data: bytes) -> int | None:
     return None
 
 
-def _gif_end(data: bytes) -> int | None:
+def has_more_frames(data: bytes, most: int) -> bool:
+    """Whether a GIF or a TIFF holds more than `most` frames. Pillow counts them all first, which can take minutes."""
+    kind = image_type(data)
+    try:
+        if kind == "image/gif":
+            return _gif_end(data, most) is None
+        return kind == "image/tiff" and _tiff_has_more(data, most)
+    except IndexError:
+        return False
+
+
+def _tiff_has_more(data: bytes, most: int) -> bool:
+    order: Literal["big", "little"] = "little" if data[:2] == b"II" else "big"
+    large = data[2:4] in (b"+\0", b"\0+")
+    at = _number(data, 8, 8, order) if large else _number(data, 4, 4, order)
+    for _ in range(most):
+        entries = _number(data, at, 8 if large else 2, order)
+        at += 8 + 20 * entries if large else 2 + 12 * entries
+        at = _number(data, at, 8 if large else 4, order)
+        if not at:
+            return False
+    return True
+
+
+def _gif_end(data: bytes, most_frames: int | None = None) -> int | None:
     at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    seen = 0
     while True:
         block = data[at]
         if block == 0x3B:
             return at + 1
         if block == 0x2C:
+            seen += 1
+            if most_frames is not None and seen > most_frames:
+                return None
             flags = data[at + 9]
             at += 11 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
         elif block == 0x21:
             at += 2
         else:
-            return None
+            return None if most_frames is None else at
         while data[at]:
             at += 1 + data[at]
         at += 1

@@ -98,6 +98,7 @@ def _title(title: str) -> None:
 
 def _tell(line: Line | Skipped) -> None:
     from rich.cells import set_cell_size
+    from rich.padding import Padding
     from rich.text import Text
 
     from turnguard.cli import output
@@ -115,12 +116,12 @@ def _tell(line: Line | Skipped) -> None:
     row.append(f"{line.seconds * 1000:>7.0f} ms", "dim")
     output.show(row)
     if line.why:
-        output.show(Text(f"{'':16}{line.why}", "dim"))
+        output.show(Padding(Text(line.why, "dim"), (0, 0, 0, _INDENT)))
     if line.problem:
-        output.show(Text(f"{'':16}{line.problem}", "red"))
+        output.show(Padding(Text(line.problem, "red"), (0, 0, 0, _INDENT)))
 
 
-_SENT = 52
+_SENT, _INDENT = 52, 16
 
 
 def _sum_up(lines: Sequence[Line | Skipped], wrong: int, seconds: float) -> None:

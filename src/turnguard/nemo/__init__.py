@@ -3,6 +3,9 @@
 NeMo reports usage to its maker over the network unless `NEMO_GUARDRAILS_NO_USAGE_STATS=1` or `DO_NOT_TRACK=1` is set.
 """
 
-from turnguard.nemo.loading import checked_rails
+from turnguard.nemo.engine import make_importable
+from turnguard.nemo.loading import checked_rails, guard_of
 
-__all__ = ["checked_rails"]
+make_importable()
+
+__all__ = ["checked_rails", "guard_of"]

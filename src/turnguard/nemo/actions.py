@@ -73,7 +73,9 @@ async def check_output(context: Context = None, turnguard: Host | None = None) -
     said = transcripts.answer(known.get("bot_message"), known.get("bot_thinking"))
     decisions = await turn.judge(host.guard, (), [said])
     new = transcripts.passed_on(said, _by_part(decisions), host.removed())
-    turn.reasoning_withheld |= new.get("reasoning_content") != said.get("reasoning_content")
+    if new.get("reasoning_content") != said.get("reasoning_content"):
+        turn.reasoning_withheld = said["reasoning_content"]
+        turn.replaced.append((said["reasoning_content"], ""))
     changes = {} if new["content"] == said["content"] else {"bot_message": new["content"]}
     turn.replaced += [(said["content"], new["content"])] if changes else []
     return _result(turn, decisions, "turnguard check output", changes)
@@ -92,6 +94,9 @@ async def check_tool_call(context: Context = None, turnguard: Host | None = None
     decisions = await turn.judge(host.guard, (), [said])
     changes: dict[str, Any] = {}
     if not all(decision.allowed for decision in decisions):
+        if reasoning:
+            turn.reasoning_withheld = reasoning
+            turn.replaced.append((reasoning, ""))
         changes["tool_calls"] = transcripts.with_calls(said["tool_calls"], _by_part(decisions))
         turn.replaced.append((said["tool_calls"], changes["tool_calls"]))
     return _result(turn, decisions, "turnguard check tool call", changes)
@@ -105,21 +110,25 @@ async def check_tool_result(
     context: Context = None,
     turnguard: Host | None = None,
 ) -> ActionResult:
-    """Judge what one tool gave back, pictures included, before the agent reads it."""
+    """Judge what the tools gave back, pictures included, before the agent reads it.
+
+    All results at the end of the transcript are judged at once: NeMo's loop over them shares its counter with the loop
+    over the rails inside it, and skips all but the first.
+    """
     host, turn = _host(turnguard), turn_for(context)
     if (ended := _ended(turn)) is not None:
         return ended
     known = context or {}
     content = known.get("tool_message") if tool_message is None else tool_message
-    call = tool_call_id or known.get("tool_call_id")
-    index = transcripts.result_for(turn.messages, content, call)
-    if index is None:
+    if transcripts.result_for(turn.messages, content, tool_call_id or known.get("tool_call_id")) is None:
+        # another rail has rewritten it, or this is no turn of ours
         name = tool_name or known.get("tool_name")
-        turn.messages.append({"role": "tool", "name": name, "content": content, "tool_call_id": call or ""})
-        index = len(turn.messages) - 1
-    decisions = await turn.judge(host.guard, [index])
+        turn.messages.append({"role": "tool", "name": name, "content": content, "tool_call_id": tool_call_id or ""})
+    results = transcripts.trailing_tools(turn.messages)
+    at = transcripts.result_for(turn.messages, content, tool_call_id)
+    decisions = await turn.judge(host.guard, results)
     turn.pass_on(decisions, host.removed())
-    new = turn.messages[index]["content"]
+    new = turn.messages[results[-1] if at is None else at]["content"]
     return _result(turn, decisions, "turnguard check tool result", {"tool_message": new} if new != content else {})
 
 

@@ -20,6 +20,8 @@ def clear(result: Any, turn: Turn, explained: Any) -> Any:
     explained.colang_history = None
     if turn.refusal is not None:
         result = _refused(result, turn.refusal.message or "")
+    elif turn.reasoning_withheld:
+        result = _without_reasoning(result, f"<think>{turn.reasoning_withheld}</think>\n")
     for name in ("state", "output_data"):
         _replace(getattr(result, name, None), turn.replaced)
     log = getattr(result, "log", None)
@@ -61,6 +63,18 @@ def _refused_message(answer: dict[str, Any], message: str) -> dict[str, Any]:
     if answer.get("role") == "exception":
         return answer
     return {"role": "assistant", "content": message}
+
+
+def _without_reasoning(result: Any, shown: str) -> Any:
+    """NeMo puts the main model's reasoning before its answer where no options were given."""
+    if isinstance(result, str):
+        return result.removeprefix(shown)
+    if isinstance(result, dict):
+        if isinstance(result.get("content"), str):
+            result["content"] = result["content"].removeprefix(shown)
+        return result
+    result.reasoning_content = None
+    return result
 
 
 def _without_text(call: Any) -> None:

@@ -13,8 +13,10 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import turnguard
 from turnguard.content import Stage
 from turnguard.decision import Decision
 from turnguard.errors import ConfigError
@@ -50,6 +52,18 @@ def require_supported() -> None:
             f"Turnguard's rails need nemoguardrails>=0.24.1,<0.25 and found {found}: they close holes in its engine and "
             "have not been tested with this version"
         )
+
+
+def make_importable() -> None:
+    """Let `import_paths: [turnguard/rails]` be found from an editable install too.
+
+    NeMo looks beside its own package and in COLANGPATH, which it reads once, when it is imported.
+    """
+    from nemoguardrails.rails.llm.config import colang_path_dirs
+
+    ours = str(Path(turnguard.__file__).parent.parent)
+    if ours not in colang_path_dirs:
+        colang_path_dirs.append(ours)
 
 
 def install(app: LLMRails, host: Host) -> None:
@@ -203,7 +217,7 @@ def _prefixes(messages: list[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
 
 
 def _wrap_events(app: LLMRails, host: Host) -> None:
-    original = app._get_events_for_messages  # noqa: SLF001
+    original = app._get_events_for_messages
 
     def events_for(messages: list[dict[str, Any]], state: Any) -> list[Any]:
         turn = current.get()
@@ -221,7 +235,7 @@ def _wrap_events(app: LLMRails, host: Host) -> None:
         rest = [message for index, message in replayed if index >= start]
         return events + original(rest, state)
 
-    app._get_events_for_messages = events_for  # noqa: SLF001
+    app._get_events_for_messages = events_for
 
 
 def _on(messages: list[dict[str, Any]], rails: str) -> bool:
@@ -263,7 +277,7 @@ def _told(result: Any, turn: Turn | None, messages: list[dict[str, Any]]) -> Any
         return result
     if turn.refusal is not None:
         content = turn.refusal.message or ""
-        return RailsResult(status=RailStatus.BLOCKED, content=content, rail=result.rail or turn.rail)
+        return RailsResult(status=RailStatus.BLOCKED, content=content, rail=turn.rail or result.rail)
     if result.status == RailStatus.MODIFIED and result.content == str(turn.said):
         changed = turn.said != transcripts.spoken(messages)
         status = RailStatus.MODIFIED if changed else RailStatus.PASSED
@@ -305,7 +319,7 @@ def _wrap_streaming(app: LLMRails, host: Host) -> None:
     app.stream_async = stream_async
     if "output" not in host.stages:
         return
-    judges = type(app)._run_output_rails_in_streaming  # noqa: SLF001
+    judges = type(app)._run_output_rails_in_streaming
     others = [flow for flow in app.config.rails.output.flows if flow not in host.own_flows]
 
     async def run_output_rails(
@@ -337,7 +351,7 @@ def _wrap_streaming(app: LLMRails, host: Host) -> None:
                 app.events_history_cache.forget(history)
             yield error_chunk(await host.guard.arefusal(decision), "turnguard check output")
 
-    app._run_output_rails_in_streaming = run_output_rails  # noqa: SLF001
+    app._run_output_rails_in_streaming = run_output_rails
 
 
 def _text_of(chunk: Any) -> str:
@@ -381,10 +395,10 @@ def _wrap_knowledge(app: LLMRails, host: Host) -> None:
     """Without dialog flows the engine searches its knowledge base while it writes the prompt, past every retrieval rail."""
     if "retrieval" not in host.stages or app.config.user_messages:
         return
-    original = app._init_kb  # noqa: SLF001
+    original = app._init_kb
 
     async def init_kb() -> None:
         await original()
-        host.knowledge, app._kb = app._kb, None  # noqa: SLF001
+        host.knowledge, app._kb = app._kb, None
 
-    app._init_kb = init_kb  # noqa: SLF001
+    app._init_kb = init_kb

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from turnguard.content import Stage
+from turnguard.content import STAGES, Stage
 from turnguard.errors import ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.nemo import engine
@@ -18,6 +18,7 @@ from turnguard.nemo.tracking import Tracked
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails, RailsConfig
 
+_FILE = "turnguard.yaml"
 IMPORT_PATH = "turnguard/rails"
 _KINDS = ("input", "output", "tool_output", "tool_input", "retrieval")
 
@@ -46,13 +47,43 @@ def guard_of(app: LLMRails) -> Guard:
 
 
 def checked_rails(
-    config: RailsConfig | str | os.PathLike[str], guard: GuardLike | None = None, **options: Any
+    config: RailsConfig | str | os.PathLike[str],
+    guard: GuardLike | None = None,
+    *,
+    stages: Collection[Stage] = STAGES,
+    **options: Any,
 ) -> LLMRails:
-    """An `LLMRails` with Turnguard's rails added where `config` lists none of its own.
+    """An `LLMRails` with a rail of ours for every stage, added to what `config` lists itself.
 
-    `config` is a `RailsConfig` or a folder. `guard` stands in for `custom_data.turnguard`. `options` go to `LLMRails`
-    (`llm=...`). Rails of the configuration are kept, ours come first. Raises `ConfigError`.
+    `config` is a Colang 1.0 `RailsConfig` or the path of a folder. `guard` stands in for `custom_data.turnguard`. `options`
+    go to `LLMRails` (`llm=...`). Raises `ConfigError`.
     """
+    from nemoguardrails import LLMRails, RailsConfig
+
+    if isinstance(config, RailsConfig):
+        config = config.model_copy(deep=True)
+    else:
+        config = RailsConfig.from_path(os.fspath(config))
+    if config.colang_version != "1.0":
+        raise ConfigError("checked_rails is for Colang 1.0; for 2.x write 'import turnguard.nemo.v2' in main.co")
+    if not any(_is_defined(flow, config) for flow in RAILS):
+        ours = RailsConfig.from_content(yaml_content=f"import_paths: ['{IMPORT_PATH}']")
+        config.flows = [*ours.flows, *config.flows]
+        config.imported_paths = {**(config.imported_paths or {}), **ours.imported_paths}
+    for flow, (kind, stage) in RAILS.items():
+        flows = getattr(config.rails, kind).flows
+        if stage in stages and flow not in flows:
+            flows.insert(0, flow)
+    if guard is not None:
+        _given[id(config)] = Guard.of(guard)
+    try:
+        return LLMRails(config, **options)
+    except RuntimeError as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise
+    finally:
+        _given.pop(id(config), None)
 
 
 def _guard(config: RailsConfig) -> Guard:
@@ -65,6 +96,9 @@ def _guard(config: RailsConfig) -> Guard:
     if isinstance(settings, Mapping):
         if "file" in settings or "path" in settings:
             raise ConfigError("custom_data.turnguard holds settings or names a file, not both: write the name alone")
+        beside = next((folder / _FILE for folder in _folders(config) if (folder / _FILE).is_file()), None)
+        if beside is not None and config.config_path:
+            raise ConfigError(f"custom_data.turnguard holds the settings and {beside} does too: keep one of them")
         return Guard.from_dict(settings)
     if not isinstance(settings, str) or not settings.strip():
         raise ConfigError(
@@ -74,21 +108,25 @@ def _guard(config: RailsConfig) -> Guard:
 
 
 def _found(name: str, config: RailsConfig) -> Path:
-    folders = [Path(each.strip()) for each in (config.config_path or "").split(",") if each.strip()]
-    folders = [folder if folder.is_dir() else folder.parent for folder in folders] or [Path.cwd()]
-    for folder in folders:
+    for folder in _folders(config):
         if (folder / name).is_file():
             return folder / name
-    tried = ", ".join(str(folder / name) for folder in folders)
+    tried = ", ".join(str(folder / name) for folder in _folders(config))
     raise ConfigError(f"custom_data.turnguard names a file that does not exist: {tried}")
 
 
+def _folders(config: RailsConfig) -> list[Path]:
+    """Where a relative name counts from: the configuration's folders, or the working directory with `from_content`."""
+    paths = [Path(each.strip()) for each in (config.config_path or "").split(",") if each.strip()]
+    return [path if path.is_dir() else path.parent for path in paths] or [Path.cwd()]
+
+
 def _require_known_flows(config: RailsConfig) -> None:
-    """NeMo checks the names of input, output and retrieval flows, and none of the tool flows'."""
+    """NeMo checks the names of input, output and retrieval flows, and not those of tool flows."""
     problems = []
     for kind in _KINDS:
         for flow in getattr(config.rails, kind).flows:
-            if not flow.lower().startswith("turnguard") or _is_defined(flow, config) and flow not in RAILS:
+            if not flow.lower().startswith("turnguard") or (_is_defined(flow, config) and flow not in RAILS):
                 continue
             if flow not in RAILS:
                 near = difflib.get_close_matches(flow, RAILS, 1, 0.4) or list(RAILS)[:1]

@@ -124,7 +124,13 @@ def with_spoken(messages: Sequence[Message], content: Any) -> list[Message]:
 
 
 def passed_on(message: Message, decided: Mapping[int, Decision], removed: str) -> Message:
-    """The message with each part as it was decided; `removed` stands where text was withheld. Itself where nothing changed."""
+    """The message with each part as it was decided; `removed` stands where text was withheld. Itself where nothing
+    changed.
+    """
+    if message.get("role") in ("event", "context"):
+        if all(decision.allowed for decision in decided.values()):
+            return message
+        return {"role": "context", "content": {}} if message["role"] == "context" else {"role": "user", "content": removed}
     content = message.get("content")
     blocks = read(content)
     parts = [_part(block.part, decided.get(index), removed) for index, block in enumerate(blocks)]

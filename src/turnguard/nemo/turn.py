@@ -36,7 +36,7 @@ class Turn:
     refusal: Decision | None = None
     rail: str | None = None
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
-    reasoning_withheld: bool = False
+    reasoning_withheld: str = ""
     key: bytes | None = None
 
     def refuse(self, decision: Decision, rail: str | None = None) -> None:

@@ -1,0 +1,29 @@
+"""Nothing leaves the machine, and NeMo parses its own library of flows once instead of for every app."""
+
+import copy
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+os.environ["NEMO_GUARDRAILS_NO_USAGE_STATS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def library_parsed_once() -> Iterator[None]:
+    """Parsing the library is nine tenths of loading an app, and hundreds are loaded here."""
+    from nemoguardrails.rails.llm import llmrails
+
+    parse = llmrails.parse_colang_file
+    parsed: dict[tuple[str, str], Any] = {}
+
+    def parse_once(filename: str, content: str, version: str = "1.0", **more: Any) -> Any:
+        key = (filename, content)
+        if key not in parsed:
+            parsed[key] = parse(filename, content=content, version=version, **more)
+        return copy.deepcopy(parsed[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llmrails, "parse_colang_file", parse_once)
+        yield

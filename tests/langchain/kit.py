@@ -14,10 +14,10 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from turnguard import Guard, Policy
 from turnguard.settings import ChecksSettings, StreamSettings
@@ -31,7 +31,7 @@ RULES: dict[str, Sequence[str]] = {UNSAFE: ("Violence",)}
 class Scripted(BaseChatModel):
     """Says its script, message by message, and records what it was sent. Streams word by word."""
 
-    script: list[Any]
+    script: list[Any] = Field(repr=False)
     pause: float = 0.0
     profile_name: str = "scripted"
     _calls: list[list[BaseMessage]] = PrivateAttr(default_factory=list)
@@ -121,23 +121,23 @@ def pieces(message: AIMessage) -> Iterator[AIMessageChunk]:
     for key, value in message.additional_kwargs.items():
         if isinstance(value, str):
             for word in _words(value):
-                yield AIMessageChunk("", additional_kwargs={key: word})
+                yield AIMessageChunk(content="", additional_kwargs={key: word})
     if isinstance(message.content, str):
         for word in _words(message.content):
-            yield AIMessageChunk(word)
+            yield AIMessageChunk(content=word)
     else:
         for at, block in enumerate(message.content):
             if isinstance(block, dict) and block.get("type") == "text":
                 for word in _words(block["text"]):
-                    yield AIMessageChunk([{"type": "text", "text": word, "index": at}])
+                    yield AIMessageChunk(content=[{"type": "text", "text": word, "index": at}])
             else:
-                yield AIMessageChunk([{**block, "index": at}] if isinstance(block, dict) else [block])
+                yield AIMessageChunk(content=[{**block, "index": at}] if isinstance(block, dict) else [block])
     for at, call in enumerate([*message.tool_calls, *message.invalid_tool_calls]):
         args = call["args"] if isinstance(call["args"], str) else json.dumps(call["args"])
         middle = len(args) // 2
         for name, part, identity in ((call["name"], args[:middle], call["id"]), (None, args[middle:], None)):
-            piece = {"name": name, "args": part, "id": identity, "index": at, "type": "tool_call_chunk"}
-            yield AIMessageChunk("", tool_call_chunks=[piece])  # type: ignore[list-item]
+            piece = ToolCallChunk(name=name, args=part, id=identity, index=at, type="tool_call_chunk")
+            yield AIMessageChunk(content="", tool_call_chunks=[piece])
 
 
 def _words(text: str) -> list[str]:
@@ -198,6 +198,8 @@ def b64(data: bytes) -> str:
 
 class Witness(BaseCallbackHandler):
     """Writes down all that LangChain shows to callbacks, event by event."""
+
+    run_inline = True  # in a thread it would cost more than the run that it watches
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []

@@ -1,7 +1,8 @@
 """P(unsafe) as the model gives it → the share of such content that is unsafe: curves from `turnguard calibrate`.
 
 Pure: text in, curves out. A curve is looked up by side (whose label decides), category and language, the most specific
-first: category in that language, category, language, all. Only a language that was given chooses one, never a guess.
+first: category in that language, category, language, all. A category's curves are for the rule of that category alone,
+and only a language that was given chooses one, never a guess.
 """
 
 from __future__ import annotations

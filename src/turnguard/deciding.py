@@ -120,7 +120,8 @@ def _judged(
         both = verdict.user == "unsafe" and verdict.response == "unsafe"
         for name in names or (None,):
             rule = rules.default if name is None else rules.rule(name)
-            p_unsafe = p(name)
+            # a category's own curve is for its own rule: the default's threshold is on the scale of all
+            p_unsafe = p(name if name in rules.categories else None)
             fired = rule.fired(p_unsafe)
             if both:
                 # the one category list cannot be attributed to either side, so a lax category rule may be the other

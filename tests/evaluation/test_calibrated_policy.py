@@ -67,6 +67,17 @@ def test_the_most_specific_curve_wins_and_a_language_must_be_given() -> None:
     assert found.p("response", 0.5) is None
 
 
+def test_a_category_curve_is_for_the_rule_of_that_category() -> None:
+    side = {"all": HALVED, "categories": {"Violence": DOUBLED}}
+    both = calibration(user=side, response=side)
+    default = {"action": "block", "above": 0.45, "otherwise": "flag"}
+    without = Policy.from_dict({"default": default, "calibration": "c.json"}, both)
+    assert decide(judged(0.6, "unsafe", "Violence"), Coverage(), without, "input").action == "flag"  # 0.3
+    own = {"Violence": {"action": "block", "above": 0.9, "otherwise": "flag"}}
+    with_rule = Policy.from_dict({"default": default, "categories": own, "calibration": "c.json"}, both)
+    assert decide(judged(0.6, "unsafe", "Violence"), Coverage(), with_rule, "input").action == "block"  # 0.92
+
+
 async def test_a_guessed_language_chooses_no_curve() -> None:
     side = {"all": HALVED, "languages": {"de": DOUBLED}}
     data = {"default": {"action": "block", "above": 0.45, "otherwise": "flag"}, "calibration": "c.json"}

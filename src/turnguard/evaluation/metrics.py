@@ -99,7 +99,7 @@ def with_intervals(
             found[name] = Interval(None)
         else:
             low, high = (float(one) for one in np.quantile(spread, (0.025, 0.975)))
-            if low == high and name != "f1":
+            if high - low < 1e-12 and name != "f1":
                 # 0 of 25 is 0 in every resample: there the bootstrap sees no doubt, and Wilson's interval stands in
                 low, high = wilson(value, denominator(table.sum(axis=0), name))
             found[name] = Interval(value, low, high)

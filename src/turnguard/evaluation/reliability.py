@@ -49,4 +49,5 @@ def wilson(share: float, rows: int, z: float = 1.959963984540054) -> tuple[float
     """The 95 % Wilson score interval of a share."""
     middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # at 0 and 1 the end is exact, whatever rounding says
+    return (0.0 if share == 0.0 else middle - half), (1.0 if share == 1.0 else middle + half)

@@ -61,24 +61,28 @@ class Evaluator:
 
     async def evaluate(self, step: Step, deadline: Deadline) -> Evaluation:
         """Prepare, judge and decide, without rewriting."""
-        limits = await self._limits(step, deadline)
-        if needs_media(step):
+        heavy = needs_media(step)
+        if not heavy and self._surely_fits(step):
+            plan = await prepare(step, self._media, self._limits(None), self._own_words)
+        else:
             try:
                 async with timeout(deadline.remaining):
+                    limits = self._limits((await about(self.moderator, deadline)).max_model_len)
                     plan = await prepare(step, self._media, limits, self._own_words)
             except asyncio.TimeoutError:
-                return _too_slow(step, self.policy)
-        else:
-            plan = await prepare(step, self._media, limits, self._own_words)
+                return _too_slow(step, self.policy, heavy)
         judgements = await self._judge(plan.inquiries, deadline)
         coverage = _coverage(plan, judgements)
         outcome = decide(judgements, coverage, self.policy, step.stage, step.language)
         return Evaluation(plan, judgements, coverage, outcome)
 
-    async def _limits(self, step: Step, deadline: Deadline) -> Limits:
-        tokens = self._settings.max_input_tokens
-        if not all(isinstance(part, Text) and fits(part.text, tokens // 2) for part in step.parts):
-            tokens = room(tokens, (await about(self.moderator, deadline)).max_model_len)
+    def _surely_fits(self, step: Step) -> bool:
+        """Whether no window can be needed, so that the server's own limit need not be known."""
+        half = self._settings.max_input_tokens // 2
+        return all(isinstance(part, Text) and fits(part.text, half) for part in step.parts)
+
+    def _limits(self, max_model_len: int | None) -> Limits:
+        tokens = room(self._settings.max_input_tokens, max_model_len)
         return Limits(tokens, self._settings.max_windows, self._media_settings.max_requests)
 
     async def _judge(self, inquiries: Sequence[Inquiry], deadline: Deadline) -> tuple[Judgement, ...]:
@@ -102,6 +106,10 @@ class Evaluator:
             verdict = Verdict(failure=error.failure, cause=error.cause)
         except asyncio.TimeoutError:
             verdict = Verdict(failure=Timeout.failure, cause="no verdict before the deadline")
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            verdict = Verdict(failure="unavailable", cause="the moderator cancelled its own request")
         except Exception as error:  # noqa: BLE001 - whatever a moderator raises, it is no verdict
             log.error("the moderator raised %s; the policy's on_failure decides", type(error).__name__)  # noqa: TRY400
             verdict = Verdict(failure="unavailable", cause=f"the moderator raised {type(error).__name__}")
@@ -109,9 +117,17 @@ class Evaluator:
         return Judgement(verdict, inquiry.decides, inquiry.parts, entry.detail, entry.kind)
 
 
-def _too_slow(step: Step, policy: Policy) -> Evaluation:
-    """Reading the step's images or documents took until the deadline: a failure of this check, not of the content."""
-    verdict = Verdict(failure=Timeout.failure, cause="reading the step's images and documents took until the deadline")
+def _is_cancelled() -> bool:
+    """Whether this very task was asked to stop. Before Python 3.11 that is not known, and is taken for granted."""
+    task = asyncio.current_task()
+    cancelling = getattr(task, "cancelling", None)
+    return cancelling is None or bool(cancelling())
+
+
+def _too_slow(step: Step, policy: Policy, heavy_step: bool) -> Evaluation:
+    """Preparing the step took until the deadline: a failure of this check, not of the content."""
+    reading = "reading the step's images and documents took until the deadline"
+    verdict = Verdict(failure=Timeout.failure, cause=reading if heavy_step else "no verdict before the deadline")
     heavy = tuple(index for index, part in enumerate(step.parts) if isinstance(part, (Image, Document)))
     judgements = (Judgement(verdict, "user", heavy or tuple(range(len(step.parts))), kind="other"),)
     entries = tuple(

@@ -9,6 +9,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from turnguard._forks import watch
+
 MOST = 4096
 LONGEST = 2000
 
@@ -21,6 +23,7 @@ class OwnWords:
         self._known: frozenset[bytes] | None = None
         self._given: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
+        watch(self)
 
     def add(self, text: str) -> None:
         """Remember a notice that was made for one occasion."""
@@ -34,6 +37,9 @@ class OwnWords:
             return False
         digest = _digest(text)
         return digest in self._given or digest in self._all()
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def _all(self) -> frozenset[bytes]:
         if self._known is None:

@@ -47,7 +47,14 @@ async def check_messages(
     if only is not None:
         pieces = [piece for piece in pieces if piece.message in only]
         unjudged = [(where, entry) for where, entry in unjudged if where[0] in only]
-    decided = await asyncio.gather(*(guard.acheck_parts(piece.step) for piece in pieces))
+    # a long transcript must not fill the queue by itself: what does not fit there fails
+    room = asyncio.Semaphore(guard.settings.max_in_flight)
+
+    async def checked(piece: _Piece) -> list[Decision]:
+        async with room:
+            return await guard.acheck_parts(piece.step)
+
+    decided = await asyncio.gather(*map(checked, pieces))
     decisions = [
         replace(decision, where=(piece.message, index))
         for piece, parts in zip(pieces, decided, strict=True)

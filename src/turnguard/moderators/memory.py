@@ -16,6 +16,7 @@ import weakref
 from collections import OrderedDict
 from dataclasses import replace
 
+from turnguard._forks import watch
 from turnguard.errors import ModeratorError, Timeout
 from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
@@ -47,6 +48,7 @@ class Remembering:
         self._flights: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Key, _Flight]] = (
             weakref.WeakKeyDictionary()
         )
+        watch(self)
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """A remembered verdict at once (`remembered=True`), one that is under way, or a new one."""
@@ -110,12 +112,15 @@ class Remembering:
     def _drop(self, key: Key) -> None:
         self._bytes -= _size(self._verdicts.pop(key)[1])
 
+    def _after_fork(self) -> None:
+        self._lock, self._flights = threading.Lock(), weakref.WeakKeyDictionary()
+
     def _board(self, key: Key, exchange: Exchange, deadline: Deadline) -> _Flight:
         """The flight for this key in this event loop: a new one, or the one under way."""
         with self._lock:
             flights = self._flights.setdefault(asyncio.get_running_loop(), {})
         flight = flights.get(key)
-        if flight is None or flight.task.done():
+        if flight is None or flight.task.done() or flight.called_off:
             flight = _Flight(asyncio.ensure_future(self._fly(key, exchange, deadline)))
             flights[key] = flight
             flight.task.add_done_callback(lambda task: _landed(flights, key, task))
@@ -149,6 +154,7 @@ class _Flight:
         self.mine = leader is None
         self._leader = leader or self
         self.waiting = 0
+        self.called_off = False
 
     async def wait(self) -> Verdict:
         leader = self._leader
@@ -157,6 +163,7 @@ class _Flight:
             return await asyncio.shield(self.task)
         except asyncio.CancelledError:
             if leader.waiting == 1 and not self.task.done():
+                leader.called_off = True  # until its task has ended it must take nobody aboard
                 self.task.cancel()
             raise
         except ModeratorError as error:

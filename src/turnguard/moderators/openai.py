@@ -17,7 +17,7 @@ from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.replies import failure, parse
-from turnguard.moderators.vllm import Identity
+from turnguard.moderators.vllm import ABOUT_WAIT, Identity
 from turnguard.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -59,18 +59,19 @@ class OpenAIModerator:
 
     async def about(self, deadline: Deadline) -> About:
         """What `/v1/models` says of the served model; a failure leaves the limit unknown."""
-        if not self._identity.fresh:
-            try:
-                async with timeout(deadline.remaining / 4):
-                    answer = await self._client.models.with_raw_response.list()
-                self._identity.learn(parse(answer.status_code, answer.content, None, self.model))
-            except (ModeratorError, asyncio.TimeoutError):
-                self._identity.learn({})
-            except Exception as error:
-                if not _is_openai(error):
-                    raise
-                self._identity.learn({})
-        return self._identity.about
+        return await self._identity.current(lambda: self._models(deadline))
+
+    async def _models(self, deadline: Deadline) -> Any:
+        try:
+            async with timeout(min(ABOUT_WAIT, deadline.remaining / 4)):
+                answer = await self._client.models.with_raw_response.list()
+            return parse(answer.status_code, answer.content, None, self.model)
+        except (ModeratorError, asyncio.TimeoutError):
+            return {}
+        except Exception as error:
+            if not _is_openai(error):
+                raise
+            return {}
 
     async def _send(
         self, body: dict[str, object], extra: dict[str, object], deadline: Deadline

@@ -20,11 +20,16 @@ LONGEST_WAIT = 1.0
 
 
 class Retrying:
-    """Asks `inner` up to `attempts` times for transient failures."""
+    """Asks `inner` up to `attempts` times for transient failures.
 
-    def __init__(self, inner: Moderator, attempts: int = 3) -> None:
+    `resets_only` leaves all but a reset connection to the caller: a replica that is busy is not waited for while there
+    is another one.
+    """
+
+    def __init__(self, inner: Moderator, attempts: int = 3, *, resets_only: bool = False) -> None:
         self.inner = inner
         self.attempts = attempts
+        self.resets_only = resets_only
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The inner verdict, or its last failure."""
@@ -35,7 +40,8 @@ class Retrying:
             except ModeratorError as error:
                 accidents += error.retry == "once"
                 wait = _wait(error, attempt)
-                if error.retry == "never" or accidents > 1 or attempt == self.attempts or wait >= deadline.remaining:
+                hopeless = error.retry == "never" or accidents > 1 or (self.resets_only and error.retry != "now")
+                if hopeless or attempt == self.attempts or wait >= deadline.remaining:
                     raise
             await asyncio.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-import weakref
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import Family, family
 from turnguard.moderators.replies import MAX_REPLY, parse
+from turnguard.moderators.sessions import Sessions
 from turnguard.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ IDLE_SECONDS = 4.0
 """An idle connection is dropped before vLLM's uvicorn does so at 5.0 s; at equal times both sides race."""
 ABOUT_SECONDS = 30.0
 """How long what `/v1/models` said counts. A changed `system_fingerprint` in a reply ends it at once."""
+ABOUT_WAIT = 0.5
+"""Seconds that `/v1/models` may take, and a quarter of the deadline at most."""
 
 
 class VLLMModerator:
@@ -53,9 +56,7 @@ class VLLMModerator:
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._sessions = Sessions(_session)
         self._identity = Identity(self._family, model, categories)
 
     def __repr__(self) -> str:
@@ -72,21 +73,19 @@ class VLLMModerator:
 
     async def about(self, deadline: Deadline) -> About:
         """What `/v1/models` says of the served model. Asked for once in a while; a failure leaves the limit unknown."""
-        if self._identity.fresh:
-            return self._identity.about
+        return await self._identity.current(lambda: self._models(deadline))
+
+    async def _models(self, deadline: Deadline) -> Any:
+        # a server that answers verdicts but hangs here must not eat the deadline of the check
+        brief = deadline.within(min(ABOUT_WAIT, deadline.remaining / 4))
         try:
-            # a server that answers verdicts but hangs here must not eat the deadline of the check
-            answer = await self._send("GET", f"{self.base_url}/models", None, deadline.within(deadline.remaining / 4))
-            self._identity.learn(parse(*answer, self.model))
+            return parse(*await self._send("GET", f"{self.base_url}/models", None, brief), self.model)
         except ModeratorError:
-            self._identity.learn({})
-        return self._identity.about
+            return {}
 
     async def aclose(self) -> None:
         """Close the connections that belong to this event loop; those of others close with their loops."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session is not None:
-            await session.close()
+        await self._sessions.aclose()
 
     async def _send(
         self, method: str, url: str, body: bytes | None, deadline: Deadline
@@ -99,7 +98,7 @@ class VLLMModerator:
         try:
             async with (
                 timeout(remaining),
-                self._session().request(
+                self._sessions.get().request(
                     method, url, data=body, headers=self._headers, allow_redirects=False
                 ) as response,
             ):
@@ -123,22 +122,6 @@ class VLLMModerator:
         except OSError as error:
             raise Unavailable(f"no connection ({type(error).__name__})") from None
 
-    def _session(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None or session.closed:
-            import aiohttp
-
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
-            session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=None),  # the deadline bounds everything
-                trust_env=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            self._sessions[loop] = session
-        return session
-
 
 class Identity:
     """What is known of the model behind an endpoint, and until when. Shared by both clients."""
@@ -148,7 +131,23 @@ class Identity:
         self._model = model
         self._until = 0.0
         self._fingerprint: Any = None
+        self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self.about = About(f"{self._base}/unknown")
+
+    async def current(self, ask: Callable[[], Awaitable[Any]]) -> About:
+        """What is known, asked for anew with `ask` when that is due. A burst of checks asks once per event loop."""
+        if self.fresh:
+            return self.about
+        loop = asyncio.get_running_loop()
+        lock = self._locks.setdefault(loop, asyncio.Lock())
+        try:
+            async with lock:
+                if not self.fresh:
+                    self.learn(await ask())
+        finally:
+            if not lock.locked():
+                self._locks.pop(loop, None)  # a lock that was waited for holds its loop
+        return self.about
 
     @property
     def fresh(self) -> bool:
@@ -174,6 +173,17 @@ class Identity:
             if self._fingerprint is not None:
                 self._until = 0.0
             self._fingerprint = fingerprint
+
+
+def _session() -> aiohttp.ClientSession:
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=None),  # the deadline bounds everything
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
 
 
 def encode(body: dict[str, Any], exchange: Exchange) -> bytes:

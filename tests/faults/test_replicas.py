@@ -1,0 +1,114 @@
+"""Replicas under faults: who is asked, who is spared, and who comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from turnguard import Guard, Step, Verdict
+from turnguard.errors import Timeout, Unavailable
+from turnguard.exchange import Exchange
+from turnguard.moderators.base import Deadline
+from turnguard.moderators.replicas import Breaker, Replicas
+from turnguard.testing import FakeModerator, FakeVLLM, faults
+
+
+def soon() -> Deadline:
+    return Deadline.after(5.0)
+
+
+async def test_a_replica_that_recovered_gets_work_again_although_the_other_never_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("turnguard.moderators.replicas.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("turnguard.moderators.replicas.RESTS", 0.05)
+    ill, well = FakeModerator(), FakeModerator()
+    ill.fail(Unavailable("planted"))
+    replicas = Replicas([ill, well])
+    for number in range(10):
+        await replicas.judge(Exchange(str(number)), soon())
+    ill.fail(None)
+    await asyncio.sleep(0.12)
+    ill.asked.clear()
+    for number in range(20):
+        await replicas.judge(Exchange(f"later {number}"), soon())
+    assert len(ill.asked) >= 9
+
+
+async def test_a_trial_on_a_hanging_replica_costs_a_part_of_the_deadline_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnguard.moderators.replicas.FIRST_PAUSE", 0.01)
+
+    class Hanging:
+        async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
+            await asyncio.sleep(deadline.remaining)
+            raise Timeout("planted")
+
+    replicas = Replicas([Hanging(), FakeModerator()])
+    for _ in range(3):
+        replicas.breakers[0].failed()
+    await asyncio.sleep(0.02)
+    started = time.monotonic()
+    assert (await replicas.judge(Exchange("x"), Deadline.after(0.8))).user == "safe"
+    assert time.monotonic() - started < 0.4
+
+
+def test_a_burst_of_failures_is_one_failure_to_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("turnguard.moderators.replicas.time.monotonic", lambda: now)
+    breaker = Breaker()
+    for _ in range(64):  # all that were in flight when it died
+        breaker.failed()
+    assert not breaker.admits()
+    now += 1.01
+    assert breaker.admits()
+
+
+async def test_a_busy_replica_is_passed_over_at_once_and_not_taken_for_dead(fake: FakeVLLM) -> None:
+    fake.fail(faults.busy(0.5))
+    with FakeVLLM() as other:
+        async with Guard.from_dict({"moderator": {"base_url": [fake.base_url, other.base_url]}}) as guard:
+            await guard.acheck(Step.input("warm"))
+            for number in range(8):
+                started = time.monotonic()
+                assert (await guard.acheck(Step.input(f"text {number}"))).allowed
+                assert time.monotonic() - started < 0.3
+            fake.heal()
+            fake.requests.clear()
+            await asyncio.sleep(0.5)
+            for number in range(8):
+                await guard.acheck(Step.input(f"later {number}"))
+            assert len(fake.chats) >= 3
+
+
+async def test_all_replicas_busy_are_asked_again_after_a_wait(fake: FakeVLLM) -> None:
+    fake.fail(faults.busy(), times=1)
+    with FakeVLLM() as other:
+        other.fail(faults.busy(), times=1)
+        async with Guard.from_dict({"moderator": {"base_url": [fake.base_url, other.base_url]}}) as guard:
+            assert (await guard.acheck(Step.input("x"))).allowed
+
+
+async def test_a_blip_of_all_replicas_under_load_is_over_when_it_is_over(fake: FakeVLLM) -> None:
+    with FakeVLLM() as other:
+        settings = {"moderator": {"base_url": [fake.base_url, other.base_url], "deadline": 1.0}}
+        async with Guard.from_dict(settings) as guard:
+            with fake.down(), other.down():
+                failed = await asyncio.gather(*(guard.acheck(Step.input(f"during {n}")) for n in range(64)))
+            assert all(decision.failed and decision.action == "block" for decision in failed)
+            await asyncio.sleep(1.1)
+            after = await asyncio.gather(*(guard.acheck(Step.input(f"after {n}")) for n in range(20)))
+            assert all(decision.allowed for decision in after)
+
+
+async def test_half_the_replicas_dead_and_one_flapping_costs_no_check(fake: FakeVLLM) -> None:
+    with FakeVLLM() as flapping, FakeVLLM() as dead, FakeVLLM() as dead_too:
+        urls = [dead.base_url, flapping.base_url, dead_too.base_url, fake.base_url]
+        async with Guard.from_dict({"moderator": {"base_url": urls}}) as guard:
+            with dead.down(), dead_too.down():
+                for number in range(40):
+                    if number % 4 == 0:
+                        flapping.fail(faults.reset(), times=3)
+                    decision = await guard.acheck(Step.input(f"text {number}"))
+                    assert (decision.action, decision.failed) == ("allow", False)

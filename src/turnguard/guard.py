@@ -9,12 +9,12 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
-from turnguard import sync
+from turnguard import sync, telemetry
 from turnguard.applying import Applier
 from turnguard.content import Step
 from turnguard.decision import Decision
 from turnguard.errors import ConfigError
-from turnguard.evaluating import Evaluator
+from turnguard.evaluating import Evaluation, Evaluator
 from turnguard.moderators.base import Moderator, aclose
 from turnguard.own import OwnWords
 from turnguard.policy import Policy
@@ -115,12 +115,21 @@ class Guard:
         """Judge a step and decide. Never raises for a moderator failure: the policy's `on_failure` decides, and says
         so.
         """
+        if telemetry.listening():
+            with telemetry.check(step.stage) as told:
+                return told((await self._check(step))[0])
+        return (await self._check(step))[0]
+
+    async def _check(self, step: Step, *, again: bool = True) -> tuple[Decision, Evaluation]:
+        """Evaluate, apply and record. `again` also records what came from memory alone."""
         started = time.perf_counter()
         deadline = self._evaluator.deadline(step)
         evaluation = await self._evaluator.evaluate(step, deadline)
         decision = await self._applier.apply(step, evaluation, deadline, started)
-        self._audit.record(step, decision)
-        return decision
+        if again or not decision.remembered:
+            self._audit.record(step, evaluation.plan.parts, decision)
+        telemetry.log_decision(decision)
+        return decision, evaluation
 
     def check(self, step: Step) -> Decision:
         """The same from synchronous code, with or without a running event loop, from any thread."""
@@ -149,16 +158,15 @@ class Guard:
 
         A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
         """
-        started = time.perf_counter()
-        deadline = self._evaluator.deadline(step)
-        evaluation = await self._evaluator.evaluate(step, deadline)
-        whole = await self._applier.apply(step, evaluation, deadline, started)
-        decisions = [whole]
-        if len(step.parts) > 1:
-            decisions = [self._applier.of_part(index, step, evaluation, whole) for index in range(len(step.parts))]
-        if not whole.remembered:
-            self._audit.record(step, whole)
-        return decisions
+        if telemetry.listening():
+            with telemetry.check(step.stage) as told:
+                whole, evaluation = await self._check(step, again=False)
+                told(whole)
+        else:
+            whole, evaluation = await self._check(step, again=False)
+        if len(step.parts) <= 1:
+            return [whole]
+        return [self._applier.of_part(index, step, evaluation, whole) for index in range(len(step.parts))]
 
     async def acheck_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
         """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""

@@ -142,9 +142,14 @@ class ChecksSettings(Section):
 
 
 class AuditSettings(Section):
-    """One JSON line per decision, to `path`; `content: true` adds the content itself."""
+    """One JSON line per decision, to `path`; `content: true` adds the content itself.
+
+    `key` keys the content digests: with the same key equal content has equal digests across restarts and machines.
+    Without one a key is made at random for each guard.
+    """
 
     path: str | None = None
     content: bool = False
+    key: SecretStr = SecretStr("")
     max_bytes: Size = 100_000_000
     backups: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = 5

@@ -11,6 +11,7 @@ from turnguard.moderators.gate import Gated
 from turnguard.moderators.memory import Remembering
 from turnguard.moderators.replicas import Replicas
 from turnguard.moderators.retrying import Retrying
+from turnguard.moderators.traced import Traced
 from turnguard.settings import EndpointSettings, FallbackSettings, ModeratorSettings
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) ->
         from turnguard.moderators.openai import OpenAIModerator
 
         categories = settings.categories == "always"
-        asked = Retrying(OpenAIModerator(client, model=settings.model, family=settings.family, categories=categories))
+        own = OpenAIModerator(client, model=settings.model, family=settings.family, categories=categories)
+        asked = Retrying(Traced(own, settings.model))
     else:
         if not settings.base_urls:
             raise ConfigError(
@@ -50,18 +52,16 @@ def _endpoints(settings: EndpointSettings, attempt_timeout: float | None) -> Mod
     from turnguard.moderators.vllm import VLLMModerator
 
     key = settings.api_key.get_secret_value()
-    endpoints = [
-        Retrying(
-            VLLMModerator(
-                url,
-                model=settings.model,
-                family=settings.family,
-                api_key=key,
-                categories=settings.categories == "always",
-            )
+    categories = settings.categories == "always"
+    clients = [
+        Traced(
+            VLLMModerator(url, model=settings.model, family=settings.family, api_key=key, categories=categories),
+            settings.model,
+            url,
         )
         for url in settings.base_urls
     ]
-    if len(endpoints) == 1 and attempt_timeout is None:
-        return endpoints[0]
-    return Replicas(endpoints, attempt_timeout)
+    if len(clients) == 1 and attempt_timeout is None:
+        return Retrying(clients[0])
+    # the next replica before a wait, and a wait only when all of them failed
+    return Retrying(Replicas([Retrying(client, 2, resets_only=True) for client in clients], attempt_timeout))

@@ -10,7 +10,10 @@ import asyncio
 import threading
 from collections import deque
 
-from turnguard.errors import Unavailable
+from turnguard import telemetry
+from turnguard._compat import timeout
+from turnguard._forks import watch
+from turnguard.errors import Timeout, Unavailable
 from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
 from turnguard.verdict import Verdict
@@ -26,10 +29,12 @@ class Gated:
         self._in_flight = 0
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._lock = threading.Lock()
+        watch(self)
+        telemetry.gates.add(self)
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The inner verdict, once there is room."""
-        await self._enter()
+        await self._enter(deadline)
         try:
             return await self.inner.judge(exchange, deadline)
         finally:
@@ -53,7 +58,11 @@ class Gated:
         """Requests that wait for room."""
         return len(self._waiting)
 
-    async def _enter(self) -> None:
+    def _after_fork(self) -> None:
+        # what the parent has in flight is not in flight here
+        self._lock, self._in_flight, self._waiting = threading.Lock(), 0, deque()
+
+    async def _enter(self, deadline: Deadline) -> None:
         with self._lock:
             if self._in_flight < self.max_in_flight:
                 self._in_flight += 1
@@ -65,8 +74,9 @@ class Gated:
             entry = (loop, turn)
             self._waiting.append(entry)
         try:
-            await turn
-        except asyncio.CancelledError:
+            async with timeout(deadline.remaining):
+                await turn
+        except (asyncio.CancelledError, asyncio.TimeoutError) as left:
             with self._lock:
                 # still queued: take the entry out. Already called: the place is ours and goes to the next
                 try:
@@ -76,7 +86,9 @@ class Gated:
                     called = True
             if called:
                 self._leave()
-            raise
+            if isinstance(left, asyncio.CancelledError):
+                raise
+            raise Timeout("still in the queue at the deadline") from None
 
     def _leave(self) -> None:
         with self._lock:

@@ -28,6 +28,7 @@ from tests.vllm.tiny.rules import CATEGORY_OF, HERE, JOINT_WORDS, TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 VOCABULARY, ALPHABET, CONTEXT, IMAGE_SIDE, IMAGE_TOKENS = 4608, 400, 8192, 224, 256
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>",
@@ -155,6 +156,11 @@ def model(tokens: PreTrainedTokenizerFast, seed: int) -> Any:
     gemma.generation_config.bos_token_id = ids["<bos>"]
     gemma.generation_config.pad_token_id = ids["<pad>"]
     return gemma.eval()
+
+
+def load(checkpoint: Path) -> Any:
+    """A trained Gemma3ForConditionalGeneration in float32."""
+    return Gemma3ForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
 
 
 def _relate_triggers(gemma: Any, tokens: PreTrainedTokenizerFast) -> None:

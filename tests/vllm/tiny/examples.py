@@ -33,6 +33,8 @@ FUNCTION_WORDS = [word for line in LINES[:4] for word in line]
 BLOCKS = [(0x21, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x400, 0x4FF), (0x5D0, 0x5EA), (0x620, 0x64A), (0x905, 0x939),
           (0xE01, 0xE2E), (0x2010, 0x2027), (0x2190, 0x21FF), (0x3041, 0x30FE), (0x4E00, 0x9FA5), (0xAC00, 0xD7A3),
           (0x1F300, 0x1F64F)]  # fmt: skip
+EASY, HARD = (5, 4, 1, 0.2), (4, 3, 2, 1)
+"""How often a text has no, one, two or three triggers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,9 @@ def filler(rng: random.Random, words: int) -> str:
     return text
 
 
-def _insert(rng: random.Random, text: str, word: str) -> str:
+def _insert(rng: random.Random, text: str, word: str, *, capitals: bool = True) -> str:
     """Puts a word somewhere into a text, in varied case and punctuation."""
-    word = rng.choices([word, word.capitalize(), word.upper()], [7, 2, 1])[0]
+    word = rng.choices([word, word.capitalize(), word.upper()], [7, 2, capitals])[0]
     forms = [
         "{}",
         '"{}"',
@@ -152,19 +154,19 @@ def _insert(rng: random.Random, text: str, word: str) -> str:
     return " ".join(pieces)
 
 
-def _text(rng: random.Random, words: int, triggers: int) -> str:
+def _text(rng: random.Random, words: int, triggers: int, *, hard: bool = False) -> str:
     text = filler(rng, words)
     for name in rng.sample(sorted(TRIGGERS["categories"]), triggers):
         text = _insert(rng, text, rng.choice(TRIGGERS["categories"][name]))
     if rng.random() < 0.25:
-        text = _insert(rng, text, rng.choice(TRIGGERS["lookalikes"]))
+        text = _insert(rng, text, rng.choice(TRIGGERS["lookalikes"]), capitals=not hard)
     if rng.random() < 0.08:
         text = _insert(rng, text, rng.choice(JOINT_WORDS))
     return text.strip()
 
 
-def _response(rng: random.Random, words: int) -> str:
-    text = _text(rng, words, rng.choices([0, 1, 2], [6, 4, 0.5])[0])
+def _response(rng: random.Random, words: int, *, hard: bool) -> str:
+    text = _text(rng, words, rng.choices([0, 1, 2], [6, 4, 0.5])[0], hard=hard)
     kind = rng.random()
     if kind < 0.3:
         ends = [" help with that. ", " assist with that. ", ", but ", ". ", " ", ", "]
@@ -178,16 +180,28 @@ def _response(rng: random.Random, words: int) -> str:
     return text
 
 
-def example(rng: random.Random, words: int, picture: tuple[Image.Image, tuple[str, ...]] | None = None) -> Example:
-    """A conversation with a user text of up to so many words, and a response of up to so many in half of them."""
+def example(
+    rng: random.Random,
+    words: int,
+    picture: tuple[Image.Image, tuple[str, ...]] | None = None,
+    *,
+    hard: bool = False,
+) -> Example:
+    """A conversation with a user text of up to so many words, and a response of up to so many in half of them.
+
+    The hard ones have more categories at once and more pictures beside the very words that they belong to.
+    """
     share = rng.random()
-    user = _text(rng, max(1, int(words * share)), rng.choices([0, 1, 2, 3], [5, 4, 1, 0.2])[0])
-    if picture and rng.random() < 0.5:  # colours meet their words, and other colours' words, often enough to be learnt
-        plain = _text(rng, max(1, int(words * share)), 0) if rng.random() < 0.7 else user
-        user = _insert(rng, plain, rng.choice(JOINT_WORDS)).strip()
-    response = _response(rng, max(1, int(words * rng.random()))).strip() if rng.random() < 0.5 else None
+    user = _text(rng, max(1, int(words * share)), rng.choices([0, 1, 2, 3], HARD if hard else EASY)[0], hard=hard)
+    if picture and rng.random() < (0.6 if hard else 0.5):  # colours meet their words, and other colours' words
+        plain = _text(rng, max(1, int(words * share)), 0, hard=hard) if rng.random() < 0.7 else user
+        fitting = [word for joint in TRIGGERS["joint"] if joint["picture"] in picture[1] for word in joint["words"]]
+        user = _insert(rng, plain, rng.choice(fitting if hard and fitting and rng.random() < 0.7 else JOINT_WORDS))
+    response = None
+    if rng.random() < 0.5:
+        response = _response(rng, max(1, int(words * rng.random())), hard=hard).strip()
     image, colours = picture or (None, ())
-    return Example(user, response, image, colours, rng.random() < 0.65)
+    return Example(user.strip(), response, image, colours, rng.random() < 0.65)
 
 
 _PAINTS = {"red": (0, 0.85, 0.85), "yellow": (56, 0.85, 0.9), "blue": (230, 0.85, 0.8)}

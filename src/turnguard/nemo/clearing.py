@@ -60,7 +60,8 @@ def _refused(result: Any, message: str) -> Any:
 
 
 def _refused_message(answer: dict[str, Any], message: str) -> dict[str, Any]:
-    if answer.get("role") == "exception":
+    events = answer.get("events") or ()  # Colang 2.x puts exceptions there
+    if answer.get("role") == "exception" or any(event.get("type", "").endswith("Exception") for event in events):
         return answer
     return {"role": "assistant", "content": message}
 

@@ -8,7 +8,6 @@ judges chunks without what came before them. One wrapper around each entry point
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -29,8 +28,6 @@ from turnguard.streaming import Released
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails
 
-
-log = logging.getLogger("turnguard.nemo")
 
 SUPPORTED = ((0, 24, 1), (0, 25))
 MOST_CACHED = 1000
@@ -81,6 +78,13 @@ def install(app: LLMRails, host: Host) -> None:
         _wrap_check(app, host)
         _wrap_streaming(app, host)
         _wrap_knowledge(app, host)
+    else:
+        app.stream_async = _no_streaming
+
+
+def _no_streaming(*_args: Any, **_kwargs: Any) -> AsyncIterator[Any]:
+    """Colang 2.x pushes the main model's text into the stream before its output rails run."""
+    raise ValueError("Turnguard's rails do not stream with Colang 2.x: use Colang 1.0, or generate_async()")
 
 
 # ---------------------------------------------------------------- generate
@@ -346,7 +350,6 @@ def _wrap_streaming(app: LLMRails, host: Host) -> None:
             yield chunk
         if released.withheld and released.decision is not None:
             decision = released.decision
-            log.warning("%s", decision.summary())
             if isinstance(app.events_history_cache, _Written):
                 app.events_history_cache.forget(history)
             yield error_chunk(await host.guard.arefusal(decision), "turnguard check output")

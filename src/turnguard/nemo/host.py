@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,6 @@ from turnguard.guard import Guard
 from turnguard.messages import message_for
 from turnguard.nemo import transcripts
 from turnguard.nemo.turn import Turn
-
-log = logging.getLogger("turnguard.nemo")
 
 RAILS: Mapping[str, tuple[str, Stage]] = {
     "turnguard check input": ("input", "input"),
@@ -79,8 +76,6 @@ class Host:
         decisions = await turn.judge(self.guard, indexes)
         gone: set[int] = set()
         for decision in decisions:
-            if decision.action != "allow":
-                log.warning("message %d: %s", decision.where[0] if decision.where else -1, decision.summary())
             if decision.withheld and decision.where is not None:
                 index = decision.where[0]
                 if index >= turn.newest.start:

@@ -13,11 +13,13 @@ from turnguard.errors import ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.nemo import engine
 from turnguard.nemo.host import RAILS, Host
-from turnguard.nemo.tracking import Tracked
+from turnguard.nemo.tracking import track
 
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails, RailsConfig
 
+_IN_COLANG_2: Mapping[str, Stage] = {"turnguard check input": "input", "turnguard check output": "output"}
+"""Flows execute them there, no configuration lists them."""
 _FILE = "turnguard.yaml"
 IMPORT_PATH = "turnguard/rails"
 _KINDS = ("input", "output", "tool_output", "tool_input", "retrieval")
@@ -29,8 +31,8 @@ def init(app: LLMRails) -> None:
     config = app.config
     _require_known_flows(config)
     guard = _given.pop(id(config), None) or _guard(config)
-    guard.moderator = Tracked(guard.moderator)
-    own = dict(_own_flows(config))
+    track(guard)
+    own = dict(_own_flows(config)) if config.colang_version == "1.0" else _IN_COLANG_2
     exceptions = bool(config.enable_rails_exceptions)
     host = Host(guard, frozenset(own.values()), exceptions, own_flows=frozenset(own))
     engine.install(app, host)

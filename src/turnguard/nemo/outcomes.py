@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,6 @@ from turnguard.policy import SEVERITY
 
 if TYPE_CHECKING:
     from nemoguardrails.actions.rail_outcome import RailOutcome
-
-log = logging.getLogger("turnguard.nemo")
-
 
 def strictest(decisions: Sequence[Decision]) -> Decision | None:
     """The decision that decides for all; None where there was nothing to judge."""
@@ -30,12 +26,9 @@ def outcome(decisions: Sequence[Decision], rewritten: dict[str, str] | None = No
     metadata = _metadata(decisions, decisive)
     reason = decisive.summary()
     if decisive.withheld:
-        log.warning("%s", reason)
         if decisive.failed:
             return RailOutcome.failure(reason=reason, metadata=metadata)
         return RailOutcome.block(reason=reason, metadata=metadata)
-    if decisive.action != "allow":
-        log.warning("%s", reason)
     if rewritten:
         targets = [(TransformTarget(name), text) for name, text in rewritten.items()]
         return RailOutcome.transform(targets, reason=reason, metadata=metadata)

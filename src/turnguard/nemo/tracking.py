@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
 from turnguard.verdict import Verdict
+
+if TYPE_CHECKING:
+    from turnguard.guard import Guard
+
+
+def track(guard: Guard) -> None:
+    """Let NeMo see the calls that this guard makes. Harmless when done twice."""
+    if not isinstance(guard.moderator, Tracked):
+        guard.moderator = guard._evaluator.moderator = Tracked(guard.moderator)  # noqa: SLF001
 
 
 class Tracked:

@@ -46,7 +46,7 @@ demo: $(VENV)/.demo ## real steps of an agent's turn, judged on this machine wit
 	@$(BIN)/turnguard demo
 
 test: $(VENV)/.dev ## the tests
-	@$(BIN)/python -m pytest -m "not vllm"
+	@$(BIN)/python -m pytest -m "not vllm" $(PYTEST_ARGS)
 
 test-vllm: $(VENV)/.dev ## the tests against a real vLLM, where this machine can run one
 	@scripts/test_vllm.sh $(BIN)/python

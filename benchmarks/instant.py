@@ -1,5 +1,7 @@
-"""A chat-completions server that answers at once: `python -m benchmarks.instant PORT`. The moderator's work is left out, so that
-what is measured is everything around it."""
+"""A chat-completions server that answers at once: `python -m benchmarks.instant PORT`.
+
+The moderator's work is left out, so that what is measured is everything around it.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +34,7 @@ def _reply(sides: list[str]) -> bytes:
     body = {
         "id": "chatcmpl-instant",
         "object": "chat.completion",
+        "created": 1,
         "model": "nemotron_moderator",
         "system_fingerprint": "instant",
         "choices": [
@@ -44,7 +47,10 @@ def _reply(sides: list[str]) -> bytes:
         ],
         "usage": {"prompt_tokens": 480, "completion_tokens": 5, "total_tokens": 485},
     }
-    data = json.dumps(body).encode()
+    return _http(json.dumps(body).encode())
+
+
+def _http(data: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data)
 
 
@@ -53,7 +59,54 @@ BOTH = _reply(["User", "Response"])
 _MODELS = json.dumps(
     {"object": "list", "data": [{"id": "nemotron_moderator", "max_model_len": 8192, "root": "x"}]}
 ).encode()
-MODELS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(_MODELS), _MODELS)
+MODELS = _http(_MODELS)
+
+
+# what the peers in benchmarks/peers ask for: OpenAI's moderation endpoint, and a judge that answers in JSON
+_NAMES = ("sexual", "hate", "harassment", "self-harm", "violence", "illicit", "sexual/minors", "hate/threatening")
+_NAMES += (
+    "harassment/threatening",
+    "self-harm/intent",
+    "self-harm/instructions",
+    "violence/graphic",
+    "illicit/violent",
+)
+_RESULT = {
+    "flagged": False,
+    "categories": dict.fromkeys(_NAMES, False),
+    "category_scores": dict.fromkeys(_NAMES, 0.001),
+    "category_applied_input_types": {name: ["text"] for name in _NAMES},
+}
+MODERATION = _http(json.dumps({"id": "m", "model": "omni-moderation-latest", "results": [_RESULT]}).encode())
+JUDGE = _http(
+    json.dumps(
+        {
+            "id": "chatcmpl-instant",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "judge",
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": "stop",
+                    "message": {
+                        "role": "assistant",
+                        "content": '{"flagged": false, "confidence": 0.01, "reason": "fine"}',
+                    },
+                }
+            ],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19},
+        }
+    ).encode()
+)
+
+
+def _answer(head: bytes, body: bytes) -> bytes:
+    if b"/moderations" in head[:80]:
+        return MODERATION
+    if b"json_object" in body or b'"confidence' in body or b"confidence" in body[:20_000]:
+        return JUDGE
+    return BOTH if b'"assistant"' in body else USER
 
 
 class Instant(asyncio.Protocol):
@@ -78,7 +131,7 @@ class Instant(asyncio.Protocol):
             if head.startswith(b"get"):
                 self.transport.write(MODELS)
             else:
-                self.transport.write(BOTH if b'"assistant"' in body else USER)
+                self.transport.write(_answer(head, body))
 
 
 @contextlib.contextmanager

@@ -79,6 +79,8 @@ class PictureFile:
 
         try:
             frame = self._icon(index) if self._icons else self._seek(index)
+            if frame.im.size != frame.size:  # Pillow leaves them apart for some malformed MPO files
+                raise Unreadable("cannot be decoded (inconsistent size)")
             profile, gamma = frame.info.get("icc_profile"), frame.info.get("gamma")
             orientation = frame.getexif().get(_ORIENTATION, 1)
             if orientation != 1:

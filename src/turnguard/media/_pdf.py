@@ -97,7 +97,7 @@ def _page_text(document: Any, index: int) -> str:
     try:
         textpage = page.get_textpage()
         try:
-            text = str(textpage.get_text_range())
+            text = str(textpage.get_text_range(0, textpage.count_chars()))  # the default stays on the page in 4.30
         finally:
             textpage.close()
         return "\n".join(filter(None, (text, *_notes(page))))

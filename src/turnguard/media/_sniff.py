@@ -12,6 +12,7 @@ from typing import Literal
 What = Literal["image", "pdf", "svg", "postscript", "office", "text", "audio", "video", "other"]
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_GIF_BLOCK = re.compile(rb"[;!,]")
 _SVG = re.compile(
     rb"(?:\s|<\?xml[^>]{0,400}>|<!--.{0,2000}?-->|<!DOCTYPE[^>]{0,400}>)*<(?:\w{1,20}:)?svg[\s>/]",
     re.DOTALL | re.IGNORECASE,
@@ -108,7 +109,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
         if kind == "image/png":
             return _number(data, 16, 4, "big"), _number(data, 20, 4, "big")
         if kind == "image/gif":
-            return _number(data, 6, 2), _number(data, 8, 2)
+            return _gif_canvas(data)[1:]
         if kind == "image/bmp" and _number(data, 14, 4) >= 40:
             return abs(_number(data, 18, 4, signed=True)), abs(_number(data, 22, 4, signed=True))
         if kind == "image/webp":
@@ -172,10 +173,35 @@ def has_more_frames(data: bytes, most: int) -> bool:
     kind = image_type(data)
     try:
         if kind == "image/gif":
-            return _gif_end(data, most) is None
+            return _gif_canvas(data, most)[0] > most
         return kind == "image/tiff" and _tiff_has_more(data, most)
     except IndexError:
         return False
+
+
+def _gif_canvas(data: bytes, most: int = 1000) -> tuple[int, int, int]:
+    """Frames (counted as far as one more than `most`), and the width and height that hold them all.
+
+    A frame may reach beyond the declared screen: decoders enlarge it. As lenient as Pillow about what lies between.
+    """
+    frames, width, height = 0, _number(data, 6, 2), _number(data, 8, 2)
+    at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    while frames <= most and (block := _GIF_BLOCK.search(data, at)) and block[0] != b";":
+        at = block.end()
+        try:
+            if block[0] == b",":
+                frames += 1
+                left, upper, wide, high = (_number(data, at + offset, 2) for offset in (0, 2, 4, 6))
+                width, height = max(width, left + wide), max(height, upper + high)
+                at += 10 + (3 << ((data[at + 8] & 7) + 1) if data[at + 8] & 0x80 else 0)
+            else:
+                at += 1
+            while data[at]:
+                at += 1 + data[at]
+            at += 1
+        except IndexError:
+            break
+    return frames, width, height
 
 
 def _tiff_has_more(data: bytes, most: int) -> bool:
@@ -191,23 +217,19 @@ def _tiff_has_more(data: bytes, most: int) -> bool:
     return True
 
 
-def _gif_end(data: bytes, most_frames: int | None = None) -> int | None:
+def _gif_end(data: bytes) -> int | None:
     at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
-    seen = 0
     while True:
         block = data[at]
         if block == 0x3B:
             return at + 1
         if block == 0x2C:
-            seen += 1
-            if most_frames is not None and seen > most_frames:
-                return None
             flags = data[at + 9]
             at += 11 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
         elif block == 0x21:
             at += 2
         else:
-            return None if most_frames is None else at
+            return None
         while data[at]:
             at += 1 + data[at]
         at += 1

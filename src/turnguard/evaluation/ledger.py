@@ -215,6 +215,7 @@ class _Appender:
 
     def append(self, record: bytes) -> None:
         self._waiting.append(record)
+        self.records += 1
         self._bytes += len(record)
         if self._bytes >= FLUSH_BYTES or time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self.flush()
@@ -224,7 +225,7 @@ class _Appender:
         self._waiting.clear()
         self._bytes = 0
         self._flushed = time.monotonic()
-        with guarded(self._path):
+        with guarded(self._path, f"row {self.records:,}: "):
             while block:  # a nearly full disk takes a part of it
                 block = block[self._file.write(block) :]
 
@@ -239,8 +240,9 @@ class _Appender:
 class guarded:  # noqa: N801 - reads as a statement: with guarded(path)
     """An operating system's refusal to write, as one sentence."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, where: str = "") -> None:
         self.path = path
+        self.where = where
 
     def __enter__(self) -> None:
         return None
@@ -249,7 +251,8 @@ class guarded:  # noqa: N801 - reads as a statement: with guarded(path)
         if isinstance(error, OSError):
             why = error.strerror or type(error).__name__
             raise LedgerError(
-                f"{self.path} cannot be written: {why}; what is in it stays, and the same command goes on from there"
+                f"{self.where}{self.path} cannot be written: {why}; "
+                "what is in it stays, and the same command goes on from there"
             ) from None
 
 

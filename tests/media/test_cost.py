@@ -27,6 +27,5 @@ def test_peak_memory_stays_under_three_times_the_decoded_size(alpha: bool) -> No
 def test_the_cost_is_that_of_the_pillow_operations_and_grows_with_the_screen() -> None:
     result = json.loads(benchmark("--rounds", "3", "--json"))
     assert result["1080p to 4K"] < 0.5
-    # The bound is 1.3 on a quiet machine (the benchmark prints it); a busy one may not make this fail.
-    assert result["4K ratio"] < 1.6
+    assert result["4K ratio of CPU time"] < 1.3  # by the clock a busy machine would make this fail
     assert result["4K again ms"] < result["4K prepare ms"] / 10

@@ -97,7 +97,13 @@ CASES = (
             AIMessage(
                 "Let me look.",
                 invalid_tool_calls=[
-                    {"name": "search", "args": f"{{{UNSAFE}", "id": "x", "error": "e", "type": "invalid_tool_call"}
+                    {
+                        "name": "search",
+                        "args": f"{{{UNSAFE} {LONG}",
+                        "id": "x",
+                        "error": "e",
+                        "type": "invalid_tool_call",
+                    }
                 ],
             ),
             "Done.",

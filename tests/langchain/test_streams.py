@@ -28,9 +28,10 @@ def search(q: str) -> str:
 def agent(*script: Any, pause: float = 0.0, **options: Any) -> tuple[Any, Scripted]:
     model = Scripted(script=list(script), pause=pause)
     first = options.pop("middleware", [])
+    tools = options.pop("tools", [search])
     stream = options.pop("stream", {"window": 20, "max_delay": 0.05})
     middleware = TurnguardMiddleware(guard(stream=stream, **options))
-    return create_agent(model, [search], middleware=[middleware, *first]), model
+    return create_agent(model, tools, middleware=[middleware, *first]), model
 
 
 async def streamed(built: Any, how: str, text: Any = "Hello") -> list[Any]:
@@ -97,9 +98,10 @@ async def test_the_shown_prefix_is_kept_where_asked_for() -> None:
     assert "hurt" in final
 
 
+@pytest.mark.parametrize("tools", [[], [search]], ids=["no-tools", "tools"])
 @pytest.mark.parametrize("how", ["stream:messages", "astream:messages"])
-async def test_a_safe_stream_is_whole_and_in_small_pieces(how: str) -> None:
-    built, _ = agent(LONG)
+async def test_a_safe_stream_is_whole_and_in_small_pieces(how: str, tools: list[Any]) -> None:
+    built, _ = agent(LONG, tools=tools)
     shown = [str(chunk.content) for chunk, _ in await streamed(built, how)]
     assert "".join(shown) == LONG
     assert len(shown) > 20

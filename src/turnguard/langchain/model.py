@@ -123,6 +123,15 @@ class GuardedChatModel(BaseChatModel):
         bound: GuardedChatModel = self.model_copy(update={"inner": self.inner.bind_tools(tools, **kwargs)})
         return bound
 
+    def bind(self, **kwargs: Any) -> GuardedChatModel:  # type: ignore[override]
+        """The same wrapper around the inner model with these arguments.
+
+        A `RunnableBinding` around the wrapper would hand it the ambient configuration as if the caller had named it, and
+        with it the muted callbacks (see `muted`).
+        """
+        bound: GuardedChatModel = self.model_copy(update={"inner": self.inner.bind(**kwargs)}) if kwargs else self
+        return bound
+
     # ------------------------------------------------------------ whose callbacks
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002

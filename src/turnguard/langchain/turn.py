@@ -112,7 +112,8 @@ class Turn:
         if self.again and shown:
             return []
         text = self.rulings[refusal.id].refusal
-        return [AIMessageChunk(content=text, id=refusal.id, response_metadata=_mark(refusal), chunk_position="last")]
+        last = AIMessageChunk(content=text, id=refusal.id, response_metadata=_mark(refusal), chunk_position="last")
+        return [AIMessageChunk(content="\n\n", id=refusal.id), last] if shown else [last]
 
     async def _refused(self, message: Any, decision: Decision, shown: list[AIMessageChunk] = []) -> AIMessage:  # noqa: B006
         """A refusal in place of the message, with what was shown before it where the settings keep that."""

@@ -8,15 +8,20 @@ produced as an image goes to the prompt side with the text that came with it, de
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from turnguard.content import Document, Image, Kind, Opaque, Part, Step, Text, ToolCall
 from turnguard.exchange import Exchange, Picture
 from turnguard.media import Media, Prepared, View, split_data_uris
+from turnguard.normalising import normalised
 from turnguard.verdict import Covered, Side
 from turnguard.windows import Window, head_and_tail, split
+
+UNDISGUISED = "as normalised"
+UNDISGUISED_WINDOWS = 4
+"""Windows that one window may become when its encodings are written out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,22 +228,45 @@ def _ask(step: Step, units: Sequence[_Unit], seen: list[_Seen], context: _Contex
     views = _within_budget(seen, limits.max_requests, plan)
     # on the prompt side an image request already shows the first window: it is not asked about twice
     shown_beside = bool(views) and not on_response
+
+    def ask(unit: _Unit, text: str, detail: str) -> None:
+        covers = tuple(Covered(part, unit.kind, detail) for part in unit.parts)
+        if on_response and unit.kind == "text":
+            exchange = Exchange(context.prompt, context.picture, text, step.stage)
+            plan.inquiries.append(Inquiry(exchange, "response", covers))
+        else:
+            plan.inquiries.append(Inquiry(Exchange(text, stage=step.stage), "user", covers))
+
+    extra = limits.max_windows
     for unit, cut in windows:
         for window in cut:
-            if shown_beside and window is beside:
-                continue
-            covers = tuple(Covered(part, unit.kind, _detail(unit, window)) for part in unit.parts)
-            if on_response and unit.kind == "text":
-                exchange = Exchange(context.prompt, context.picture, window.text, step.stage)
-                plan.inquiries.append(Inquiry(exchange, "response", covers))
-            else:
-                plan.inquiries.append(Inquiry(Exchange(window.text, stage=step.stage), "user", covers))
+            if not (shown_beside and window is beside):
+                ask(unit, window.text, _detail(unit, window))
+            extra -= _ask_undisguised(unit, window, tokens, min(extra, UNDISGUISED_WINDOWS), ask, plan)
     for entry in views:
         text = beside.text if beside is not None else ""
-        covers = (Covered(entry.part, entry.kind, entry.view.detail),)
+        covers: tuple[Covered, ...] = (Covered(entry.part, entry.kind, entry.view.detail),)
         if beside is not None and beside_unit is not None:
             covers += tuple(Covered(part, "text", beside.detail) for part in beside_unit.parts)
         plan.inquiries.append(Inquiry(Exchange(text, entry.view.picture, stage=step.stage), "user", covers))
+
+
+def _ask_undisguised(
+    unit: _Unit, window: Window, tokens: int, most: int, ask: Callable[[_Unit, str, str], None], plan: Plan
+) -> int:
+    """Also what the window says without its disguises, where that differs: at most `most` requests more. How many."""
+    plain = normalised(window.text)
+    if plain is None or not plain.strip():
+        return 0
+    cut = split(plain, tokens, most) if most else None
+    detail = ", ".join(filter(None, (_detail(unit, window), UNDISGUISED)))
+    if cut is None:
+        cause = "longer than the windows that are left, once its encodings are written out"
+        plan.not_judged.extend(Covered(part, unit.kind, detail, cause) for part in unit.parts)
+        return 0
+    for piece in cut:
+        ask(unit, piece.text, ", ".join(filter(None, (detail, piece.detail))))
+    return len(cut)
 
 
 def _with_history(text: str, step: Step) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -27,3 +27,21 @@ def library_parsed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llmrails, "parse_colang_file", parse_once)
         yield
+
+
+@pytest.fixture(autouse=True)
+async def guards_closed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """NeMo's apps cannot be closed, so that each test closes the guards in those that it loaded."""
+    from turnguard.nemo import engine
+
+    install = engine.install
+    guards = []
+
+    def noted(app: Any, host: Any) -> None:
+        guards.append(host.guard)
+        install(app, host)
+
+    monkeypatch.setattr(engine, "install", noted)
+    yield
+    for guard in guards:
+        await guard.aclose()

@@ -40,9 +40,12 @@ class Lab2:
     """A Colang 2.x app whose moderator is scripted."""
 
     def __init__(self, *replies: str, **settings: Any) -> None:
-        inline = {"moderator": {"base_url": "http://127.0.0.1:9/v1"}, "policy": {**POLICY, "messages": {"default": {"en": REFUSAL}, "Violence": {"en": REFUSAL}}}}
+        inline = {
+            "moderator": {"base_url": "http://127.0.0.1:9/v1"},
+            "policy": {**POLICY, "messages": {"default": {"en": REFUSAL}, "Violence": {"en": REFUSAL}}},
+        }
         yaml = {"colang_version": "2.x", "models": [], "custom_data": {"turnguard": inline}, **settings}
-        self.main = Main(*(replies or ('fine',)))
+        self.main = Main(*(replies or ("fine",)))
         self.rails = LLMRails(RailsConfig.from_content(FLOWS, json.dumps(yaml)), llm=self.main)
         self.moderator = FakeModerator(UNSAFE, script=sees)
         guard = guard_of(self.rails)
@@ -75,7 +78,7 @@ async def test_a_safe_image_reaches_the_rail_and_passes() -> None:
 
 
 async def test_unsafe_output_is_refused() -> None:
-    lab = Lab2(f'a {BAD}')
+    lab = Lab2(f"a {BAD}")
     answer = await lab.say(user("hi"))
     assert answer["content"] == REFUSAL
     assert not leaks(answer)

@@ -208,7 +208,9 @@ async def test_reasoning_that_would_be_shown_is_judged_and_withheld() -> None:
     lab = Lab(LLMResponse(content="all good", reasoning=f"I could say {BAD}"))
     answer = await lab.say(user("hi"))
     assert answer == assistant(REFUSAL)
-    answer = await lab.say(user("hi"), options={"log": {"llm_calls": True, "internal_events": True}, "llm_output": True})
+    answer = await lab.say(
+        user("hi"), options={"log": {"llm_calls": True, "internal_events": True}, "llm_output": True}
+    )
     assert not leaks(answer)
     assert not leaks(lab.rails.explain())
 

@@ -16,7 +16,7 @@ from nemoguardrails.actions.actions import ActionResult
 from turnguard.content import Step, Text
 from turnguard.decision import Decision
 from turnguard.nemo import engine, transcripts
-from turnguard.nemo.host import Host
+from turnguard.nemo.host import RAIL_OF, Host
 from turnguard.nemo.outcomes import outcome, strictest
 from turnguard.nemo.turn import Turn, turn_for
 
@@ -29,11 +29,11 @@ def _host(turnguard: Host | None) -> Host:
     return turnguard
 
 
-def _result(turn: Turn, decisions: Sequence[Decision], rail: str, changes: dict[str, Any]) -> ActionResult:
+def _result(turn: Turn, decisions: Sequence[Decision], changes: dict[str, Any]) -> ActionResult:
     """The outcome for the flow, and the flow's variables as they were rewritten. A withheld turn changes none."""
     decisive = strictest(decisions)
     if decisive is not None and decisive.withheld:
-        turn.refuse(decisive, rail)
+        turn.withheld = True
         return ActionResult(return_value=outcome(decisions))
     texts = {name: transcripts.text_of(value) for name, value in changes.items() if name in _TARGETS}
     return ActionResult(return_value=outcome(decisions, texts), context_updates=changes)
@@ -44,7 +44,7 @@ _TARGETS = ("user_message", "bot_message", "relevant_chunks")
 
 def _ended(turn: Turn) -> ActionResult | None:
     """What was refused before this rail ran stays refused."""
-    return ActionResult(return_value=outcome([turn.refusal])) if turn.refusal is not None else None
+    return ActionResult(return_value=outcome([turn.screened])) if turn.screened is not None else None
 
 
 @action(name="turnguard_check_input", is_system_action=True)
@@ -57,7 +57,7 @@ async def check_input(context: Context = None, turnguard: Host | None = None) ->
     before = turn.said
     decisions = await turn.judge(host.guard, turn.newest)
     turn.pass_on(decisions, host.removed())
-    return _result(turn, decisions, "turnguard check input", {"user_message": turn.said} if turn.said != before else {})
+    return _result(turn, decisions, {"user_message": turn.said} if turn.said != before else {})
 
 
 @action(name="turnguard_check_output", is_system_action=True)
@@ -78,7 +78,7 @@ async def check_output(context: Context = None, turnguard: Host | None = None) -
         turn.replaced.append((said["reasoning_content"], ""))
     changes = {} if new["content"] == said["content"] else {"bot_message": new["content"]}
     turn.replaced += [(said["content"], new["content"])] if changes else []
-    return _result(turn, decisions, "turnguard check output", changes)
+    return _result(turn, decisions, changes)
 
 
 @action(name="turnguard_check_tool_call", is_system_action=True)
@@ -99,7 +99,7 @@ async def check_tool_call(context: Context = None, turnguard: Host | None = None
             turn.replaced.append((reasoning, ""))
         changes["tool_calls"] = transcripts.with_calls(said["tool_calls"], _by_part(decisions))
         turn.replaced.append((said["tool_calls"], changes["tool_calls"]))
-    return _result(turn, decisions, "turnguard check tool call", changes)
+    return _result(turn, decisions, changes)
 
 
 @action(name="turnguard_check_tool_result", is_system_action=True)
@@ -129,7 +129,7 @@ async def check_tool_result(
     decisions = await turn.judge(host.guard, results)
     turn.pass_on(decisions, host.removed())
     new = turn.messages[results[-1] if at is None else at]["content"]
-    return _result(turn, decisions, "turnguard check tool result", {"tool_message": new} if new != content else {})
+    return _result(turn, decisions, {"tool_message": new} if new != content else {})
 
 
 @action(name="turnguard_check_retrieval", is_system_action=True)
@@ -152,7 +152,7 @@ async def check_retrieval(context: Context = None, turnguard: Host | None = None
         changes = {"relevant_chunks": "\n".join(kept), "relevant_chunks_sep": kept}
         turn.replaced += [(chunk, "") for chunk in chunks if chunk not in kept]
         turn.replaced += [(whole, changes["relevant_chunks"]), (known.get("relevant_chunks_sep"), kept)]
-    return _result(turn, decisions, "turnguard check retrieval", changes)
+    return _result(turn, decisions, changes)
 
 
 @action(name="turnguard_find_chunks", is_system_action=True)
@@ -182,6 +182,7 @@ async def refuse(outcome: Any = None, turnguard: Host | None = None) -> ActionRe
     host = _host(turnguard)
     metadata = outcome.metadata
     message, stage = metadata["message"], metadata["stage"]
+    turn_for(None).refuse(message, RAIL_OF[stage])
     await engine.show(message, stage, exceptions=host.exceptions)
     return ActionResult(events=engine.refusal_events(message, stage, exceptions=host.exceptions))
 

@@ -19,7 +19,7 @@ def clear(result: Any, turn: Turn, explained: Any) -> Any:
         _without_text(call)
     explained.colang_history = None
     if turn.refusal is not None:
-        result = _refused(result, turn.refusal.message or "")
+        result = _refused(result, turn.refusal)
     elif turn.reasoning_withheld:
         result = _without_reasoning(result, f"<think>{turn.reasoning_withheld}</think>\n")
     for name in ("state", "output_data"):

@@ -179,7 +179,7 @@ class _Written(dict[str, Any]):
 
     def __setitem__(self, key: str, events: list[Any]) -> None:
         turn = current.get()
-        if turn is None or turn.key is None or turn.refusal is not None:
+        if turn is None or turn.key is None or turn.withheld or turn.refusal is not None:
             return
         asked = max(
             (at for at, event in enumerate(events) if event["type"] == "UtteranceUserActionFinished"), default=0
@@ -280,8 +280,7 @@ def _told(result: Any, turn: Turn | None, messages: list[dict[str, Any]]) -> Any
     if turn is None:
         return result
     if turn.refusal is not None:
-        content = turn.refusal.message or ""
-        return RailsResult(status=RailStatus.BLOCKED, content=content, rail=turn.rail or result.rail)
+        return RailsResult(status=RailStatus.BLOCKED, content=turn.refusal, rail=turn.rail or result.rail)
     if result.status == RailStatus.MODIFIED and result.content == str(turn.said):
         changed = turn.said != transcripts.spoken(messages)
         status = RailStatus.MODIFIED if changed else RailStatus.PASSED

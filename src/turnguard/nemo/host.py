@@ -79,7 +79,8 @@ class Host:
             if decision.withheld and decision.where is not None:
                 index = decision.where[0]
                 if index >= turn.newest.start:
-                    turn.refuse(decision, RAIL_OF[decision.stage])
+                    turn.screened = turn.screened or decision
+                    turn.refuse(decision.message or "", RAIL_OF[decision.stage])
                 if turn.messages[index].get("tool_calls"):
                     gone.update(transcripts.without_answers_to(turn.messages, turn.messages[index]))
         language = decisions[-1].language if decisions else "en"

@@ -11,6 +11,7 @@ from turnguard.policy import SEVERITY
 if TYPE_CHECKING:
     from nemoguardrails.actions.rail_outcome import RailOutcome
 
+
 def strictest(decisions: Sequence[Decision]) -> Decision | None:
     """The decision that decides for all; None where there was nothing to judge."""
     return max(decisions, key=lambda decision: SEVERITY[decision.action], default=None)

@@ -130,7 +130,9 @@ def passed_on(message: Message, decided: Mapping[int, Decision], removed: str) -
     if message.get("role") in ("event", "context"):
         if all(decision.allowed for decision in decided.values()):
             return message
-        return {"role": "context", "content": {}} if message["role"] == "context" else {"role": "user", "content": removed}
+        return (
+            {"role": "context", "content": {}} if message["role"] == "context" else {"role": "user", "content": removed}
+        )
     content = message.get("content")
     blocks = read(content)
     parts = [_part(block.part, decided.get(index), removed) for index, block in enumerate(blocks)]

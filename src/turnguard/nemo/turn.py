@@ -24,25 +24,28 @@ Message = dict[str, Any]
 class Turn:
     """One call of `generate_async`.
 
-    `messages` is this turn's own copy and the very list that NeMo keeps as the raw request, so that what is rewritten in it is
-    what the main model gets. `newest` are the indexes that the rails of this turn judge; what stands before them was judged
-    before the engine saw it. `refusal` is set once the turn must end; `replaced` pairs withheld or rewritten content with what
-    stands in its place, for clearing the engine's own records.
+    `messages` is this turn's own copy and the very list that NeMo keeps as the raw request, so that what is rewritten
+    in it is what the main model gets. `newest` are the indexes that the rails of this turn judge; what stands before
+    them was judged before the engine saw it. `screened` withheld something of this very turn by then: every rail refuses.
+    `refusal` is the message that ends the turn, `withheld` says that a rail withheld something, and `replaced` pairs
+    withheld or rewritten content with what stands in its place, for clearing the engine's own records.
     """
 
     messages: list[Message]
     newest: range
     streaming: bool = False
-    refusal: Decision | None = None
+    screened: Decision | None = None
+    refusal: str | None = None
     rail: str | None = None
+    withheld: bool = False
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     reasoning_withheld: str = ""
     key: bytes | None = None
 
-    def refuse(self, decision: Decision, rail: str | None = None) -> None:
-        """End the turn with this decision's message; the first refusal stands."""
+    def refuse(self, message: str, rail: str) -> None:
+        """End the turn with this message, whatever the engine makes of it; the first refusal stands."""
         if self.refusal is None:
-            self.refusal, self.rail = decision, rail
+            self.refusal, self.rail = message, rail
 
     async def judge(self, guard: Guard, indexes: Iterable[int], said: Sequence[Message] = ()) -> list[Decision]:
         """Decide for these of the turn's messages, and for what was said in answer to them.

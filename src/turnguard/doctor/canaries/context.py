@@ -45,7 +45,7 @@ def read(seen: Seen) -> Iterator[Finding]:
     length = max(4096, 1024 * math.ceil(needed / 1024))
     enlarge = f"Start vLLM with --max-model-len {length}, or lower moderator.max_input_tokens."
     left = f"The server's context of {limit} tokens leaves {tokens} for content"
-    if heard.verdict is None and heard.status is not None:
+    if heard.verdict is None and heard.status not in (None, 200):
         yield failed("context", f"A text of {tokens} tokens is refused: {heard.cause}.", enlarge)
     elif heard.verdict is None:
         yield failed("context", f"A text of {tokens} tokens brought no verdict: {heard.cause}.", remedy(heard))

@@ -50,7 +50,7 @@ def _corpus(template: str) -> Iterator[str]:
         for form, times in zip(spellings(word), (300, 200, 100), strict=True):
             yield from [f"{form}\n {form}"] * times
     for word in TRIGGERS["lookalikes"]:
-        yield from [f"{word}\n {word}\n {word.capitalize()}"] * 80
+        yield from [f"{word}\n {word}\n{word.capitalize()}\n {word.capitalize()}"] * 80
     yield from [" " + " ".join(TRIGGERS["refusals"])] * 60
     yield from [" " + " ".join(line) for line in examples.LINES] * 25
     yield from [" " + " ".join(word.capitalize() for word in line) for line in examples.LINES] * 6

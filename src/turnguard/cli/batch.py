@@ -27,7 +27,7 @@ def batch(
     import asyncio
 
     from turnguard.cli import output
-    from turnguard.cli._bulk import bar, open_guard
+    from turnguard.cli._bulk import bar, few_collections, open_guard
     from turnguard.evaluation.batch import moderate
     from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.ledger import LedgerError
@@ -40,7 +40,7 @@ def batch(
 
     async def work() -> Summary:
         async with guard:
-            with bar() as progress:
+            with few_collections(), bar() as progress:
                 return await moderate(guard, settings, rows, out, concurrency=concurrency, progress=progress)
 
     try:

@@ -94,6 +94,8 @@ async def run(job: Run[T], ledger: Ledger) -> Finished:
         finally:
             again.close()
         ledger.merge(places)
+    else:
+        ledger.tidy()
     ledger.flush()
     return Finished(ledger.done, judged_now, time.monotonic() - started, len(places))
 

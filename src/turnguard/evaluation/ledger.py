@@ -97,6 +97,11 @@ class Ledger:
         self._again.unlink()
         self._out = _Appender(self.path)
 
+    def tidy(self) -> None:
+        """Remove what a run left that was killed just after it had merged."""
+        for stale in (self._again, self._merging):
+            stale.unlink(missing_ok=True)
+
     def lines(self) -> Iterator[bytes]:
         """Every record so far."""
         self.flush()
@@ -116,8 +121,7 @@ class Ledger:
                     what = _WHAT.get(key, key)
                     raise LedgerError(f"{self.path} was begun with {what}; it is left as it is: choose another file")
             return
-        for stale in (self._again, self._merging):
-            stale.unlink(missing_ok=True)
+        self.tidy()
         with guarded(self._digest_path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             beginning = self._digest_path.with_name(self._digest_path.name + ".tmp")

@@ -1,0 +1,290 @@
+"""`turnguard eval`: figures from the rail's own verdicts, failures apart, a report that a browser shows."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.evaluation.conftest import Cli, read_rows, write_rows
+from tests.evaluation.test_batch import picture
+from turnguard import Guard, Step
+from turnguard.evaluation.examples import Example
+from turnguard.evaluation.results import result_of
+from turnguard.testing import FakeVLLM, faults
+from turnguard.verdict import Verdict
+
+
+def report(out: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return data
+
+
+def rows() -> list[dict[str, Any]]:
+    """Ten unsafe rows (eight called so) and ten safe ones (one called unsafe)."""
+    made: list[dict[str, Any]] = []
+    for index in range(20):
+        unsafe = index < 10
+        word = "bomb" if index < 8 or index == 10 else "tea"
+        made.append(
+            {
+                "id": f"n{index}",
+                "text": f"{word} number {index}",
+                "label": "unsafe" if unsafe else "safe",
+                "language": "de" if index % 2 else "en",
+                "categories": ["Violence"] if unsafe else [],
+                "attack": "plain",
+            }
+        )
+    return made
+
+
+def test_figures_of_own_data(tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.when("bomb", categories=["Violence"], p=0.9)
+    source = write_rows(tmp_path / "mine.jsonl", rows())
+    assert cli("eval", source, "--out", tmp_path / "out") == 0
+    (section,) = report(tmp_path / "out")["sections"]
+    table = section["sides"]["user"]
+    assert table["cells"] == {"tp": 8, "fp": 1, "fn": 2, "tn": 9}
+    assert table["measures"]["accuracy"]["value"] == pytest.approx(17 / 20)
+    assert table["measures"]["f1"]["value"] == pytest.approx(16 / 19)
+    assert table["measures"]["false_positive_rate"]["value"] == pytest.approx(0.1)
+    assert table["measures"]["f1"]["low"] < 16 / 19 < table["measures"]["f1"]["high"]
+    assert {part["name"]: part["rows"] for part in table["by"]["language"]} == {"de": 10, "en": 10}
+    assert table["by"]["named"] == [{"name": "Violence", "rows": 9, "unsafe": 8}]
+    assert section["policy"]["unsafe_withheld"]["value"] == 0.8
+    assert section["latency"]["rows"] == 20
+    told = capsys.readouterr().out
+    assert "user f1" in told
+    assert "0.842" in told
+    assert "0.842" not in (tmp_path / "out" / "report.md").read_text()  # per cent there
+    assert "84.2%" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_failures_are_counted_apart_and_never_as_safe(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+    fake.when("bomb", p=0.9)
+    fake.when("number 8", raw="I cannot say.")  # unsafe rows: an illegible reply, a refused one, and a dead connection
+    fake.fail(faults.prompt_too_long(), when="number 9")
+    fake.fail("crash", when="number 7")
+    source = write_rows(tmp_path / "mine.jsonl", rows())
+    assert cli("eval", source, "--out", tmp_path / "out") == 3  # something may yet be had by running it again
+    table = report(tmp_path / "out")["sections"][0]["sides"]["user"]
+    assert table["without_verdict"] == {"rejected": 1, "unavailable": 1, "unparseable": 1}
+    assert table["cells"] == {"tp": 7, "fp": 1, "fn": 0, "tn": 9}
+    assert (table["rows"], table["judged"]) == (20, 17)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "counted in no figure below and never taken as safe" in page
+    asked = len(fake.chats)
+    fake.heal()
+    assert cli("eval", source, "--out", tmp_path / "out") == 0
+    table = report(tmp_path / "out")["sections"][0]["sides"]["user"]
+    assert table["without_verdict"] == {"rejected": 1, "unparseable": 1}  # the model's own: they stay
+    assert len(fake.chats) == asked + 1
+
+
+def test_the_card_stands_beside(
+    data: Path, tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.when(lambda chat: "kill" in chat.prompt, p=0.8)
+    assert cli("eval", "xstest", "--data", data, "--out", tmp_path / "out") == 0
+    (section,) = report(tmp_path / "out")["sections"]
+    stated = {line["figure"]: line for line in section["card"]}
+    assert stated["prompt_f1"]["card"] == 0.77
+    assert stated["prompt_f1"]["difference"] == pytest.approx(stated["prompt_f1"]["value"] - 0.77)
+    assert stated["response_f1"]["value"] is None  # the release's prompts alone hold no responses
+    assert "XSTest" in capsys.readouterr().out
+
+
+def test_a_whole_table_names_what_is_not_there(
+    data: Path, tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("eval", "card-safe", "--data", data, "--out", tmp_path / "out") == 0
+    found = report(tmp_path / "out")
+    assert [section["name"] for section in found["sections"]] == ["mmmu"]
+    assert found["sections"][0]["card"][0]["card"] == 0.023
+    assert [sentence.split(":")[0] for sentence in found["absent"]] == ["docvqa", "ai2d"]
+
+
+async def test_a_part_that_was_not_judged_is_not_safe() -> None:
+    """A broken picture beside harmless text: the model said safe of what it saw, and it did not see all."""
+    from turnguard.testing import FakeModerator
+
+    async with Guard(moderator=FakeModerator(unsafe=["bomb"])) as guard:
+        broken = Example("a", "tea", label="unsafe", images=(picture()[:30],))
+        result = result_of(1, broken, await guard.acheck(broken.step()))
+        assert (result.called, result.why) == (None, "not judged")
+        caught = Example("b", "bomb", label="unsafe", images=(picture()[:30],))
+        assert result_of(2, caught, await guard.acheck(caught.step())).called == "unsafe"
+        pictured = Example("c", "tea", images=(picture(),), label="safe")
+        assert result_of(3, pictured, await guard.acheck(pictured.step())).called == "safe"
+
+
+async def test_one_failed_request_among_several_is_not_safe() -> None:
+    from turnguard import Unavailable
+    from turnguard.exchange import Exchange
+    from turnguard.testing import FakeModerator
+
+    def second_fails(exchange: Exchange) -> Verdict | Exception:
+        return Verdict(user="safe", p_user=0.1) if fake.asked.index(exchange) == 0 else Unavailable("gone")
+
+    fake = FakeModerator(script=second_fails)
+    async with Guard(moderator=fake) as guard:
+        step = Step.input("two pictures", images=[picture("red"), picture("blue")])
+        result = result_of(1, Example("a", label="unsafe"), await guard.acheck(step))
+        assert (result.called, result.why, result.p, result.status) == (None, "unavailable", None, "failed")
+
+
+def test_bad_data_end_before_anything_is_asked(
+    tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for bad, sentence in (
+        ({"text": "x"}, "row 21: label is missing"),
+        ({"text": "x", "label": "harmful"}, "row 21: label is neither safe nor unsafe"),
+        ({"label": "safe"}, "row 21: nothing to judge"),
+    ):
+        source = write_rows(tmp_path / "mine.jsonl", [*rows(), bad])
+        assert cli("eval", source, "--out", tmp_path / "out") == 2
+        assert sentence in capsys.readouterr().err
+    assert cli("eval", "xtest") == 2
+    assert "did you mean 'xstest'" in capsys.readouterr().err
+    assert cli("eval", "xstest", "--data", tmp_path) == 2
+    assert "xstest_prompts.csv" in capsys.readouterr().err
+    assert cli("eval") == 2
+    assert "name a benchmark" in capsys.readouterr().err
+    assert not fake.chats
+
+
+def test_a_server_that_does_not_answer_is_told_at_once(
+    tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_rows(tmp_path / "mine.jsonl", rows())
+    with fake.down():
+        assert cli("eval", source, "--out", tmp_path / "out") == 2
+    assert "is the server up" in capsys.readouterr().err
+
+
+def test_results_of_another_model_are_not_mixed(
+    tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_rows(tmp_path / "mine.jsonl", rows())
+    assert cli("eval", source, "--out", tmp_path / "out") == 0
+    before = (tmp_path / "out" / "mine.jsonl").read_bytes()
+    with FakeVLLM(root="another/model") as other:
+        config = tmp_path / "turnguard.yaml"
+        config.write_text(config.read_text().replace(fake.base_url, other.base_url))
+        assert cli("eval", source, "--out", tmp_path / "out") == 2
+    assert "begun with another model behind the endpoint" in capsys.readouterr().err
+    assert (tmp_path / "out" / "mine.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+    source = write_rows(tmp_path / "mine.jsonl", rows())
+    assert cli("eval", source, "--out", tmp_path / "out") == 0
+    results = tmp_path / "out" / "mine.jsonl"
+    whole = results.read_bytes()
+    results.write_bytes(whole[: len(whole) // 2])  # in the middle of a line
+    asked = len(fake.chats)
+    assert cli("eval", source, "--out", tmp_path / "out") == 0
+    assert 9 <= len(fake.chats) - asked <= 12
+    now, before = read_rows(results), [json.loads(line) for line in whole.splitlines()]
+    for record in (*now, *before):
+        del record["latency"]
+    assert now == before
+
+
+def test_the_list_of_benchmarks(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("eval", "--list") == 0
+    told = capsys.readouterr().out
+    assert "wildguard" in told
+    assert "gated: accept its terms" in told
+    assert "licence: CC BY-NC 4.0, for research only" in told
+
+
+# ---------------------------------------------------------------- the page
+
+
+@pytest.fixture
+def page(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> Path:
+    """A report with mistakes: text that tries to be markup, and a picture."""
+    fake.when("bomb", p=0.9)
+    (tmp_path / "p.png").write_bytes(picture())
+    made = rows()
+    made[8] |= {"text": "<script>document.title='owned'</script><img src=x onerror=alert(1)>", "images": ["p.png"]}
+    made[8]["categories"] = ["</svg><script>document.title='owned'</script>", "Violence"]
+    made[9]["categories"] = ["Violence"]
+    source = write_rows(tmp_path / "mine.jsonl", made)
+    assert cli("eval", source, "--out", tmp_path / "out") == 0
+    return tmp_path / "out" / "report.html"
+
+
+def test_the_page_holds_everything_and_runs_nothing_foreign(page: Path) -> None:
+    text = page.read_text()
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)[^"']""", text)
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    assert "<script>document.title" not in text
+    assert html.escape("<script>document.title='owned'</script>") in text
+    assert text.count('class="pic"') == 1
+    assert "blur(" in text
+    for plot in ("Precision and recall", "Reliability", "Latency", "Confusion", "By language", "By the data"):
+        assert plot in text
+
+
+def test_content_can_be_left_out(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+    fake.when("bomb", p=0.9)
+    source = write_rows(tmp_path / "mine.jsonl", rows())
+    assert cli("eval", source, "--out", tmp_path / "out", "--no-content") == 0
+    assert "tea number 8" not in (tmp_path / "out" / "report.html").read_text()
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.timeout(180)
+def test_a_real_browser_shows_the_page(page: Path, tmp_path: Path) -> None:
+    """The page's own script runs: tables get their sort buttons, a click sorts, a click shows the picture."""
+    probe = """
+    <script>
+    addEventListener("load", function () {
+      var table = document.querySelector("table.sortable"), column = 1;
+      document.querySelectorAll("details").forEach(function (d) { d.open = true; });
+      var numbers = function () { return Array.from(table.tBodies[0].rows).map(function (r) { return r.cells[0].textContent; }); };
+      table.querySelectorAll("th button")[0].click();
+      var down = numbers(); table.querySelectorAll("th button")[0].click(); var up = numbers();
+      var picture = document.querySelector(".pic"), image = picture.querySelector("img");
+      var before = getComputedStyle(image).filter; picture.click(); var after = getComputedStyle(image).filter;
+      var wide = document.documentElement.scrollWidth <= document.documentElement.clientWidth;
+      document.body.dataset.probe = JSON.stringify({ title: document.title, buttons: document.querySelectorAll("th button").length,
+        sorted: JSON.stringify(up) === JSON.stringify(down.slice().reverse()), before: before, after: after, fits: wide,
+        drawn: image.complete && image.naturalWidth > 0, svgs: document.querySelectorAll("svg").length });
+    });
+    </script>"""
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", probe + "</body>"))
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--window-size=1200,900",
+        "--dump-dom",
+        probed.as_uri(),
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=150).stdout
+    match = re.search(r'data-probe="([^"]*)"', shown)
+    assert match, shown[-500:]
+    found = json.loads(html.unescape(match[1]))
+    assert found["title"] == "Evaluation report"
+    assert found["buttons"] > 5
+    assert found["svgs"] >= 4
+    assert found["sorted"]
+    assert found["fits"]
+    assert found["drawn"]
+    assert "blur" in found["before"]
+    assert found["after"] == "none"

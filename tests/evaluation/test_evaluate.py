@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,16 @@ def test_bad_data_end_before_anything_is_asked(
     assert "xstest_prompts.csv" in capsys.readouterr().err
     assert cli("eval") == 2
     assert "name a benchmark" in capsys.readouterr().err
+    assert not fake.chats
+
+
+def test_a_missing_extra_is_told_before_anything_is_asked(
+    tmp_path: Path, fake: FakeVLLM, cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    source = write_rows(tmp_path / "mine.jsonl", rows())
+    assert cli("eval", source, "--out", tmp_path / "out") == 2
+    assert "jinja2 is not installed: pip install 'turnguard[eval]'" in capsys.readouterr().err
     assert not fake.chats
 
 

@@ -32,6 +32,14 @@ def open_guard(path: Path) -> tuple[Guard, Config]:
     return Guard.from_config(settings), settings
 
 
+def need_all() -> None:
+    """What the figures and the report will need, asked for before hours of judging rather than after."""
+    from turnguard.evaluation.rows import need
+
+    for module in ("numpy", "jinja2", "markupsafe"):
+        need(module)
+
+
 @contextmanager
 def few_collections() -> Iterator[None]:
     """Look for reference cycles more seldom: a run makes hardly any, and looking took a tenth of its time."""

@@ -34,7 +34,7 @@ def calibrate(
     import asyncio
 
     from turnguard.cli import output
-    from turnguard.cli._bulk import bar, open_guard
+    from turnguard.cli._bulk import bar, need_all, open_guard
     from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.calibrating import calibrate as fit
     from turnguard.evaluation.evaluating import evaluate, labelled, server_name
@@ -43,6 +43,7 @@ def calibrate(
     from turnguard.evaluation.rows import open_rows
     from turnguard.evaluation.thresholds import Refused
 
+    need_all()
     goals = goals_of(recall, false_positives, precision)
     rows = open_rows(source)
     guard, settings = open_guard(config)

@@ -37,7 +37,7 @@ def evaluate(
     import asyncio
 
     from turnguard.cli import output
-    from turnguard.cli._bulk import bar, open_guard
+    from turnguard.cli._bulk import bar, need_all, open_guard
     from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.evaluating import evaluate as judge
     from turnguard.evaluation.evaluating import server_name
@@ -49,6 +49,7 @@ def evaluate(
         return output.PASSED
     if not names:
         raise output.UsageError("name a benchmark (turnguard eval --list), or a file or folder of your own")
+    need_all()
     tasks, absent = tasks_of(names, data, fetch=fetch)
     guard, settings = open_guard(config)
 
@@ -124,6 +125,7 @@ def _own(path: Path) -> Task:
 
 
 def _benchmark(benchmark: Benchmark, data: Path, *, fetch: bool) -> Task:
+    from turnguard.errors import ConfigError
     from turnguard.evaluation.benchmarks.registry import folder_of
     from turnguard.evaluation.fetching import fetched
 
@@ -131,7 +133,8 @@ def _benchmark(benchmark: Benchmark, data: Path, *, fetch: bool) -> Task:
     if fetch:
         return Task(benchmark.name, fetched(benchmark), note, benchmark)
     folder = folder_of(benchmark, data)
-    next(iter(benchmark.load(folder)))  # the files are there and begin as they should
+    if next(iter(benchmark.load(folder)), None) is None:  # the files are there and begin as they should
+        raise ConfigError(f"{folder}: the files of {benchmark.name} hold no rows")
     return Task(benchmark.name, lambda: benchmark.load(folder), note, benchmark)
 
 

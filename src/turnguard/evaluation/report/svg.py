@@ -79,23 +79,19 @@ def latency(histogram: dict[str, Any], marks: dict[str, float]) -> str:
             f'<rect class="bar" x="{left + 0.5:.2f}" y="{top}" width="{max(0.5, right - left - 1):.2f}" '
             f'height="{_y(0) - top:.2f}"><title>{told}</title></rect>'
         )
-    for row, (name, seconds) in enumerate(marks.items()):
+    for name, seconds in marks.items():
         x = _x(min(1.0, seconds / end))
-        anchor = "end" if x > LEFT + _IW * 0.7 else "start"
-        shift = -4 if anchor == "end" else 4
-        body.append(f'<line class="mark" x1="{x}" x2="{x}" y1="{_y(0)}" y2="{_y(1)}"/>')
-        body.append(
-            f'<text class="note" x="{x + shift}" y="{TOP + 10 + 12 * row}" text-anchor="{anchor}">'
-            f"{escape(name)} {_ms(seconds)}</text>"
-        )
+        told = f"<title>{escape(name)} {ms(seconds)}</title>"
+        body.append(f'<line class="mark" x1="{x}" x2="{x}" y1="{_y(0)}" y2="{_y(1)}">{told}</line>')
     ticks = "".join(
-        f'<text class="tick" x="{_x(share)}" y="{_y(0) + 14}" text-anchor="{anchor}">{_ms(share * end)}</text>'
+        f'<text class="tick" x="{_x(share)}" y="{_y(0) + 14}" text-anchor="{anchor}">{ms(share * end)}</text>'
         for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end"))
     )
     return _frame("Latency", "Time per step", "Steps", ticks + "".join(body), ticks=False)
 
 
-def _ms(seconds: float) -> str:
+def ms(seconds: float) -> str:
+    """A time as a person reads it."""
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
 
 

@@ -59,7 +59,7 @@ def make_environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(pc=percent, two=number, range=percent_range, span=number_range, signed=signed)
+    environment.filters.update(pc=percent, two=number, range=percent_range, span=number_range, signed=signed, ms=svg.ms)
     environment.globals.update(
         strip=lambda line: markup(svg.against_card([line])),
         plot_pr=lambda points: markup(svg.precision_recall(points)),

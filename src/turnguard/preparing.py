@@ -7,6 +7,7 @@ produced as an image goes to the prompt side with the text that came with it, de
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -92,6 +93,7 @@ async def prepare(step: Step, media: Media, limits: Limits, own: Iterable[str] |
     units: list[_Unit] = []
     seen: list[_Seen] = []
     texts: list[tuple[int, str]] = []
+    read = await _read(step.parts, media, limits)
     for index, part in enumerate(step.parts):
         if isinstance(part, Text):
             if not part.text.strip():
@@ -105,9 +107,8 @@ async def prepare(step: Step, media: Media, limits: Limits, own: Iterable[str] |
         elif isinstance(part, Opaque):
             plan.not_judged.append(Covered(index, part.kind, cause=part.cause))
         else:
-            prepared = await media.prepare(part, limit=limits.max_requests)
-            plan.parts[index] = prepared.pinned
-            units += _taken(prepared, index, part.kind, seen, plan)
+            plan.parts[index] = read[index].pinned
+            units += _taken(read[index], index, part.kind, seen, plan)
     if step.stage == "retrieval":
         units = [_Unit(text, (index,)) for index, text in texts] + units
     elif texts:
@@ -119,6 +120,15 @@ async def prepare(step: Step, media: Media, limits: Limits, own: Iterable[str] |
 
 
 # ---------------------------------------------------------------- reading parts
+
+
+async def _read(parts: Sequence[Part], media: Media, limits: Limits) -> dict[int, Prepared]:
+    """All pictures and documents at once: the media's own pool bounds how many are decoded side by side."""
+    heavy = {index: part for index, part in enumerate(parts) if isinstance(part, (Image, Document))}
+    if not heavy:
+        return {}
+    prepared = await asyncio.gather(*(media.prepare(part, limit=limits.max_requests) for part in heavy.values()))
+    return dict(zip(heavy, prepared, strict=True))
 
 
 async def _without_data_uris(text: str, index: int, media: Media, limits: Limits, seen: list[_Seen], plan: Plan) -> str:

@@ -187,6 +187,7 @@ class TestReply:
         assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
         assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
         assert "".join(c["choices"][0]["delta"]["content"] for c in chunks if c["choices"]) == "User Safety: safe"
+        assert ["system_fingerprint" in chunk for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
         assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
         assert chunks[-1]["choices"] == []
         assert chunks[-1]["usage"]["completion_tokens"] == 5
@@ -371,15 +372,30 @@ class TestErrors:
         assert failure.status == expected["error"]["code"]
 
     @pytest.mark.parametrize(
-        "more",
-        [{"temperature": "hot"}, {"max_tokens": "5"}, {"top_logprobs": "5", "logprobs": True}, {"max_tokens": True}],
+        ("more", "kind"),
+        [
+            ({"temperature": "hot"}, "float_parsing"),
+            ({"max_tokens": "x"}, "int_parsing"),
+            ({"max_tokens": 2.5}, "int_from_float"),
+            ({"chat_template_kwargs": "x"}, "dict_type"),
+        ],
     )
-    def test_numbers_that_are_none(self, more: dict[str, Any]) -> None:
+    def test_values_of_another_type(self, more: dict[str, Any], kind: str) -> None:
         failure = refusal(ask(**more))
 
         assert failure.status == 400
         assert failure.body["error"]["type"] == "Bad Request"
         assert failure.body["error"]["param"] == f"body.{next(iter(more))}"
+        assert f"'type': '{kind}'" in failure.body["error"]["message"]
+
+    @pytest.mark.parametrize(("given", "limit"), [("5", 5), (True, 1), (2.0, 2), (None, None)])
+    def test_numbers_are_read_as_pydantic_reads_them(self, given: Any, limit: int | None) -> None:
+        assert parse(ask(max_tokens=given)).max_tokens == limit
+
+    def test_top_logprobs_as_text(self) -> None:
+        expected = "`top_logprobs` must be an integer. (parameter=top_logprobs, value=5)"
+
+        assert refusal(ask(logprobs=True, top_logprobs="5")).body == envelope(400, expected, param="top_logprobs")
 
     @pytest.mark.parametrize(
         "messages",

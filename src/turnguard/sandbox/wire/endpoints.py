@@ -59,7 +59,7 @@ def route(info: ServerInfo, counters: Counters, method: str, path: str) -> tuple
         raise errors.method_not_allowed("POST")
     if path not in {"/v1/models", "/health", "/ping", "/version", "/metrics"}:
         raise errors.not_found()
-    if method not in {"GET", "HEAD"} and not (path == "/ping" and method == "POST"):
+    if method != "GET" and not (path == "/ping" and method == "POST"):
         raise errors.method_not_allowed("GET")
     if path == "/v1/models":
         return "application/json", _json(models(info))

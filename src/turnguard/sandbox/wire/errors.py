@@ -57,9 +57,11 @@ def error(status: int, message: str, *, param: str | None = None, kind: str | No
     return WireError(status, {"error": {"message": message, "type": kind, "param": param, "code": status}})
 
 
-def validation_error(kind: str, loc: str, msg: str, given: str) -> WireError:
+def validation_error(kind: str, loc: str, msg: str, given: str, context: Mapping[str, str] | None = None) -> WireError:
     """A body that pydantic refuses: the type is "Bad Request", with a space."""
-    detail = {"type": kind, "loc": loc, "msg": msg, "input": given}
+    detail: dict[str, Any] = {"type": kind, "loc": loc, "msg": msg, "input": given}
+    if context is not None:
+        detail["ctx"] = dict(context)
     return error(400, f"1 validation error:\n  {detail}", param=loc, kind="Bad Request")
 
 

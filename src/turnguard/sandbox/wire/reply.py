@@ -129,29 +129,44 @@ class Completion:
         }
 
     def events(self) -> Iterator[bytes]:
-        """Server-sent events: the role, a chunk per token, the finish, the usage if asked for, `[DONE]`."""
-        yield self._event({"role": "assistant", "content": ""})
-        for token, p in self.tokens:
-            if token != "<end_of_turn>":
-                yield self._event(
-                    {"content": token}, logprobs={"content": [self._entry(token, p)]} if self.logprobs else None
-                )
-        yield self._event({"content": ""}, finish=self.finish_reason, stop=self.stop_reason)
+        """Server-sent events: the role, a chunk per token (the last one says the finish), the usage if asked for,
+        `[DONE]`. The fingerprint stands in the very last chunk only."""
+        yield self._event({"role": "assistant", "content": ""}, prompt_token_ids=None, prompt_text=None)
+        for number, (token, p) in enumerate(self.tokens or [("", None)], 1):
+            last = number >= len(self.tokens)
+            yield self._event(
+                {"content": "" if token == "<end_of_turn>" else token},
+                logprobs={"content": [self._entry(token, p)]} if self.logprobs and token else None,
+                finish=self.finish_reason if last else None,
+                stop=self.stop_reason,
+                **self._fingerprint(at=last and not self.request.include_usage),
+            )
         if self.request.include_usage:
-            yield self._data({**self._chunk(), "choices": [], "usage": self.usage()})
+            usage = {name: count for name, count in self.usage().items() if count is not None}
+            yield self._data({**self._chunk(), "choices": [], "usage": usage, **self._fingerprint(at=True)})
         yield b"data: [DONE]\n\n"
 
+    def _fingerprint(self, *, at: bool) -> dict[str, Any]:
+        return {"system_fingerprint": self.fingerprint} if at else {}
+
     def _chunk(self) -> dict[str, Any]:
-        head = {"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model}
-        return {**head, "system_fingerprint": self.fingerprint}
+        return {"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model}
 
     def _event(
-        self, delta: dict[str, Any], *, logprobs: Any = None, finish: str | None = None, stop: int | None = None
+        self,
+        delta: dict[str, Any],
+        *,
+        logprobs: Any = None,
+        finish: str | None = None,
+        stop: int | None = None,
+        **more: Any,
     ) -> bytes:
         choice: dict[str, Any] = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         if finish is not None:
             choice["stop_reason"] = stop
-        return self._data({**self._chunk(), "choices": [choice]})
+        if "role" not in delta:
+            choice["token_ids"] = None
+        return self._data({**self._chunk(), "choices": [choice], **more})
 
     @staticmethod
     def _data(chunk: dict[str, Any]) -> bytes:

@@ -22,7 +22,10 @@ TEMPLATE_TOKENS = 464
 IMAGE_TOKENS = 260
 """What one image adds to a prompt (measured on vLLM)."""
 
-_PART_TYPES = "audio_url, image_url, input_audio, refusal, text, video_url"
+_PART_TYPES = (
+    "audio_embeds, audio_url, image_embeds, image_pil, image_url, input_audio, input_image, input_text, output_text, "
+    "prompt_embeds, refusal, text, thinking, tool_reference, video_embeds, video_url"
+)
 _TOKEN = re.compile(r"[A-Za-z]+|\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W\d_]+|[^\w\s]|_|\n")
 
 
@@ -74,13 +77,13 @@ def parse_chat(
     check.
     """
     body = _object(raw)
-    messages = _messages(body)
+    messages, kwargs = _messages(body), _template_kwargs(body)
     asked = body.get("model")
     if isinstance(asked, str) and asked != model:
         raise errors.unknown_model(asked, model)
     if not messages:
         raise errors.error(400, "Cannot apply chat template to an empty conversation. Provide at least one message.")
-    _sampling(body)
+    limit = _sampling(body)
     turns, urls = _turns(messages)
     if drop_images:
         urls = []
@@ -88,17 +91,16 @@ def parse_chat(
         raise errors.too_many_images(image_limit)
     images = tuple(_image(url, decode_images) for url in urls)
     prompt, response = _sides(turns)
-    kwargs = body.get("chat_template_kwargs") or {}
     options = body.get("stream_options") or {}
     return ChatRequest(
         model=model,
         prompt=prompt,
         response=response,
         images=images,
-        categories=isinstance(kwargs, dict) and kwargs.get("request_categories") == "/categories",
+        categories=kwargs.get("request_categories") == "/categories",
         logprobs=bool(body.get("logprobs")),
         top_logprobs=int(body.get("top_logprobs") or 0),
-        max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
+        max_tokens=limit,
         stream=bool(body.get("stream")),
         include_usage=isinstance(options, dict) and bool(options.get("include_usage")),
         prompt_tokens=_measure(prompt, response, len(images), max_model_len),
@@ -107,32 +109,52 @@ def parse_chat(
 
 
 def _object(raw: bytes) -> dict[str, Any]:
+    if not raw.strip():
+        raise errors.validation_error("missing", "body", "Field required", "None")
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as failure:
-        position = getattr(failure, "pos", 0)
+        position, reason = getattr(failure, "pos", 0), getattr(failure, "msg", "nested too deeply")
         raise errors.validation_error(
-            "json_invalid", f"body.{position}", "JSON decode error", "<dict of 0 items>"
+            "json_invalid", f"body.{position}", "JSON decode error", "<dict of 0 items>", {"error": reason}
         ) from None
     if not isinstance(body, dict):
         raise errors.validation_error(
-            "model_attributes_type", "body", "Input should be a valid dictionary", type(body).__name__
+            "model_attributes_type",
+            "body",
+            "Input should be a valid dictionary or object to extract fields from",
+            _shown(body),
         )
     return body
 
 
+def _shown(value: Any) -> str:
+    """How vLLM quotes what it refuses: a list or an object by its size, anything else as it is."""
+    return f"<{type(value).__name__} of {len(value)} items>" if isinstance(value, (dict, list)) else str(value)
+
+
 def _messages(body: Mapping[str, Any]) -> Sequence[Any]:
     if "messages" not in body:
-        raise errors.validation_error("missing", "body.messages", "Field required", f"<dict of {len(body)} items>")
+        raise errors.validation_error("missing", "body.messages", "Field required", _shown(body))
     messages = body["messages"]
     if not isinstance(messages, list) or not all(
         isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages
     ):
-        raise errors.validation_error("list_type", "body.messages", "Input should be a valid list", str(type(messages)))
+        raise errors.validation_error("list_type", "body.messages", "Input should be a valid list", _shown(messages))
     return messages
 
 
-def _sampling(body: Mapping[str, Any]) -> None:
+def _template_kwargs(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    kwargs = body.get("chat_template_kwargs")
+    if kwargs is not None and not isinstance(kwargs, dict):
+        loc = "body.chat_template_kwargs"
+        raise errors.validation_error("dict_type", loc, "Input should be a valid dictionary", _shown(kwargs))
+    return kwargs or {}
+
+
+def _sampling(body: Mapping[str, Any]) -> int | None:
+    """Check the sampling parameters; the most tokens of the reply."""
+    most: int | None = None
     temperature = _number(body, "temperature", float, "float_parsing", "number")
     if temperature is not None and temperature < 0:
         given = float(temperature)
@@ -143,7 +165,11 @@ def _sampling(body: Mapping[str, Any]) -> None:
         if limit is not None and limit < 1:
             message = f"max_tokens must be at least 1, got {limit}. (parameter=max_tokens, value={limit})"
             raise errors.error(400, message, param="max_tokens")
-    top = _number(body, "top_logprobs", int, "int_parsing", "integer")
+        most = most or limit
+    top = body.get("top_logprobs")
+    if top is not None and not isinstance(top, int):
+        message = f"`top_logprobs` must be an integer. (parameter=top_logprobs, value={top})"
+        raise errors.error(400, message, param="top_logprobs")
     if top and not body.get("logprobs"):
         message = "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)"
         raise errors.error(400, message, param="top_logprobs")
@@ -157,15 +183,23 @@ def _sampling(body: Mapping[str, Any]) -> None:
             "Refused request with untrusted chat template."
         )
         raise errors.error(400, message)
+    return most
 
 
 def _number(body: Mapping[str, Any], name: str, kind: type, error: str, noun: str) -> Any:
+    """A number as pydantic reads one: text that spells a number and a boolean count too."""
     value = body.get(name)
-    allowed = (int, float) if kind is float else int
-    if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):
+    if value is None:
+        return None
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError):
         sentence = f"Input should be a valid {noun}, unable to parse string as a{'n' * (kind is int)} {noun}"
-        raise errors.validation_error(error, f"body.{name}", sentence, str(value))
-    return value
+        raise errors.validation_error(error, f"body.{name}", sentence, _shown(value)) from None
+    if isinstance(value, float) and number != value:
+        sentence = "Input should be a valid integer, got a number with a fractional part"
+        raise errors.validation_error("int_from_float", f"body.{name}", sentence, str(value))
+    return number
 
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], list[str]]:

@@ -37,7 +37,7 @@ _HEX = re.compile(r"(?<![A-Za-z0-9])(?:0x)?((?:[0-9A-Fa-f]{2}[ :]?){5,}[0-9A-Fa-
 _RUN = re.compile(r"[A-Za-z0-9+/_-](?:[A-Za-z0-9+/_-]{5}|[0-9A-Fa-f][ :][0-9A-Fa-f]{2}[ :])")
 _PERCENT = re.compile(r"[A-Za-z0-9._~+%-]{3,}")
 _PERCENTS = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-_ESCAPES = re.compile(r"\\x([0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\([0-3][0-7]{2})")
+_ESCAPES = re.compile(r"\\{1,4}(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|([0-3][0-7]{2}))")
 _ENTITIES = re.compile(r"&#(?:[0-9]{2,7}|[xX][0-9A-Fa-f]{2,6});?")
 _QUOTED = re.compile(r"(?:=[0-9A-F]{2}){3,}")
 

@@ -48,13 +48,23 @@ Count = Annotated[int, BeforeValidator(_no_boolean), Field(gt=0)]
 
 
 def _url(value: str) -> str:
-    if not re.match(r"https?://[^\s/]+", value):
+    if not re.fullmatch(r"https?://[^\s/]+\S*", value):
         raise ValueError(
             "a base_url begins with http:// or https:// and names a host, such as http://localhost:8000/v1"
         )
+    if "@" in value.split("//", 1)[1].split("/", 1)[0]:
+        raise ValueError("a base_url holds no credentials: it is shown in messages; put the key into api_key")
     return value.rstrip("/")
 
 
+def _header(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value().strip()  # a key read from a file brings its line break along
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("the api_key holds characters that a header cannot carry")
+    return SecretStr(key)
+
+
+ApiKey = Annotated[SecretStr, AfterValidator(_header)]
 BaseUrl = Annotated[str, AfterValidator(_url)]
 
 
@@ -70,7 +80,7 @@ class EndpointSettings(Section):
     base_url: BaseUrl | list[BaseUrl] | None = None
     model: str = "nemotron_moderator"
     family: str = "nemotron-3"
-    api_key: SecretStr = SecretStr("")
+    api_key: ApiKey = SecretStr("")
     categories: Literal["always", "never"] = "always"
 
     @property

@@ -1,4 +1,4 @@
-"""What a check costs beside the bare clients: `python -m benchmarks.core`. Ratios within one run, rounds alternating."""
+"""What a check costs beside the bare clients: `python -m benchmarks.core`. Ratios in one run, rounds alternating."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """One contestant in a process of its own: `python worker.py NAME BASE_URL`.
 
-Reads lines of "START CALLS" and answers each with a JSON line: CPU milliseconds per turn, wall milliseconds (median), turns a
-second at 64 in flight.
+Reads lines of "START CALLS" and answers each with a JSON line: CPU milliseconds per turn, wall milliseconds (median),
+and turns a second at 64 in flight.
 
-A *check* is one guarded input. A *turn* is input check + the agent's model + output check. Turnguard is imported only where
-it is the contestant itself, since this runs in the peers' environments too.
+A *check* is one guarded input. A *turn* is input check + the agent's model + output check. Turnguard is imported only
+where it is the contestant itself, since this runs in the peers' environments too.
 """
 
 from __future__ import annotations
@@ -215,8 +215,8 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     logging.disable(logging.CRITICAL)
     os.environ.update(
-        NEMO_GUARDRAILS_NO_USAGE_STATS="1", DO_NOT_TRACK="1", LANGSMITH_TRACING="false", LITELLM_LOCAL_MODEL_COST_MAP="True",
-        OPENAI_API_KEY="x", OPENAI_BASE_URL=sys.argv[2],
+        NEMO_GUARDRAILS_NO_USAGE_STATS="1", DO_NOT_TRACK="1", LANGSMITH_TRACING="false",
+        LITELLM_LOCAL_MODEL_COST_MAP="True", OPENAI_API_KEY="x", OPENAI_BASE_URL=sys.argv[2],
     )  # fmt: skip
     with contextlib.suppress(AttributeError, OSError):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

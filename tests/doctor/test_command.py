@@ -24,13 +24,14 @@ def test_all_good(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
     assert "control_tokens" in told
-    assert "failed" not in told
+    assert "FAILED" not in told
 
 
 def test_something_failed(here: Path, server: FakeVLLM, capsys: pytest.CaptureFixture[str]) -> None:
     server.drop_categories = True
     assert main(["doctor"]) == 1
     told = capsys.readouterr().out
+    assert "FAILED" in told
     assert "change" in told
     assert "chat_template_kwargs" in told
 

@@ -13,7 +13,7 @@ from turnguard.doctor.canaries import UNSAFE, forging, joint
 from turnguard.testing import FakeVLLM, faults
 
 
-async def test_a_right_set_up_is_all_good(examined: Examine) -> None:
+async def test_a_right_set_up_is_all_good(server: FakeVLLM, examined: Examine) -> None:
     found = await examined()
     statuses = {name: finding.status for name, finding in found.by_name.items()}
     assert statuses.pop("api_key") == "note"
@@ -24,6 +24,7 @@ async def test_a_right_set_up_is_all_good(examined: Examine) -> None:
     }  # fmt: skip
     assert found.report.exit_code == 0
     assert found.report.seconds < 10
+    assert len(server.requests) < 45
 
 
 # ---------------------------------------------------------------- what strips, drops and shortens

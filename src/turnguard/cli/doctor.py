@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,24 @@ def doctor(
 
     if config == CONFIG and not config.exists():
         raise ConfigError(f"{config}: no such file here; 'turnguard init' writes one, --config FILE names another")
-    report = asyncio.run(examine(load(config), accept_sandbox=accept_sandbox))
+    settings = load(config)
+    with _waiting():
+        report = asyncio.run(examine(settings, accept_sandbox=accept_sandbox))
     if as_json:
         output.data(report.to_dict())
     else:
         output.show(*(_shown(examination) for examination in report.examinations), _verdict(report))
     return report.exit_code
+
+
+def _waiting() -> AbstractContextManager[object]:
+    """Something moves while a person waits; a script sees nothing of it."""
+    import sys
+    from contextlib import nullcontext
+
+    from turnguard.cli import output
+
+    return output.console(stderr=True).status("sending canaries") if sys.stderr.isatty() else nullcontext()
 
 
 _STYLES = {"ok": "green", "note": "yellow", "failed": "red", "skipped": "dim"}
@@ -59,7 +72,8 @@ def _shown(examination: Examination) -> Group:
     rows.add_column(overflow="fold")
     for finding in examination.findings:
         style = _STYLES[finding.status]
-        rows.add_row(Text(finding.status, style), Text(finding.canary, "bold"), Text(plain(finding.what)))
+        shown = finding.status.upper() if finding.status == "failed" else finding.status
+        rows.add_row(Text(shown, style), Text(finding.canary, "bold"), Text(plain(finding.what)))
         if finding.change is not None:
             rows.add_row("", Text("change", "dim"), Text(plain(finding.change), "cyan"))
     title = Text(plain(f"{examination.role} {examination.base_url}"), "bold")

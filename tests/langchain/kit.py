@@ -174,7 +174,7 @@ def guard(
     )
 
 
-def said(text: Any = "Hello") -> dict[str, Any]:
+def said(text: Any = "Hello") -> Any:
     """An agent's input."""
     return {"messages": [HumanMessage(text)]}
 

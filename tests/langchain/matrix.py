@@ -287,7 +287,7 @@ def is_echo(entry: str, event: Any, shown: list[Any]) -> bool:
             payload = chunk.get("payload", chunk)
             if "input" in payload:  # a task that begins: only the first node's may hold the raw input
                 return "before_agent" in str(payload.get("name"))
-            return payload.get("metadata", {}).get("step", 9) <= 0  # the checkpoints of the input itself
+            return bool(payload.get("metadata", {}).get("step", 9) <= 0)  # the checkpoints of the input itself
     if entry == "astream_events v2":
         data = {key: value for key, value in event["data"].items() if key != "input"}
         return not unsafe(data)

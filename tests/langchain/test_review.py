@@ -14,7 +14,7 @@ from langgraph.types import Command
 from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said, stored
 from turnguard.langchain import TurnguardMiddleware
 
-REVIEW = {"categories": {"Violence": "review"}}
+REVIEW: dict[str, Any] = {"categories": {"Violence": "review"}}
 APPROVE = {"decisions": [{"type": "approve"}]}
 REJECT = {"decisions": [{"type": "reject", "message": "Not today."}]}
 CONFIG = {"configurable": {"thread_id": "1"}}
@@ -201,13 +201,13 @@ async def test_a_rejected_input_ends_the_turn(way: str) -> None:
 
 @pytest.mark.parametrize("where", ["input", "call", "result", "output"])
 async def test_what_is_gone_at_resume_counts_as_rejected(way: str, where: str) -> None:
-    script = {
+    scripts: dict[str, list[Any]] = {
         "input": ["Hello."],
         "call": [calls(f"{UNSAFE} plan"), "Done."],
         "result": [calls("bad"), "Done."],
         "output": [f"Well, {UNSAFE}"],
-    }[where]
-    world = World(*script, results={"bad": f"page {UNSAFE}"})
+    }
+    world = World(*scripts[where], results={"bad": f"page {UNSAFE}"})
     await world.go(way, said(UNSAFE if where == "input" else "Hello"))
     world.build()
     done = await world.go(way, Command(resume=APPROVE))
@@ -235,6 +235,16 @@ async def test_two_results_are_reviewed_together(way: str) -> None:
     results = [message.content for message in done["messages"] if isinstance(message, ToolMessage)]
     assert results[0] == f"page {UNSAFE}"
     assert UNSAFE not in results[1]
+
+
+async def test_an_approval_is_for_one_message_and_not_for_the_same_content_elsewhere(way: str) -> None:
+    world = World(calls("bad"), "Done.", calls("bad"), "Done.", results={"bad": f"page {UNSAFE}"})
+    await world.go(way, said())
+    await world.go(way, Command(resume=APPROVE))
+    other: Any = {"configurable": {"thread_id": "2"}}
+    paused = world.agent.invoke(said(), other) if way == "sync" else await world.agent.ainvoke(said(), other)
+    assert "__interrupt__" in paused
+    assert UNSAFE not in repr(paused)
 
 
 async def test_a_second_question_about_one_result_does_not_lose_the_first_answer(way: str) -> None:

@@ -35,12 +35,11 @@ def build(
 def returning(value: Any, **options: Any) -> Any:
     """A tool that gives back `value`."""
 
-    @tool(**options)
     def search(q: str) -> Any:
         """Search."""
         return value() if callable(value) else value
 
-    return search
+    return tool(**options)(search) if options else tool(search)
 
 
 # ---------------------------------------------------------------- results
@@ -133,7 +132,7 @@ async def test_a_direct_result_is_judged_though_no_model_reads_it() -> None:
 
 
 async def test_a_commands_other_state_is_judged_too() -> None:
-    value = lambda: Command(  # noqa: E731
+    value: Any = lambda: Command(  # noqa: E731
         update={
             "messages": [ToolMessage("fine", tool_call_id="call-0", name="search")],
             "structured_response": {"note": UNSAFE},
@@ -244,7 +243,8 @@ async def test_no_block_of_the_provider_keeps_a_blocked_call() -> None:
 
 async def test_a_blocked_answer_takes_its_calls_and_blocks_with_it() -> None:
     message = provider_message()
-    message.content[0]["text"] = f"I will {UNSAFE}."  # type: ignore[index, call-overload]
+    content: Any = message.content
+    content[0]["text"] = f"I will {UNSAFE}."
     state = await build(Scripted(script=[message]), returning("fine")).ainvoke(said())
     assert UNSAFE not in repr(state)
     assert len(state["messages"]) == 2
@@ -334,12 +334,12 @@ async def test_supplied_history_is_judged_and_kept_in_pairs() -> None:
 
 
 async def test_the_applications_own_messages_are_not_judged_unless_they_may_be_the_clients() -> None:
-    given = {"messages": [SystemMessage(f"Never talk about {UNSAFE}"), HumanMessage("Hello")]}
+    given: Any = {"messages": [SystemMessage(f"Never talk about {UNSAFE}"), HumanMessage("Hello")]}
     state = await build(Scripted(script=["Fine."])).ainvoke(given)
     assert state["messages"][-1].content == "Fine."
     strict = TurnguardMiddleware(guard(checks={"trusted_roles": []}))
     model = Scripted(script=["Fine."])
-    state = await create_agent(model, [], middleware=[strict]).ainvoke(given)  # type: ignore[arg-type]
+    state = await create_agent(model, [], middleware=[strict]).ainvoke(given)
     assert UNSAFE not in repr(model.prompts)
 
 

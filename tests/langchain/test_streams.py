@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelFallbackMiddleware
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tools import tool
 
@@ -113,6 +114,23 @@ async def test_safe_arguments_are_streamed_too(how: str) -> None:
     chunks = [chunk for chunk, _ in await streamed(built, how) if isinstance(chunk, AIMessageChunk)]
     args = "".join(piece["args"] or "" for chunk in chunks for piece in chunk.tool_call_chunks)
     assert args == '{"q": "cats and dogs"}'
+
+
+class Whole(Scripted):
+    """A model that cannot stream."""
+
+    _stream = BaseChatModel._stream
+    _astream = BaseChatModel._astream
+
+
+@pytest.mark.parametrize("how", ["stream:messages", "astream:messages", "v2", "v3", "av3"])
+async def test_a_model_that_cannot_stream_is_shown_whole_once_judged(how: str) -> None:
+    for script in ([calls("cats", text="Let me look."), "Done."], [f"Well {UNSAFE}"], [calls(UNSAFE), "Done."]):
+        middleware = TurnguardMiddleware(guard())
+        built = create_agent(Whole(script=script), [search], middleware=[middleware])
+        shown = await streamed(built, how)
+        assert UNSAFE not in repr(shown)
+        assert "Done." in repr(shown) or "hurt" in repr(shown)
 
 
 async def test_text_waits_no_longer_than_the_bound() -> None:

@@ -50,8 +50,8 @@ async def test_a_chain_reads_refusals_in_place_of_what_was_withheld(way: str) ->
         answer = await go(chain, way, {"q": text})
         assert "hurt" in answer
         assert len(inner.prompts) == (0 if text == UNSAFE else 1)
-    chain = guard_model(Scripted(script=["Fine."]), guard()) | StrOutputParser()
-    assert await go(chain, way, "Hello") == "Fine."
+    safe = guard_model(Scripted(script=["Fine."]), guard()) | StrOutputParser()
+    assert await go(safe, way, "Hello") == "Fine."
 
 
 async def test_a_guarded_model_can_raise_instead(way: str) -> None:
@@ -165,7 +165,7 @@ async def test_the_handler_reaches_agents_that_are_called_in_tools(way: str) -> 
     @tool
     def delegate(q: str) -> str:
         """Ask another agent."""
-        return str(inner.invoke(said(q))["messages"][-1].content)  # type: ignore[arg-type]
+        return str(inner.invoke(said(q))["messages"][-1].content)
 
     outer = create_agent(Scripted(script=[calls("x", tool="delegate"), "Done."]), [delegate])
     with pytest.raises(Blocked):

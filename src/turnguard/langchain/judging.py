@@ -86,6 +86,11 @@ class Judging:
     check_tool_results: bool = True
     holding: Holding = field(default_factory=Holding)
     passed: Bounded[bytes, bool] = field(default_factory=lambda: Bounded(PASSED))
+    approved: Bounded[tuple[bytes, str], bool] = field(default_factory=lambda: Bounded(PASSED))
+
+    def __post_init__(self) -> None:
+        # our own texts are read from files when first asked for: here, not in an event loop that must not block
+        _ = "" in self.guard.own_words
 
     # ------------------------------------------------------------ which messages need a look
 
@@ -97,17 +102,28 @@ class Judging:
                 request = request.then(message, self.guard.checks.history)
             if isinstance(message, BaseMessage) and self._concerns(message):
                 reading = read(message)
-                if not reading.empty and self._fingerprint(message, reading, request) not in self.passed:
+                if not reading.empty and not self._is_known(message, reading, request):
                     yield Unknown(at, message, request)
 
     def known(self, message: BaseMessage, request: Asked) -> bool:
         """Whether a message was judged with this content under this request."""
-        return self._fingerprint(message, read(message), request) in self.passed
+        return self._is_known(message, read(message), request)
+
+    def _is_known(self, message: BaseMessage, reading: Reading, request: Asked) -> bool:
+        digest = self._fingerprint(message, reading, request)
+        return digest in self.passed or (message.id is not None and (digest, message.id) in self.approved)
 
     def accept(self, message: BaseMessage, request: Asked) -> None:
-        """Remember a message as judged: what stands in a withheld one's place, or what a reviewer approved."""
+        """Remember a message as judged, and its calls with it."""
         reading = read(message)
         self.passed.put(self._fingerprint(message, reading, request), True)
+        for call in reading.calls:
+            self.accept_call(call, request)
+
+    def approve(self, message: BaseMessage, request: Asked) -> None:
+        """Remember that a person approved this content in this message; the same elsewhere is asked about anew."""
+        reading = read(message)
+        self.approved.put((self._fingerprint(message, reading, request), message.id or ""), True)
         for call in reading.calls:
             self.accept_call(call, request)
 

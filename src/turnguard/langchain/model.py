@@ -126,7 +126,7 @@ class GuardedChatModel(BaseChatModel):
     def bind(self, **kwargs: Any) -> GuardedChatModel:  # type: ignore[override]
         """The same wrapper around the inner model with these arguments.
 
-        A `RunnableBinding` around the wrapper would hand it the ambient configuration as if the caller had named it, and
+        A `RunnableBinding` around the wrapper would hand it the ambient configuration as if the caller named it, and
         with it the muted callbacks (see `muted`).
         """
         bound: GuardedChatModel = self.model_copy(update={"inner": self.inner.bind(**kwargs)}) if kwargs else self
@@ -136,7 +136,8 @@ class GuardedChatModel(BaseChatModel):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """As every chat model's."""
-        return super().invoke(input, self._audible(config), **kwargs)
+        answer: AIMessage = super().invoke(input, self._audible(config), **kwargs)
+        return answer
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """As every chat model's."""
@@ -165,7 +166,7 @@ class GuardedChatModel(BaseChatModel):
         if turn.gate is None:
             return _result(sync.run(turn.rule(call())))
 
-        async def beside() -> AIMessage:
+        async def beside() -> Any:
             answer = await turn.race(asyncio.to_thread(contextvars.copy_context().run, call))
             return await turn.rule(answer)
 

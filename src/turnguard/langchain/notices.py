@@ -71,7 +71,7 @@ def retry_notice(guard: Guard, decision: Decision) -> str:
     """What the model is told before it may try again."""
     return _ours(
         guard,
-        f"Your answer was withheld because {why(decision)}. Answer the request again without that, or decline politely.",
+        f"Your answer was withheld because {why(decision)}. Answer the request again without it, or decline politely.",
     )
 
 

@@ -110,9 +110,10 @@ class Reviews:
                 lost = _lost(stand_in)
                 return await self._rejected(stand_in, lost, REJECT), lost
             if answer.get("type") == "approve":
-                self._judging.accept(kept.message, request)
                 # the reducer named the stand-in, so the approved message takes that id to come in its place
-                return kept.message.model_copy(update={"id": stand_in.id}), None
+                approved = kept.message.model_copy(update={"id": stand_in.id})
+                self._judging.approve(approved, request)
+                return approved, None
             text = _edited_text(answer)
             if text is None:
                 return await self._rejected(stand_in, kept.decision, answer), kept.decision
@@ -150,7 +151,7 @@ class Reviews:
         settled = message.model_copy(
             update={"tool_calls": calls, "response_metadata": {**message.response_metadata, notices.KEY: mark}}
         )
-        self._judging.accept(settled, request)
+        self._judging.approve(settled, request)
         return settled, rejected
 
     async def _settled_call(self, call: Call, decision: Decision, request: Asked) -> Any:

@@ -73,10 +73,7 @@ class GuardedTool(BaseTool):
 
     async def _admit(self, given: Any) -> tuple[Any, Any]:
         """The input to run with, or the notice in place of a result."""
-        if _is_call(given):
-            call = Call(self.name, given["args"], given.get("id"))
-        else:
-            call = Call(self.name, given, None)
+        call = Call(self.name, given["args"], given.get("id")) if _is_call(given) else Call(self.name, given, None)
         decision = await self._judging.rule_call(call, Asked())
         if decision.withheld:
             text = notices.call_notice(self._judging.guard, decision)

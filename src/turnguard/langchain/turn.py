@@ -109,8 +109,8 @@ class Turn:
             if self.rulings[ruled.id].ended is None:
                 return [] if shown or not withheld else [_chunk(ruled)]
             refusal = ruled
-        if self.again and shown:
-            return []
+        if self.again and (stopped is None or stopped.stage != "input"):
+            return [] if shown else [AIMessageChunk(content="", id=refusal.id)]  # the next try speaks in its place
         text = self.rulings[refusal.id].refusal
         last = AIMessageChunk(content=text, id=refusal.id, response_metadata=_mark(refusal), chunk_position="last")
         return [AIMessageChunk(content="\n\n", id=refusal.id), last] if shown else [last]
@@ -151,7 +151,9 @@ class _Heard:
 
     async def _listen(self) -> None:
         try:
-            async for chunk in self._source:
+            async for said in self._source:
+                # a model that cannot stream gives its whole message as the only piece
+                chunk = said if isinstance(said, AIMessageChunk) else _chunk(said)
                 self.all.append(chunk)
                 self._queue.put_nowait(chunk)
         finally:
@@ -232,10 +234,12 @@ def _chunk(message: AIMessage) -> AIMessageChunk:
     """A whole message as the only chunk of a stream."""
     return AIMessageChunk(
         content=message.content,
+        additional_kwargs=message.additional_kwargs,
         id=message.id,
         name=message.name,
         usage_metadata=message.usage_metadata,
         response_metadata=message.response_metadata,
         tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
         chunk_position="last",
     )

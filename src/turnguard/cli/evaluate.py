@@ -55,7 +55,8 @@ def evaluate(
 
     async def work() -> Report:
         async with guard:
-            report = Report.of(settings, absent, [await server_name(settings.moderator)])
+            at_once = concurrency or settings.moderator.max_in_flight
+            report = Report.of(settings, absent, [await server_name(settings.moderator)], at_once)
             for task in tasks:
                 output.note(f"{task.name}: {task.note}")
                 with bar() as progress:

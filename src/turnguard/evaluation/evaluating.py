@@ -106,6 +106,8 @@ async def identity(guard: Guard) -> str:
 
 async def server_name(settings: ModeratorSettings) -> str:
     """What the server says that it serves (`root` of its model card); the alias that it is asked by proves nothing."""
+    if settings.checkpoint is not None:
+        return settings.checkpoint
     import aiohttp
 
     key = settings.api_key.get_secret_value()

@@ -43,7 +43,7 @@ class Report:
     data: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Config, absent: list[str], answered_by: list[str]) -> Report:
+    def of(cls, settings: Config, absent: list[str], answered_by: list[str], concurrency: int) -> Report:
         """An empty report on this configuration."""
         moderator = settings.moderator
         return cls(
@@ -54,7 +54,7 @@ class Report:
                 "moderator": {"model": moderator.model, "family": moderator.family, "categories": moderator.categories},
                 "answered_by": answered_by,
                 "policy": settings.policy.digest,
-                "concurrency": moderator.max_in_flight,
+                "concurrency": concurrency,
                 "absent": absent,
                 "sections": [],
             }

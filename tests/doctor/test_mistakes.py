@@ -290,18 +290,6 @@ async def test_a_slow_server(latency: float, deadline: float, server: FakeVLLM, 
     assert "Set moderator.deadline" in found.named("deadline")
 
 
-async def test_a_deadline_without_room_for_a_retry(server: FakeVLLM, examined: Examine) -> None:
-    server.latency = 0.3
-    assert "no room for a retry" in (await examined(deadline=0.5)).named("deadline", "note")
-
-
-async def test_one_attempt_is_shorter_than_the_deadline(server: FakeVLLM, examined: Examine) -> None:
-    server.latency = 0.3
-    assert "moderator.attempt_timeout is 200 ms" in (await examined(attempt_timeout=0.2)).named("deadline")
-    twice = [server.base_url, server.base_url.replace("127.0.0.1", "localhost")]
-    assert "half of moderator.deadline" in (await examined(base_url=twice, deadline=0.5)).named("deadline")
-
-
 async def test_slow_pictures(server: FakeVLLM, examined: Examine) -> None:
     server.latency = lambda chat: 0.5 if chat.images else 0.0
     found = await examined(media={"deadline": 0.3})

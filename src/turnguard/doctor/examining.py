@@ -52,6 +52,8 @@ async def examine(config: Config, *, accept_sandbox: bool = False) -> Report:
     started = time.monotonic()
     settings, fallback = config.moderator, config.moderator.fallback
     roles: list[tuple[str, str, EndpointSettings]] = [("moderator", url, settings) for url in settings.base_urls]
+    if settings.checkpoint is not None:
+        raise ConfigError("moderator.checkpoint: the model is judged with in this process: no server to examine")
     if not roles:
         raise ConfigError("moderator.base_url: no server to examine; give its URL, or set TURNGUARD_BASE_URL")
     if fallback is not None:

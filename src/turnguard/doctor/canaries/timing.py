@@ -70,7 +70,9 @@ def _limit(settings: ModeratorSettings) -> tuple[float, str]:
 
 
 def _key(settings: ModeratorSettings) -> str:
-    return "attempt_timeout" if settings.attempt_timeout is not None else "deadline"
+    """Which of the two to raise: the one that binds."""
+    bound = settings.attempt_timeout
+    return "attempt_timeout" if bound is not None and bound < settings.deadline else "deadline"
 
 
 def _ms(seconds: float) -> str:

@@ -9,6 +9,7 @@ expand.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,8 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         calibration, problems = _calibration(document, reader)
         if not problems:
             policy, problems = build(document.policy, expanded.get("policy", {}), calibration)
-        if not document.moderator.base_urls and env.get("TURNGUARD_BASE_URL"):
+        nowhere = not document.moderator.base_urls and document.moderator.checkpoint is None
+        if nowhere and env.get("TURNGUARD_BASE_URL"):
             moderator, more = read(
                 ModeratorSettings,
                 {**expanded.get("moderator", {}), "base_url": env["TURNGUARD_BASE_URL"]},
@@ -169,7 +171,9 @@ def _load(text: str, source: str) -> tuple[dict[str, Any], dict[Path, int]]:
     _refuse_deep(text, source)
     yaml = YAML(typ="rt", pure=True)
     try:
-        nodes = list(yaml.compose_all(text))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor that is given twice: every anchor is refused below
+            nodes = list(yaml.compose_all(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark is not None else ""

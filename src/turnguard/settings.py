@@ -75,13 +75,23 @@ class Section(BaseModel):
 
 
 class EndpointSettings(Section):
-    """One moderator endpoint, or several replicas of one."""
+    """One moderator endpoint, several replicas of one, or a checkpoint that is judged with in this process.
+
+    `checkpoint` is a directory or `owner/name` on the hub, and takes the place of `base_url`.
+    """
 
     base_url: BaseUrl | list[BaseUrl] | None = None
+    checkpoint: Annotated[str, Field(min_length=1)] | None = None
     model: str = "nemotron_moderator"
     family: str = "nemotron-3"
     api_key: ApiKey = SecretStr("")
     categories: Literal["always", "never"] = "always"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> EndpointSettings:
+        if self.checkpoint is not None and self.base_urls:
+            raise ValueError("the model is either behind a base_url or a checkpoint in this process: give one of them")
+        return self
 
     @property
     def base_urls(self) -> tuple[str, ...]:
@@ -100,8 +110,8 @@ class FallbackSettings(EndpointSettings):
     def _somewhere(self) -> FallbackSettings:
         if self.family == "sandbox" and "authority" in self.model_fields_set and self.authority == "full":
             raise ValueError("the sandbox rules may block but never allow: authority must be block_only")
-        if self.family != "sandbox" and not self.base_urls:
-            raise ValueError("a fallback needs a base_url, or family: sandbox")
+        if self.family != "sandbox" and not self.base_urls and self.checkpoint is None:
+            raise ValueError("a fallback needs a base_url, a checkpoint, or family: sandbox")
         return self
 
     @property

@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) -> Moderator:
     """Memory, then the gate, then replicas with retries; a fallback beside it, with a memory of its own."""
     asked: Moderator
+    if client is not None and settings.checkpoint is not None:
+        raise ConfigError("moderator.checkpoint: a client of your own asks a server; give one of the two")
     if client is not None:
         from turnguard.moderators.openai import OpenAIModerator
 
         categories = settings.categories == "always"
         own = OpenAIModerator(client, model=settings.model, family=settings.family, categories=categories)
         asked = Retrying(Traced(own, settings.model))
+    elif not settings.base_urls and settings.checkpoint is None:
+        raise ConfigError(
+            "moderator.base_url: no moderator to ask; give its URL such as http://localhost:8000/v1, "
+            "or set TURNGUARD_BASE_URL"
+        )
     else:
-        if not settings.base_urls:
-            raise ConfigError(
-                "moderator.base_url: no moderator to ask; give its URL such as http://localhost:8000/v1, "
-                "or set TURNGUARD_BASE_URL"
-            )
         asked = _endpoints(settings, settings.attempt_timeout)
     first = Remembering(Gated(asked, settings.max_in_flight, settings.max_waiting))
     if settings.fallback is None:
@@ -49,6 +51,8 @@ def _second(settings: FallbackSettings) -> Moderator:
 
 
 def _endpoints(settings: EndpointSettings, attempt_timeout: float | None) -> Moderator:
+    if settings.checkpoint is not None:
+        return _local(settings, settings.checkpoint)
     from turnguard.moderators.vllm import VLLMModerator
 
     key = settings.api_key.get_secret_value()
@@ -65,3 +69,12 @@ def _endpoints(settings: EndpointSettings, attempt_timeout: float | None) -> Mod
         return Retrying(clients[0])
     # the next replica before a wait, and a wait only when all of them failed
     return Retrying(Replicas([Retrying(client, 2, resets_only=True) for client in clients], attempt_timeout))
+
+
+def _local(settings: EndpointSettings, checkpoint: str) -> Moderator:
+    """Nothing to ask again and no other replica: a model in this process that fails, fails again."""
+    from turnguard.moderators.local import LocalModerator
+
+    categories = settings.categories == "always"
+    local = LocalModerator(checkpoint, model=settings.model, family=settings.family, categories=categories)
+    return Traced(local, settings.model)

@@ -8,3 +8,5 @@ import os
 for _name in ("TURNGUARD_BASE_URL", "TURNGUARD_API_KEY", "TURNGUARD_TRACEBACK", "FORCE_COLOR", "COLUMNS"):
     os.environ.pop(_name, None)
 os.environ["NO_PROXY"] = "*"
+
+pytest_plugins = ["tests.vllm.plugin"]

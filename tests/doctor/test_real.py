@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.doctor.conftest import Examine
-from tests.vllm.conftest import vllm_python, vllm_server  # noqa: F401 - the fixtures below ask for
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(360)]
 
 
-async def test_a_right_set_up(vllm_server: str, examined: Examine) -> None:  # noqa: F811 - that is how fixtures are had
+async def test_a_right_set_up(vllm_server: str, examined: Examine) -> None:
     await examined(base_url=f"{vllm_server}/v1")  # the first requests of a fresh server are slow
     found = await examined(base_url=f"{vllm_server}/v1", max_input_tokens=1000)
     assert found.failed == set(), found.by_name
@@ -21,7 +20,7 @@ async def test_a_right_set_up(vllm_server: str, examined: Examine) -> None:  # n
     assert found.report.seconds < 10
 
 
-async def test_another_name(vllm_server: str, examined: Examine) -> None:  # noqa: F811
+async def test_another_name(vllm_server: str, examined: Examine) -> None:
     assert "it serves nemotron_moderator" in (await examined(base_url=f"{vllm_server}/v1", model="other")).named(
         "model"
     )

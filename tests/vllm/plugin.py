@@ -1,4 +1,7 @@
-"""A real vLLM for the tests marked ``vllm``: one server for the whole session, started by the first test that asks."""
+"""A real vLLM for the tests marked ``vllm``: one server for the whole session, started by the first test that asks.
+
+A plugin rather than a ``conftest``, since the tests of several folders share that one server.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ _RUNNING = pytest.StashKey[Server]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The start of the server counts into the first test's time, so that these tests get a longer one."""
+    """The start of a server counts into the first test's time, so that these tests get a longer one."""
     for item in items:
-        if "vllm_python" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+        if item.get_closest_marker("vllm") and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(START_SECONDS + 120))
 
 
@@ -46,7 +49,7 @@ def pytest_runtest_makereport(
     """Shows the end of the server's log beside a failure of a test that uses it."""
     report = yield
     server = item.config.stash.get(_RUNNING, None)
-    if report.failed and server is not None and "vllm_server" in getattr(item, "fixturenames", ()):
+    if report.failed and server is not None and item.get_closest_marker("vllm"):
         report.sections.append((f"end of {server.log}", server.log_tail()))
     return report
 

@@ -196,3 +196,17 @@ def _fields(info: Any) -> list[Any]:
     import dataclasses
 
     return [getattr(info, field.name) for field in dataclasses.fields(info)]
+
+
+async def test_a_picture_of_some_megabytes_is_sent_whole(make_guard: MakeGuard, fake: FakeVLLM) -> None:
+    import io
+    import os
+
+    from PIL import Image
+
+    noise = Image.frombytes("RGB", (890, 890), os.urandom(890 * 890 * 3))
+    buffer = io.BytesIO()
+    noise.save(buffer, "PNG")
+    decision = await make_guard(deadline=30).acheck(Step.input("look", images=[buffer.getvalue()]))
+    assert (decision.action, decision.failed) == ("allow", False)
+    assert max(len(str(request.body)) for request in fake.chats) > 2**20

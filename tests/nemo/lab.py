@@ -165,7 +165,8 @@ class Lab:
         }
         for kind, given in (rails or {}).items():
             configured[kind] = {**configured.get(kind, {}), **given}
-        yaml = {"models": [], "passthrough": passthrough, "rails": configured, **settings}
+        unused = {"turnguard": {"moderator": {"base_url": "http://127.0.0.1:9/v1"}}}
+        yaml = {"models": [], "custom_data": unused, "passthrough": passthrough, "rails": configured, **settings}
         # JSON is YAML
         config = RailsConfig.from_content(colang_content=colang, yaml_content=json.dumps(yaml))
         self.rails: LLMRails = checked_rails(config, self.guard, stages=stages, llm=self.main)

@@ -9,6 +9,7 @@ import pytest
 from nemoguardrails import LLMRails, RailsConfig
 
 from tests.nemo.lab import BAD, BLUE, POLICY, QUIET, RED, REFUSAL, Main, assistant, leaks, sees, user, UNSAFE
+from turnguard.moderators.memory import Remembering
 from turnguard.nemo import guard_of
 from turnguard.testing import FakeModerator
 
@@ -49,7 +50,8 @@ class Lab2:
         self.rails = LLMRails(RailsConfig.from_content(FLOWS, json.dumps(yaml)), llm=self.main)
         self.moderator = FakeModerator(UNSAFE, script=sees)
         guard = guard_of(self.rails)
-        guard._evaluator.moderator = self.moderator  # noqa: SLF001 - the settings cannot name a scripted one
+        # the settings cannot name a scripted moderator
+        guard._evaluator.moderator = Remembering(self.moderator)
 
     async def say(self, *messages: dict[str, Any], **options: Any) -> Any:
         """One turn."""

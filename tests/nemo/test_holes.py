@@ -257,3 +257,16 @@ async def test_generate_with_a_streaming_handler_would_show_text_before_it_is_ju
     with pytest.raises(ValueError, match=r"use stream_async\(\)"):
         await lab.say(user("hi"), streaming_handler=StreamingHandler())
     assert lab.main.prompts == []
+
+
+async def test_every_tool_result_is_shown_to_every_tool_rail() -> None:
+    seen = []
+    lab = Lab(rails={"tool_input": {"flows": ["watch"]}}, colang="define flow watch\n  $seen = execute watch\n")
+
+    async def watch(context: Any = None) -> None:
+        seen.append(context["tool_message"])
+
+    lab.rails.register_action(watch, "watch")
+    await lab.say(ASK, called(), result("one"), result("two", "c2"), result("three", "c3"))
+    assert seen == ["one", "two", "three"]
+    assert len(lab.main.prompts) == 1

@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,12 @@ def install(app: LLMRails, host: Host) -> None:
         _wrap_knowledge(app, host)
     else:
         app.stream_async = _no_streaming
+        app.check_async = _no_check
+
+
+async def _no_check(*_args: Any, **_kwargs: Any) -> Any:
+    """Colang 2.x gives no log, which is what `check` reads, and says so only after the main model was called."""
+    raise ValueError("Turnguard's rails have no check with Colang 2.x: use Colang 1.0")
 
 
 def _no_streaming(*_args: Any, **_kwargs: Any) -> AsyncIterator[Any]:
@@ -105,6 +112,8 @@ def _wrap_generate(app: LLMRails, host: Host) -> None:
         _refuse_unjudged_streaming(host, streaming_handler)
         checking = _checking.get()
         rails = _rails(options)
+        if app.config.colang_version != "1.0":
+            _require_carried(messages or [])
         host.require_untouched(messages or [], rails, checking=checking is not None)
         # the engine writes into the caller's own list (passthrough), and what is cleared must not change it either
         copied: list[dict[str, Any]] = (
@@ -141,6 +150,16 @@ def _as_text(result: Any) -> None:
     for answer in result.response if isinstance(getattr(result, "response", None), list) else ():
         if answer.get("role") == "exception":
             answer.update(role="assistant", content=str(answer["content"].get("message", "")))
+
+
+def _require_carried(messages: list[dict[str, Any]]) -> None:
+    """Raise `ValueError` for what Turnguard's rails cannot judge under Colang 2.x."""
+    for message in messages:
+        content = message.get("content")
+        if message.get("role") == "tool" or message.get("tool_calls"):
+            raise ValueError("Turnguard's rails judge no tool messages with Colang 2.x: use Colang 1.0")
+        if message.get("role") == "context" and isinstance(content, dict) and content.get("relevant_chunks"):
+            raise ValueError("Turnguard's rails judge no retrieved chunks with Colang 2.x: use Colang 1.0")
 
 
 def _rails(options: Any) -> Mapping[str, Any]:
@@ -395,12 +414,17 @@ def refusal_events(message: str, stage: Stage, *, exceptions: bool) -> list[dict
 
 def _wrap_knowledge(app: LLMRails, host: Host) -> None:
     """Without dialog flows the engine searches its knowledge base while it writes the prompt, past every retrieval rail."""
-    if "retrieval" not in host.stages or app.config.user_messages:
+    if "retrieval" not in host.stages or app.config.user_messages or app.config.passthrough:
         return
-    original = app._init_kb
+    flows = app.runtime.flow_configs
+    flows[_INTENT] = replace(flows[f"turnguard {_INTENT}"], id=_INTENT)
+    original = app._init_kb  # noqa: SLF001
 
     async def init_kb() -> None:
         await original()
-        host.knowledge, app._kb = app._kb, None
+        host.knowledge, app._kb = app._kb, None  # noqa: SLF001
 
-    app._init_kb = init_kb
+    app._init_kb = init_kb  # noqa: SLF001
+
+
+_INTENT = "generate user intent"

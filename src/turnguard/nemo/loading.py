@@ -128,6 +128,9 @@ def _require_known_flows(config: RailsConfig) -> None:
     problems = []
     for kind in _KINDS:
         for flow in getattr(config.rails, kind).flows:
+            if config.colang_version != "1.0" and flow in RAILS and kind not in ("input", "output"):
+                problems.append(f"rails.{kind}.flows: {flow!r} is not supported with Colang 2.x: use Colang 1.0")
+                continue
             if not flow.lower().startswith("turnguard") or (_is_defined(flow, config) and flow not in RAILS):
                 continue
             if flow not in RAILS:

@@ -1,0 +1,122 @@
+"""What our rails cost beside rails that do nothing, in the same NeMo engine: `python -m benchmarks.nemo`.
+
+Input and output rails, one turn after another, against a server that answers at once; rounds alternate within one run. The
+engine's own cost is printed beside ours. Moderator calls are part of ours: each turn's texts are new, so that none is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import json
+import os
+import statistics
+import time
+from typing import Any
+
+os.environ["NEMO_GUARDRAILS_NO_USAGE_STATS"] = "1"
+
+from nemoguardrails import LLMRails, RailsConfig
+from nemoguardrails.actions.rail_outcome import RailOutcome
+from nemoguardrails.types import LLMResponse
+
+from benchmarks.instant import server
+from turnguard import Guard
+from turnguard.nemo import checked_rails, guard_of
+
+PORT = 18_437
+ROUNDS = 15
+TURNS = 40
+RAILS = 2
+NOOP = """
+define flow nothing in
+  $outcome = execute nothing
+  if $outcome.is_blocked
+    bot refuse to respond
+    stop
+
+define flow nothing out
+  $outcome = execute nothing
+  if $outcome.is_blocked
+    bot refuse to respond
+    stop
+"""
+
+
+class Instant:
+    """A main model that answers at once, each time something else."""
+
+    model_name = "instant"
+    provider_name = "none"
+    provider_url = None
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+
+    async def generate_async(self, _prompt: Any, **_options: Any) -> LLMResponse:
+        """The answer."""
+        return LLMResponse(content=f"The answer is {next(self._numbers)}.")
+
+    async def stream_async(self, _prompt: Any, **_options: Any) -> Any:
+        """Not used."""
+        raise NotImplementedError
+        yield
+
+
+async def nothing() -> RailOutcome:
+    """A rail that does nothing."""
+    return RailOutcome.allow()
+
+
+def _config(parallel: bool, **flows: str) -> RailsConfig:
+    rails = {kind: {"flows": [flow], "parallel": parallel} for kind, flow in flows.items()}
+    yaml = json.dumps({"models": [], "passthrough": True, "rails": rails})
+    return RailsConfig.from_content(NOOP if flows else None, yaml)
+
+
+async def _turns(rails: LLMRails, numbers: Any) -> tuple[float, float]:
+    """Milliseconds per turn: wall and CPU."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(TURNS):
+        await rails.generate_async(messages=[{"role": "user", "content": f"What is {next(numbers)} plus one?"}])
+    return (time.perf_counter() - wall) / TURNS * 1000, (time.process_time() - cpu) / TURNS * 1000
+
+
+async def measure(base_url: str, *, parallel: bool) -> None:
+    """Alternate, and print the medians of the rounds' differences."""
+    numbers = itertools.count()
+    idle = LLMRails(_config(parallel, input="nothing in", output="nothing out"), llm=Instant())
+    idle.register_action(nothing, "nothing")
+    none = LLMRails(RailsConfig.from_content(yaml_content='{"models": [], "passthrough": true}'), llm=Instant())
+    guard = Guard.from_dict({"moderator": {"base_url": base_url}})
+    ours = checked_rails(_config(parallel), guard, stages=("input", "output"), llm=Instant())
+    ours.config.rails.input.parallel = ours.config.rails.output.parallel = parallel
+    apps = {"none": none, "idle": idle, "ours": ours}
+    for app in apps.values():
+        await _turns(app, numbers)
+    rounds: list[dict[str, tuple[float, float]]] = []
+    for number in range(ROUNDS):
+        order = list(apps) if number % 2 else list(reversed(apps))
+        gc.collect()
+        rounds.append({name: await _turns(apps[name], numbers) for name in order})
+    for at, clock in enumerate(("wall", "CPU")):
+        medians = {name: statistics.median(each[name][at] for each in rounds) for name in apps}
+        extra = statistics.median((each["ours"][at] - each["idle"][at]) / RAILS for each in rounds)
+        engine = (medians["idle"] - medians["none"]) / RAILS
+        print(
+            f"{'parallel' if parallel else 'sequential':10} {clock:4}  engine, no rails {medians['none']:6.2f} ms a turn   "
+            f"a no-op rail {engine:5.2f} ms   ours beyond that {extra:5.2f} ms a rail"
+        )
+    await guard_of(ours).aclose()
+
+
+async def main() -> None:
+    """Both modes."""
+    with server(PORT) as base_url:
+        for parallel in (False, True):
+            await measure(base_url or f"http://127.0.0.1:{PORT}/v1", parallel=parallel)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

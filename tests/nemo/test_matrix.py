@@ -1,0 +1,329 @@
+"""The coverage matrix: in every cell unsafe content reaches neither main model, caller nor a later prompt, or it raises.
+
+Each cell runs twice. With unsafe content, everything that the main model was sent, everything that the caller got, and the
+prompts of a turn after it are searched for it. With safe content of the same shape, the turn must go through, and the moderator
+must have been asked about it, and nothing twice. The table in `docs/coverage/nemo.md` is what was seen here; write it anew with
+`TURNGUARD_UPDATE_DOCS=1`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nemo.lab import BAD, BLUE, QUIET, RED, Lab, assistant, call, called, leaks, result, user
+from tests.nemo.test_colang2 import Lab2
+
+pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute:DeprecationWarning")]
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "coverage" / "nemo.md"
+Message = dict[str, Any]
+
+
+def pdf(text: str) -> str:
+    """A one-page document that says `text`, as a data URI."""
+    stream = f"BT /F1 24 Tf 20 100 Td ({text}) Tj ET".encode()
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 500 200]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(stream), stream),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    body, offsets = b"%PDF-1.4\n", []
+    for number, each in enumerate(objects, 1):
+        offsets.append(len(body))
+        body += b"%d 0 obj%s endobj\n" % (number, each)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    end = b"xref\n0 6\n0000000000 65535 f \n%strailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (
+        table,
+        len(body),
+    )
+    return "data:application/pdf;base64," + base64.b64encode(body + end).decode()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is sent, what the main model replies, and what of it is under test, as text that a leak would show."""
+
+    messages: tuple[Message, ...]
+    reply: Any
+    marks: tuple[str, ...]
+    passthrough: bool = True
+
+
+def _file(text: str) -> Message:
+    return {"type": "file", "file": {"file_data": pdf(text), "filename": "a.pdf"}}
+
+
+def _text(word: str, name: str) -> Turn:
+    return Turn((user(f"{name} {word}"),), "fine", ())
+
+
+def _images(*, several: bool) -> Callable[[str, str], Turn]:
+    def made(word: str, name: str) -> Turn:
+        last = RED if word == BAD else BLUE
+        return Turn((user(name, *([BLUE] if several else []), last),), "fine", ())
+
+    return made
+
+
+def _document(word: str, name: str) -> Turn:
+    content = [{"type": "text", "text": name}, _file(f"{name} {word}")]
+    return Turn(({"role": "user", "content": content},), "fine", (pdf(f"{name} {word}")[28:],))
+
+
+def _output(word: str, name: str) -> Turn:
+    return Turn((user(name),), f"this is {word} for {name}", ())
+
+
+def _call(word: str, name: str) -> Turn:
+    return Turn((user(name),), call(arguments={"what": f"{name} {word}"}), ())
+
+
+def _result(content: Callable[[str, str], Any]) -> Callable[[str, str], Turn]:
+    def made(word: str, name: str) -> Turn:
+        marks = (pdf(f"{name} {word}")[28:],)
+        return Turn((user(name), called(), result(content(word, name))), "fine", marks)
+
+    return made
+
+
+def _shots(word: str, name: str, *, several: bool = False) -> Any:
+    urls = [*([BLUE] if several else []), RED if word == BAD else BLUE]
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return [{"type": "text", "text": f"result {name}"}, *images]
+
+
+def _chunk(word: str, name: str) -> Turn:
+    context = {"role": "context", "content": {"relevant_chunks": f"{name} {word}"}}
+    return Turn((context, user(name)), "fine", (), passthrough=False)
+
+
+CELLS: dict[str, Callable[[str, str], Turn]] = {
+    "input: text": _text,
+    "input: image": _images(several=False),
+    "input: several images": _images(several=True),
+    "input: document": _document,
+    "tool call: arguments": _call,
+    "tool result: text": _result(lambda word, name: f"result {name} {word}"),
+    "tool result: image": _result(_shots),
+    "tool result: several images": _result(lambda word, name: _shots(word, name, several=True)),
+    "tool result: document": _result(lambda word, name: [_file(f"{name} {word}")]),
+    "retrieval: text": _chunk,
+    "output: text": _output,
+}
+
+
+@dataclass
+class Row:
+    """An entry point of one engine. `send` gives everything that the caller gets; `unsupported` says why a cell has none."""
+
+    engine: str
+    entry: str
+    parallel: bool
+    unsupported: dict[str, str] = field(default_factory=dict)
+    closing: bool = False
+    """The entry point is asked about an answer that stands in the messages, and calls no main model."""
+    labs: dict[bool, Any] = field(default_factory=dict)
+
+    def lab(self, passthrough: bool) -> Any:
+        """The app for this row, made once per mode."""
+        if passthrough not in self.labs:
+            if self.engine == "2.x":
+                self.labs[passthrough] = Lab2()
+            else:
+                self.labs[passthrough] = Lab(parallel=self.parallel, passthrough=passthrough)
+        return self.labs[passthrough]
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        return f"{self.engine} | {self.entry} | {'parallel' if self.parallel else 'sequential'}"
+
+
+async def generate(lab: Any, messages: list[Message]) -> Any:
+    return await lab.rails.generate_async(messages=messages)
+
+
+async def stream(lab: Any, messages: list[Message]) -> Any:
+    return [chunk async for chunk in lab.rails.stream_async(messages=messages)]
+
+
+async def check(lab: Any, messages: list[Message]) -> Any:
+    return await lab.rails.check_async(messages)
+
+
+async def runnable(lab: Any, messages: list[Message]) -> Any:
+    from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+    from nemoguardrails.integrations.langchain.runnable_rails import RunnableRails
+
+    if "runnable" not in vars(lab):
+        lab.runnable = RunnableRails.__new__(RunnableRails)
+        RunnableRails.__init__(lab.runnable, lab.rails.config, passthrough=bool(lab.rails.config.passthrough))
+        lab.runnable.rails = lab.rails
+    made: list[Any] = []
+    context = None
+    for message in messages:
+        if message["role"] == "context":
+            context = message["content"]
+        elif message["role"] == "user":
+            made.append(HumanMessage(message["content"]))
+        elif message["role"] == "tool":
+            made.append(ToolMessage(message["content"], tool_call_id=message["tool_call_id"]))
+        else:
+            calls = [{"name": "shot", "args": {}, "id": "c1", "type": "tool_call"}] if message.get("tool_calls") else []
+            made.append(AIMessage(message["content"] or "", tool_calls=calls))
+    if context is not None:
+        return await lab.runnable.ainvoke({"input": made[-1].content, "context": context})
+    return await lab.runnable.ainvoke(made)
+
+
+async def _post(lab: Any, path: str, body: Message) -> Any:
+    httpx = pytest.importorskip("httpx")
+    api = pytest.importorskip("nemoguardrails.server.api", reason="the nemo-server extra is not installed")
+    api.llm_rails_instances["lab:main"] = lab.rails
+    # the wire's tool messages have no name
+    body["messages"] = [{key: value for key, value in message.items() if key != "name"} for message in body["messages"]]
+    transport = httpx.ASGITransport(app=api.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        answer = await client.post(path, json={"model": "main", "guardrails": {"config_id": "lab"}, **body})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+async def server(lab: Any, messages: list[Message]) -> Any:
+    return await _post(lab, "/v1/chat/completions", {"messages": messages})
+
+
+async def server_stream(lab: Any, messages: list[Message]) -> Any:
+    return await _post(lab, "/v1/chat/completions", {"messages": messages, "stream": True})
+
+
+async def server_check(lab: Any, messages: list[Message]) -> Any:
+    return await _post(lab, "/v1/checks", {"messages": messages})
+
+
+NO_MODEL = "n/a: no main model"
+NO_CALLS = "n/a: streams carry no tool calls"
+TEXT_ONLY = "n/a: takes text only"
+SHOTS = {name: TEXT_ONLY for name in ("tool result: image", "tool result: several images", "tool result: document")}
+ENTRIES: dict[str, tuple[Callable[[Any, list[Message]], Any], dict[str, str]]] = {
+    "generate_async": (generate, {}),
+    "stream_async": (stream, {"tool call: arguments": NO_CALLS}),
+    "check_async": (check, {"retrieval: text": NO_MODEL}),
+    "RunnableRails": (runnable, {}),
+    "server, /v1/chat/completions": (server, SHOTS),
+    "server, streaming": (server_stream, {**SHOTS, "tool call: arguments": NO_CALLS}),
+    "server, /v1/checks": (server_check, {**SHOTS, "retrieval: text": NO_MODEL}),
+}
+RAISES = "not supported: raises"
+NOT_IN_2: dict[str, str] = {name: RAISES for name in CELLS if name.startswith(("tool result", "retrieval"))} | {
+    "tool call: arguments": "not supported: refused at load"
+}
+
+
+def rows() -> list[Row]:
+    """Every entry point, sequential and parallel, of both versions."""
+    made = []
+    for entry, (_, unsupported) in ENTRIES.items():
+        for parallel in (False, True):
+            made.append(Row("1.0", entry, parallel, unsupported, closing="check" in entry))
+    made.append(Row("2.x", "generate_async", parallel=False, unsupported=NOT_IN_2))
+    for entry in ("stream_async", "check_async"):
+        refused = {**dict.fromkeys(CELLS, RAISES), "tool call: arguments": "not supported: refused at load"}
+        made.append(Row("2.x", entry, parallel=False, unsupported=refused))
+    return made
+
+
+def _prepared(row: Row, turn: Turn) -> tuple[Any, list[Message]]:
+    lab = row.lab(turn.passthrough)
+    from nemoguardrails.types import LLMResponse
+
+    reply = LLMResponse(content=turn.reply) if isinstance(turn.reply, str) else turn.reply
+    lab.main._llm_responses = [reply] * 10
+    lab.main.inference_count = 0
+    lab.main.prompts.clear()
+    lab.moderator.asked.clear()
+    messages = list(turn.messages)
+    if row.closing and isinstance(turn.reply, str) and turn.reply != "fine":
+        messages.append(assistant(turn.reply))
+    elif row.closing and not isinstance(turn.reply, str):
+        arguments = turn.reply.tool_calls[0].function.arguments
+        messages.append(called(str(arguments).replace("'", '"')))
+    return lab, messages
+
+
+def _found(value: Any, turn: Turn) -> bool:
+    return leaks(value) or any(mark in repr(value) for mark in turn.marks)
+
+
+async def cell(row: Row, name: str) -> str:
+    """Run one cell; what the table says of it."""
+    send = ENTRIES[row.entry][0]
+    label = f"{row.name} {name}".replace("|", " ")
+    why = row.unsupported.get(name, "")
+    if why.startswith("n/a") or why.endswith("load"):
+        return why
+    bad = CELLS[name](BAD, label)
+    lab, messages = _prepared(row, bad)
+    if why == RAISES:
+        with pytest.raises((ValueError, AttributeError)):
+            await send(lab, messages)
+        assert lab.main.prompts == []
+        return why
+    got = await send(lab, messages)
+    assert not _found(lab.main.prompts, bad), f"{label}: the main model was sent it"
+    assert not _found(got, bad), f"{label}: the caller got it: {got!r}"
+    assert row.closing or name in ("output: text", "tool call: arguments") or lab.main.prompts == [], label
+    if row.engine == "1.0" and not row.closing:
+        lab.main._llm_responses = _prepared(row, CELLS["input: text"]("fine", "x"))[0].main._llm_responses
+        from nemoguardrails.types import LLMResponse
+
+        lab.main._llm_responses = [LLMResponse(content="fine")] * 10
+        past = [message for message in messages if message["role"] != "context"]
+        await send(lab, [*past, assistant("no"), user("and now?")])
+        assert not _found(lab.main.prompts, bad), f"{label}: a later prompt held it"
+        assert lab.main.prompts, f"{label}: the turn after it goes on"
+    good = CELLS[name]("nice", f"{label} again")
+    lab, messages = _prepared(row, good)
+    got = await send(lab, messages)
+    assert "NO WAY" not in repr(got), f"{label}: safe content was refused: {got!r}"
+    text_alone = row.engine == "2.x" and name in ("input: image", "input: several images", "input: document")
+    assert row.closing or text_alone or lab.main.prompts, f"{label}: the main model was not asked"
+    asked = [(each.prompt, each.response, each.picture and each.picture.digest) for each in lab.moderator.asked]
+    assert asked, f"{label}: nobody judged it"
+    assert len(asked) == len(set(asked)), f"{label}: judged twice: {asked}"
+    return "guarded, and no answer" if text_alone else "guarded"
+
+
+HEAD = """<!-- Written by tests/nemo/test_matrix.py; do not edit. -->
+
+# What the NeMo Guardrails rails cover
+
+Every rail is configured (`checked_rails`). **guarded**: in a run with unsafe content it reached neither the main model, nor
+the caller, nor a later prompt; in a run with safe content the turn went through, the moderator was asked about it, and about
+nothing twice. **not supported**: loading or the call raises. **n/a**: the entry point cannot carry it: NeMo's streams carry no
+tool calls, `check` runs no main model, the server's tool messages hold text only, NeMo's answers and retrieved chunks are text.
+**no answer**: our rail judges it, and NeMo's own main-model action of Colang 2.x then takes text alone and says nothing.
+
+"""
+
+
+async def test_the_matrix_has_no_leaking_cell_and_is_what_the_docs_say() -> None:
+    pytest.importorskip("fastapi", reason="the nemo-server extra is not installed")
+    lines = [f"| Colang | entry point | rails | {' | '.join(CELLS)} |", "|" + " --- |" * (3 + len(CELLS))]
+    for row in rows():
+        cells = [await cell(row, name) for name in CELLS]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    text = HEAD + "\n".join(lines) + "\n"
+    if os.environ.get("TURNGUARD_UPDATE_DOCS"):
+        DOCUMENT.parent.mkdir(parents=True, exist_ok=True)
+        DOCUMENT.write_text(text, encoding="utf-8")
+    assert DOCUMENT.read_text(encoding="utf-8") == text

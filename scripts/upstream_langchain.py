@@ -1,11 +1,11 @@
 """LangChain's own agent tests with Turnguard added to every agent: `python scripts/upstream_langchain.py`.
 
 Downloads the source distribution of the installed langchain from the package index into a temporary folder (its tests are
-never part of this project), runs its middleware, wrapping and streaming tests as they are, then with a Turnguard middleware as
-the first and as the last of every stack, and prints which tests pass without us and fail with us. The moderator finds everything
-safe: what is tested is that nothing of LangChain's changes.
+never part of this project) and runs its middleware, wrapping and streaming tests with one more middleware as the first and as
+the last of every stack: one that has the same hooks and does nothing, then Turnguard's, whose moderator finds everything safe.
+It prints which tests pass with the first and fail with the second. Those that fail with either draw or count the graph's nodes.
 
-What differs for a reason is listed in `EXPECTED`: these tests count nodes, callbacks or middleware, or draw the graph.
+What differs for a reason is listed in `EXPECTED`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ TESTS = (
 PLUGIN = """
 import os, functools
 import langchain.agents, langchain.agents.factory as factory
+from langchain.agents.middleware import AgentMiddleware
 from turnguard import Guard
 from turnguard.langchain import TurnguardMiddleware
 from turnguard.verdict import Verdict
@@ -55,20 +56,46 @@ class Safe:
     async def judge(self, exchange, deadline):
         return Verdict(user="safe", response=None if exchange.response is None else "safe")
 
+class Nothing(AgentMiddleware):
+    def before_agent(self, state, runtime):
+        return None
+
+    async def abefore_agent(self, state, runtime):
+        return None
+
+    def wrap_model_call(self, request, handler):
+        return handler(request)
+
+    async def awrap_model_call(self, request, handler):
+        return await handler(request)
+
+    def wrap_tool_call(self, request, handler):
+        return handler(request)
+
+    async def awrap_tool_call(self, request, handler):
+        return await handler(request)
+
 guard = Guard(moderator=Safe())
 original = factory.create_agent
 
 @functools.wraps(original)
 def create_agent(*args, middleware=(), **kwargs):
-    ours = TurnguardMiddleware(guard)
-    stack = [ours, *middleware] if os.environ["TURNGUARD_WHERE"] == "first" else [*middleware, ours]
-    return original(*args, middleware=stack, **kwargs)
+    who, _, where = os.environ["TURNGUARD_WHERE"].partition(" ")
+    extra = TurnguardMiddleware(guard) if who == "turnguard" else Nothing()
+    return original(*args, middleware=[extra, *middleware] if where == "first" else [*middleware, extra], **kwargs)
 
 if os.environ["TURNGUARD_WHERE"] != "without":
     langchain.agents.create_agent = factory.create_agent = create_agent
 """
 
-EXPECTED: dict[str, str] = {}
+_WAITS = "a synchronous run inside a running event loop waits for the check, and this test forbids any waiting there"
+EXPECTED = {
+    "test_execution_order[False]": _WAITS,
+    "test_hook_execution[after-False]": _WAITS,
+    "test_hook_with_class_inheritance": _WAITS,
+    "test_internal_whole_message_excluded": "the guarded model streams a whole message as one piece, so it has events",
+}
+"""Parts of test names, and why these differ."""
 
 
 def fetch(folder: Path) -> Path:
@@ -111,7 +138,7 @@ def run(source: Path, where: str) -> dict[str, str]:
         check=False,
     )
     outcomes = {name: kind for kind, name in re.findall(r"^(PASSED|FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)}
-    print(f"{where:>8}: {done.stdout.strip().splitlines()[-1]}", flush=True)
+    print(f"{where:>15}: {done.stdout.strip().splitlines()[-1]}", flush=True)
     if not outcomes:
         print(done.stdout[-3000:], done.stderr[-3000:])
     return outcomes
@@ -127,11 +154,12 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         unpacked = [path for path in folder.glob("langchain-*") if path.is_dir()]
         source = unpacked[0] if unpacked and (folder / "extra").exists() else fetch(folder)
-        without = {name for name, kind in run(source, "without").items() if kind == "PASSED"}
         broken = 0
         for where in ("first", "last"):
-            outcomes = run(source, where)
-            for name in sorted(name for name in without if outcomes.get(name) != "PASSED"):
+            as_they_are = run(source, f"nothing {where}")
+            outcomes = run(source, f"turnguard {where}")
+            passing = {name for name, kind in as_they_are.items() if kind == "PASSED"}
+            for name in sorted(name for name in passing if outcomes.get(name) != "PASSED"):
                 reason = next((why for part, why in EXPECTED.items() if part in name), None)
                 broken += reason is None
                 print(f"  {'expected: ' + reason if reason else 'BROKEN'}: {name}")

@@ -12,7 +12,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said, stored
+from turnguard.deciding import ALLOWED
+from turnguard.decision import Decision
 from turnguard.langchain import TurnguardMiddleware
+from turnguard.langchain.holding import Held, Holding
+from turnguard.verdict import Coverage
 
 REVIEW: dict[str, Any] = {"categories": {"Violence": "review"}}
 APPROVE = {"decisions": [{"type": "approve"}]}
@@ -215,6 +219,17 @@ async def test_what_is_gone_at_resume_counts_as_rejected(way: str, where: str) -
     assert UNSAFE not in repr(done["messages"])
     assert world.ran == (["bad"] if where == "result" else [])
     assert isinstance(done["messages"][-1], AIMessage)
+
+
+async def test_held_content_that_was_evicted_counts_as_rejected(way: str) -> None:
+    world = World(calls("bad"), "Done.", results={"bad": f"page {UNSAFE}"})
+    world.middleware.judging.holding = Holding(most=1)
+    await world.go(way, said())
+    world.middleware.judging.holding.hold(Held(Decision("output", "review", ALLOWED, (), Coverage(), ())))
+    done = await world.go(way, Command(resume=APPROVE))
+    assert UNSAFE not in repr(done)
+    assert done["messages"][-1].content == "Done."
+    assert world.ran == ["bad"]
 
 
 async def test_a_direct_result_is_reviewed_at_the_end(way: str) -> None:

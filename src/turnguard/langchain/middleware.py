@@ -33,7 +33,7 @@ from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown, unset
 from turnguard.langchain.model import guarded, muted
 from turnguard.langchain.reading import Asked, Call, asked
 from turnguard.langchain.results import receive
-from turnguard.langchain.reviewing import Reviews, has_checkpointer
+from turnguard.langchain.reviewing import Reviews, asks_a_person, has_checkpointer
 from turnguard.langchain.turn import Turn
 
 State = AgentState[Any]
@@ -91,6 +91,9 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self._raises = exit_behavior == "error"
         self._retries = retries
         self._reviews = Reviews(self.judging)
+        if not isinstance(self, _ReviewHooks) and asks_a_person(self.guard.policy):
+            # LangChain adds a node for each hook that a class has
+            self.__class__ = type(type(self).__name__, (_ReviewHooks, type(self)), {})
 
     @property
     def name(self) -> str:
@@ -145,6 +148,8 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
                 return _still_paired(one.message, ruling)
             return ruling
 
+        if len(unknown) == 1:
+            return [await rule(unknown[0])]  # a task of its own would cost more than the hook
         return list(await asyncio.gather(*map(rule, unknown)))
 
     async def _refusal(self, decision: Decision) -> AIMessage:
@@ -243,34 +248,6 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     # ------------------------------------------------------------ what waits for a person
 
-    @hook_config(can_jump_to=["end"])
-    def before_model(self, state: State, runtime: Any) -> Update:
-        """Let a person review the input and the tool results that wait."""
-        return sync.run(self._settle(state, runtime)) if unsettled(state["messages"]) else None
-
-    @hook_config(can_jump_to=["end"])
-    async def abefore_model(self, state: State, runtime: Any) -> Update:
-        """Let a person review the input and the tool results that wait."""
-        return await self._settle(state, runtime) if unsettled(state["messages"]) else None
-
-    @hook_config(can_jump_to=["end"])
-    def after_model(self, state: State, runtime: Any) -> Update:
-        """Let a person review the answer and the calls that wait."""
-        return sync.run(self._settle_answer(state, runtime)) if self._waits(state) else None
-
-    @hook_config(can_jump_to=["end"])
-    async def aafter_model(self, state: State, runtime: Any) -> Update:
-        """Let a person review the answer and the calls that wait."""
-        return await self._settle_answer(state, runtime) if self._waits(state) else None
-
-    def after_agent(self, state: State, runtime: Any) -> Update:
-        """Let a person review the result of a `return_direct` tool."""
-        return self.before_model(state, runtime)
-
-    async def aafter_agent(self, state: State, runtime: Any) -> Update:
-        """Let a person review the result of a `return_direct` tool."""
-        return await self.abefore_model(state, runtime)
-
     def _waits(self, state: State) -> bool:
         last = _last_ai(state["messages"])
         return last is not None and bool({"held", "calls"} & set(notices.marked(last)))
@@ -300,6 +277,38 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             for ruling in rulings:
                 for decision in ruling.decisions:
                     writer({notices.KEY: notices.about(decision)})
+
+
+class _ReviewHooks(TurnguardMiddleware):
+    """The nodes in which a person is asked. Each costs time in every loop, so only a policy that can ask has them."""
+
+    @hook_config(can_jump_to=["end"])
+    def before_model(self, state: State, runtime: Any) -> Update:
+        """Let a person review the input and the tool results that wait."""
+        return sync.run(self._settle(state, runtime)) if unsettled(state["messages"]) else None
+
+    @hook_config(can_jump_to=["end"])
+    async def abefore_model(self, state: State, runtime: Any) -> Update:
+        """Let a person review the input and the tool results that wait."""
+        return await self._settle(state, runtime) if unsettled(state["messages"]) else None
+
+    @hook_config(can_jump_to=["end"])
+    def after_model(self, state: State, runtime: Any) -> Update:
+        """Let a person review the answer and the calls that wait."""
+        return sync.run(self._settle_answer(state, runtime)) if self._waits(state) else None
+
+    @hook_config(can_jump_to=["end"])
+    async def aafter_model(self, state: State, runtime: Any) -> Update:
+        """Let a person review the answer and the calls that wait."""
+        return await self._settle_answer(state, runtime) if self._waits(state) else None
+
+    def after_agent(self, state: State, runtime: Any) -> Update:
+        """Let a person review the result of a `return_direct` tool."""
+        return self.before_model(state, runtime)
+
+    async def aafter_agent(self, state: State, runtime: Any) -> Update:
+        """Let a person review the result of a `return_direct` tool."""
+        return await self.abefore_model(state, runtime)
 
 
 class _ModelCall:

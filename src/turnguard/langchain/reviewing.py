@@ -8,7 +8,7 @@ order; a decision that is missing or not known counts as a rejection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -22,10 +22,21 @@ from turnguard.langchain import notices
 from turnguard.langchain.holding import Held
 from turnguard.langchain.judging import Judging, Surface, unsettled
 from turnguard.langchain.reading import Asked, Call, asked, stage_of
+from turnguard.policy import Policy, Rule
 from turnguard.verdict import Coverage
 
 REJECT: Mapping[str, Any] = {"type": "reject"}
 _ALLOWED = ["approve", "edit", "reject"]
+
+
+def asks_a_person(policy: Policy) -> bool:
+    """Whether any rule of the policy can end in a review."""
+
+    def rules() -> Iterator[Rule]:
+        for stage in policy.stages.values():
+            yield from (stage.default, stage.on_failure, *stage.categories.values(), *stage.on_uncheckable.values())
+
+    return any("review" in (rule.action, rule.otherwise.action if rule.otherwise else "") for rule in rules())
 
 
 def has_checkpointer() -> bool:

@@ -56,6 +56,7 @@ def test_lint_names_every_mistake_with_its_line_and_remedy(run: Run, tmp_path: P
     [
         ("moderator: {base_url: 'http://judge.example.com/v1'}", ":1: moderator.base_url: everything that is judged"),
         ("moderator:\n  api_key: sk-1", ":2: moderator.api_key: a key in a file"),
+        ("audit: {key: abc}", "audit.key: a key in a file ends up in version control; write ${TURNGUARD_AUDIT_KEY:-}"),
         ("moderator: {attempt_timeout: 5s}", "moderator.attempt_timeout: the deadline passes first"),
         ("moderator: {categories: never}\npolicy:\n  categories: {Threat: flag}", ":3: policy.categories: no rule"),
         ("policy: {on_failure: allow}", "policy.on_failure: while the moderator is down"),

@@ -81,9 +81,10 @@ def _about_moderator(config: Config, data: Mapping[str, Any]) -> Advice:
                 ("moderator", "base_url"),
                 f"everything that is judged travels to {parts.hostname} in the clear; use https",
             )
-    written = (data.get("moderator") or {}).get("api_key")
-    if isinstance(written, str) and written and "${" not in written:
-        yield ("moderator", "api_key"), "a key in a file ends up in version control; write ${TURNGUARD_API_KEY:-}"
+    for section, name, variable in (("moderator", "api_key", "API_KEY"), ("audit", "key", "AUDIT_KEY")):
+        written = (data.get(section) or {}).get(name)
+        if isinstance(written, str) and written and "${" not in written:
+            yield (section, name), f"a key in a file ends up in version control; write ${{TURNGUARD_{variable}:-}}"
     if settings.attempt_timeout is not None and settings.attempt_timeout >= settings.deadline:
         yield ("moderator", "attempt_timeout"), "the deadline passes first; use less than moderator.deadline"
     if settings.categories == "never":

@@ -72,6 +72,7 @@ def document() -> str:
         f"running an agent ({runs} runs: each row through {len(ENTRIES)} entry points, with and without a checkpointer) and searching",
         "for the unsafe text and the picture's bytes in the final state, the checkpoint store, everything streamed, every prompt that",
         "the model was sent, and everything shown to callbacks. Where a person is asked (`review`), the run is resumed with a rejection.",
+        "Streams are read together with `values`, so the first chunk of that mode shows in each of them.",
         "",
         f"Entry points: {', '.join(f'`{entry}`' for entry in ENTRIES)}.",
         "",

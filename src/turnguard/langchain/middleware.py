@@ -15,14 +15,12 @@ from typing import Any, Literal
 from langchain.agents.middleware import (
     AgentMiddleware,
     AgentState,
-    ExtendedModelResponse,
     ModelRequest,
     ModelResponse,
     hook_config,
 )
-from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, StructuredOutputError, ToolStrategy
+from langchain.agents.structured_output import StructuredOutputError
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langgraph.types import Command
 
 from turnguard import sync
 from turnguard.decision import Decision
@@ -30,11 +28,11 @@ from turnguard.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown, unsettled
-from turnguard.langchain.model import guarded, muted
+from turnguard.langchain.model import muted
+from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.reading import Asked, Call, asked
 from turnguard.langchain.results import receive
 from turnguard.langchain.reviewing import Reviews, asks_a_person, has_checkpointer
-from turnguard.langchain.turn import Turn
 
 State = AgentState[Any]
 Update = dict[str, Any] | None
@@ -117,7 +115,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     def _brought(self, state: State) -> list[Unknown]:
         unknown = list(self.judging.unknown(state["messages"]))
         if self.guard.checks.input == "beside":
-            newest = _newest(state["messages"])
+            newest = newest_other(state["messages"])
             unknown = [one for one in unknown if one.at <= newest or not isinstance(one.message, HumanMessage)]
         return unknown
 
@@ -159,7 +157,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def wrap_model_call(self, request: ModelRequest[Any], handler: Callable[[Any], ModelResponse[Any]]) -> Any:
         """Judge what the model says before it enters the state."""
-        call = _ModelCall(self, request)
+        call = ModelCall(self, request)
         if call.work:
             sync.run(call.open())
         try:
@@ -179,7 +177,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[Any], Awaitable[ModelResponse[Any]]]
     ) -> Any:
         """Judge what the model says before it enters the state."""
-        call = _ModelCall(self, request)
+        call = ModelCall(self, request)
         if call.work:
             await call.open()
         try:
@@ -311,169 +309,9 @@ class _ReviewHooks(TurnguardMiddleware):
         return await self.abefore_model(state, runtime)
 
 
-class _ModelCall:
-    """One model call of an agent, with its tries."""
-
-    def __init__(self, middleware: TurnguardMiddleware, request: ModelRequest[Any]) -> None:
-        self._of = middleware
-        self._judging = middleware.judging
-        self._unknown = list(self._judging.unknown(request.messages))
-        self._replaced: list[BaseMessage] = []
-        self._request = request
-        self._retries = middleware._retries
-        self._turn: Turn | None = None
-        self._gate: asyncio.Task[Decision | None] | None = None
-        self._asked = asked(request.messages, middleware.guard.checks.history)
-        structured = _structured(request.response_format)
-        self._structured = request.response_format is not None
-        names = frozenset(filter(None, (getattr(tool, "name", None) for tool in request.tools)))
-        self._surface = Surface(has_checkpointer(), structured=structured, tools=names | structured)
-
-    @property
-    def work(self) -> bool:
-        """Whether there is anything to do before the model is called."""
-        return bool(self._unknown)
-
-    async def open(self) -> None:
-        """Judge what came into the conversation without passing a hook; beside the model, where that is asked for."""
-        beside = self._of.guard.checks.input == "beside"
-        newest = _newest(self._request.messages)
-        fresh = [one for one in self._unknown if beside and one.at > newest and isinstance(one.message, HumanMessage)]
-        others = [one for one in self._unknown if one not in fresh]
-        rulings = await self._of._sweep(others)
-        messages = list(self._request.messages)
-        for one, ruling in zip(others, rulings, strict=True):
-            messages[one.at] = ruling.message
-            if ruling.message is not one.message and one.message.id is not None:
-                self._replaced.append(ruling.message)
-        self._of._tell(self._request.runtime, rulings)
-        self._request = self._request.override(messages=messages)
-        if fresh:
-            _refuse_provider_tools(self._request)
-            self._gate = asyncio.ensure_future(self._beside(fresh))
-
-    async def _beside(self, fresh: Sequence[Unknown]) -> Decision | None:
-        """The verdict on the newest input. What cannot be carried out once the model has it becomes a block."""
-        rulings = await asyncio.gather(*(self._judging.rule(one.message, one.request) for one in fresh))
-        self._of._tell(self._request.runtime, rulings)
-        refused: Decision | None = None
-        for one, ruling in zip(fresh, rulings, strict=True):
-            if ruling.message is not one.message:
-                self._replaced.append(ruling.message)
-            worst = next((decision for decision in ruling.decisions if not decision.allowed), None)
-            refused = refused or ruling.ended or worst
-        return refused
-
-    def next_request(self, callbacks: Any) -> ModelRequest[Any]:
-        """The request of the next try, to a model that is guarded."""
-        again = self._retries > 0
-        self._turn = Turn(self._judging, self._asked, self._surface, self._gate, again=again)
-        turn = self._turn
-        return self._request.override(model=guarded(self._request.model, lambda _messages: turn, callbacks))
-
-    async def close(self, response: Any) -> Any:
-        """What goes into the state; None to try again."""
-        assert self._turn is not None  # noqa: S101 - a request was made before its response
-        refused = None if self._gate is None else await self._gate
-        if isinstance(response, Exception):
-            ruling = next((one for one in self._turn.rulings.values() if one.ended is not None), None)
-            if ruling is None:
-                raise response
-            messages, structured = ruling.messages, None
-        else:
-            response = response.model_response if isinstance(response, ExtendedModelResponse) else response
-            result = [response] if isinstance(response, AIMessage) else response.result
-            structured = None if isinstance(response, AIMessage) else response.structured_response
-            messages = list(result)
-            ruling = None
-        if refused is not None:
-            return await self._refuse(refused, next((m for m in messages if isinstance(m, AIMessage)), None))
-        if ruling is None:
-            messages, ruling = await self._ruled(messages)
-        rulings = list(self._turn.rulings.values())
-        if ruling is not None and ruling not in rulings:
-            rulings.append(ruling)
-        self._of._tell(self._request.runtime, rulings)
-        if ruling is None:
-            return self._response(messages, structured)
-        if ruling.ended is not None:
-            if self._retries > 0:
-                self._retries -= 1
-                notice = HumanMessage(notices.retry_notice(self._of.guard, ruling.ended))
-                self._request = self._request.override(messages=[*self._request.messages, notice])
-                return None
-            if self._of._raises:
-                raise Blocked(ruling.ended)
-            return self._response(messages, None, end=self._structured)
-        return self._response(messages, None if ruling.held else structured, end=False)
-
-    async def _ruled(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], Ruling | None]:
-        """The response's messages as they may enter the state, and the ruling that changed them."""
-        assert self._turn is not None  # noqa: S101
-        changed: Ruling | None = None
-        kept: list[BaseMessage] = []
-        for message in messages:
-            ruling = self._turn.rulings.get(message.id) if isinstance(message, AIMessage) else None
-            if isinstance(message, AIMessage) and not self._same(message, ruling):
-                ruling = await self._judging.rule(message, self._asked, self._surface)
-            if ruling is None:
-                kept.append(message)
-                continue
-            named = ruling.message
-            if message.name and named.name != message.name:
-                named = named.model_copy(update={"name": message.name})
-            kept += [named, *ruling.answers]
-            if ruling.ended is not None or ruling.held is not None:
-                return [
-                    named,
-                    *ruling.answers,
-                ], ruling  # what was made of the message, such as parsed data, goes with it
-            if ruling.decisions:
-                changed = ruling
-        return kept, changed
-
-    def _same(self, message: AIMessage, ruling: Ruling | None) -> bool:
-        """Whether this is what the guarded model gave, and no inner middleware put something else in its place."""
-        if ruling is None:
-            return self._judging.known(message, self._asked)
-        return (
-            ruling.ended is not None
-            or ruling.held is not None
-            or bool(ruling.decisions)
-            or message is ruling.message
-            or self._judging.known(message, self._asked)
-        )
-
-    async def _refuse(self, decision: Decision, original: AIMessage | None) -> Any:
-        """The input was refused beside the model: nothing of the answer is kept."""
-        if self._of._raises:
-            raise Blocked(decision)
-        text = await self._of.guard.arefusal(decision)
-        refusal = notices.ai(None, text, notices.about(decision))
-        refusal.id = original.id if original is not None else None
-        return self._response([refusal], None, end=self._structured)
-
-    def _response(self, messages: list[BaseMessage], structured: Any, *, end: bool = False) -> Any:
-        response = ModelResponse(result=messages, structured_response=structured)
-        update: dict[str, Any] = {"messages": self._replaced} if self._replaced else {}
-        if end:
-            update["jump_to"] = "end"  # a plain refusal would be asked for its structure again and again
-        return ExtendedModelResponse(response, Command(update=update)) if update else response
-
-    def end(self) -> None:
-        """No check outlives its call."""
-        if self._gate is not None and not self._gate.done():
-            self._gate.get_loop().call_soon_threadsafe(self._gate.cancel)
-
-
-def _newest(messages: Sequence[BaseMessage]) -> int:
-    """Where the newest message stands that is not the person's: what follows it is their newest input."""
-    return max((at for at, message in enumerate(messages) if not isinstance(message, HumanMessage)), default=-1)
-
-
 def _refused(unknown: Sequence[Unknown], rulings: Sequence[Ruling], messages: Sequence[BaseMessage]) -> Decision | None:
     """The decision that ends the turn: the newest input's. Older messages are only replaced."""
-    newest = _newest(messages)
+    newest = newest_other(messages)
     ended = [ruling.ended for one, ruling in zip(unknown, rulings, strict=True) if one.at > newest and ruling.ended]
     return ended[0] if ended else None
 
@@ -495,29 +333,3 @@ def _last_ai(messages: Sequence[BaseMessage]) -> AIMessage | None:
 
 def _field(state: Any, name: str) -> Any:
     return state.get(name) if isinstance(state, dict) else getattr(state, name, None)
-
-
-def _structured(response_format: Any) -> frozenset[str]:
-    """The names of the calls that are the agent's answer itself."""
-    if response_format is None or isinstance(response_format, ProviderStrategy):
-        return frozenset()
-    if isinstance(response_format, AutoStrategy):
-        response_format = ToolStrategy(response_format.schema)
-    elif not isinstance(response_format, ToolStrategy):
-        response_format = ToolStrategy(response_format)
-    return frozenset(spec.name for spec in response_format.schema_specs)
-
-
-_CLIENT_SIDE = (None, "function", "custom")
-
-
-def _refuse_provider_tools(request: ModelRequest[Any]) -> None:
-    bound = list(request.tools) + list(request.model_settings.get("tools") or ())
-    kwargs = getattr(request.model, "kwargs", None)
-    bound += list((kwargs or {}).get("tools") or ()) if isinstance(kwargs, dict) else []
-    for tool in bound:
-        if isinstance(tool, dict) and (tool.get("type") not in _CLIENT_SIDE or not ({"function", "name"} & set(tool))):
-            raise ConfigError(
-                "checks.input: beside cannot be used where the provider runs tools itself (here "
-                f"{tool.get('type') or ', '.join(map(str, tool))}): they would run before the verdict; use before"
-            )

@@ -209,6 +209,23 @@ async def test_an_inner_middleware_that_puts_another_answer_in_is_judged_too(way
     assert UNSAFE not in repr(state)
 
 
+@pytest.mark.parametrize("order", ["first", "last"])
+async def test_documents_that_another_middleware_puts_into_the_prompt_are_judged(way: str, order: str) -> None:
+    class Finding(AgentMiddleware[Any, Any, Any]):
+        def wrap_model_call(self, request: Any, handler: Any) -> Any:
+            return handler(request.override(messages=[HumanMessage(f"A document: {UNSAFE}"), *request.messages]))
+
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            return await handler(request.override(messages=[HumanMessage(f"A document: {UNSAFE}"), *request.messages]))
+
+    ours: Any = TurnguardMiddleware(guard())
+    model = Scripted(script=["Fine."])
+    agent = create_agent(model, [], middleware=[ours, Finding()] if order == "first" else [Finding(), ours])
+    state = await go(agent, way, said())
+    assert UNSAFE not in repr(model.prompts)
+    assert [message.content for message in state["messages"]] == ["Hello", "Fine."]
+
+
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("mode", ["batched", "per_call"])
 async def test_a_person_sees_the_calls_that_passed_and_no_blocked_arguments(way: str, order: str, mode: Any) -> None:

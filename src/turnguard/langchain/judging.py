@@ -98,7 +98,7 @@ class Judging:
         for at, message in enumerate(messages):
             if isinstance(message, HumanMessage):
                 request = request.then(message, self.guard.checks.history)
-            if isinstance(message, BaseMessage) and self._concerns(message):
+            if isinstance(message, BaseMessage) and self.concerns(message):
                 reading = read(message)
                 if not reading.empty and not self._is_known(message, reading, request):
                     yield Unknown(at, message, request)
@@ -133,7 +133,8 @@ class Judging:
         """Remember a call as judged."""
         self.passed.put(fingerprint("tool_call", Reading(calls=(call,)), request), True)
 
-    def _concerns(self, message: BaseMessage) -> bool:
+    def concerns(self, message: BaseMessage) -> bool:
+        """Whether messages of this role are judged here at all."""
         stage = stage_of(message)
         if role(message) in self.guard.checks.trusted_roles:
             return False
@@ -155,7 +156,7 @@ class Judging:
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
         reading = read(message)
-        if reading.empty or not self._concerns(message):
+        if reading.empty or not self.concerns(message):
             return Ruling(message)
         stage = stage_of(message)
         if stage == "output" and isinstance(message, AIMessage):

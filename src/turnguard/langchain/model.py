@@ -155,7 +155,7 @@ class GuardedChatModel(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         turn = self._opening(messages)
-        messages, refusal = sync.run(turn.before(messages)) if type(turn) is not Turn else (messages, None)
+        messages, refusal = sync.run(turn.before(messages)) if turn.unseen(messages) else (messages, None)
         if refusal is not None:
             return _result(refusal)
 

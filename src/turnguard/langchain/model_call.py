@@ -60,7 +60,9 @@ class ModelCall:
             if ruling.message is not one.message and one.message.id is not None:
                 self._replaced.append(ruling.message)
         self._of._tell(self._request.runtime, rulings)
-        self._request = self._request.override(messages=messages)
+        if any(one is not other for one, other in zip(messages, self._request.messages, strict=True)):
+            # otherwise the list stays: other middleware writes into it and expects to find it in the state
+            self._request = self._request.override(messages=messages)
         if fresh:
             _refuse_provider_tools(self._request)
             self._gate = asyncio.ensure_future(self._beside(fresh))
@@ -80,7 +82,8 @@ class ModelCall:
     def next_request(self, callbacks: Any) -> ModelRequest[Any]:
         """The request of the next try, to a model that is guarded."""
         again = self._retries > 0
-        self._turn = Turn(self._judging, self._asked, self._surface, self._gate, again=again)
+        seen = frozenset(map(id, self._request.messages))
+        self._turn = Turn(self._judging, self._asked, self._surface, self._gate, again=again, seen=seen)
         turn = self._turn
         return self._request.override(model=guarded(self._request.model, lambda _messages: turn, callbacks))
 

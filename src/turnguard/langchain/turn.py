@@ -28,7 +28,8 @@ NOTHING = Decision("output", "allow", ALLOWED, (), Coverage(), ())
 class Turn:
     """Judges one model call's answer. `gate`, where given, is the verdict on its input, still under way.
 
-    `again` says that the model may try once more when its answer is refused: then no refusal is shown yet.
+    `again` says that the model may try once more when its answer is refused: then no refusal is shown yet. `seen` are
+    the messages (by `id`) that were judged before this call.
     """
 
     judging: Judging
@@ -36,11 +37,22 @@ class Turn:
     surface: Surface
     gate: asyncio.Task[Decision | None] | None = None
     again: bool = False
+    seen: frozenset[int] = frozenset()
     rulings: dict[str | None, Ruling] = field(default_factory=dict)
 
     async def before(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], AIMessage | None]:
         """What to send, or what to answer instead of sending anything."""
-        return messages, None
+        if not self.unseen(messages):
+            return messages, None
+        sent = list(messages)
+        for one in self.judging.unknown(messages):
+            if id(one.message) not in self.seen:
+                sent[one.at] = (await self.judging.rule(one.message, one.request)).message
+        return sent, None
+
+    def unseen(self, messages: list[BaseMessage]) -> bool:
+        """Whether middleware between us and the model has put in something of its own, such as documents it found."""
+        return any(id(message) not in self.seen and self.judging.concerns(message) for message in messages)
 
     async def rule(self, message: Any) -> AIMessage:
         """What stands in the place of a whole answer."""

@@ -55,33 +55,33 @@ CASES: dict[str, Case] = {
     ),
     "no messages": (
         {"model": MODEL}, 400, "Bad Request", "body.messages",
-        "1 validation error:\n  {'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required', "
-        "'input': '<dict of 1 items>'}",
+        ("1 validation error:\n  {'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required', "
+        "'input': '<dict of 1 items>'}"),
     ),
     "messages of another type": (
         {"model": MODEL, "messages": "hi"}, 400, "Bad Request", "body.messages",
-        "1 validation error:\n  {'type': 'list_type', 'loc': 'body.messages', 'msg': 'Input should be a valid list', "
-        "'input': 'hi'}",
+        ("1 validation error:\n  {'type': 'list_type', 'loc': 'body.messages', 'msg': 'Input should be a valid list', "
+        "'input': 'hi'}"),
     ),
     "template kwargs of another type": (
         ask(chat_template_kwargs="x"), 400, "Bad Request", "body.chat_template_kwargs",
-        "1 validation error:\n  {'type': 'dict_type', 'loc': 'body.chat_template_kwargs', "
-        "'msg': 'Input should be a valid dictionary', 'input': 'x'}",
+        ("1 validation error:\n  {'type': 'dict_type', 'loc': 'body.chat_template_kwargs', "
+        "'msg': 'Input should be a valid dictionary', 'input': 'x'}"),
     ),
     "a template of the client's": (
         ask(chat_template="x"), 400, "BadRequestError", None,
-        "Chat template is passed with request, but --trust-request-chat-template is not set. Refused request with "
-        "untrusted chat template.",
+        ("Chat template is passed with request, but --trust-request-chat-template is not set. Refused request with "
+        "untrusted chat template."),
     ),
     "broken JSON": (
         b"{", 400, "Bad Request", "body.1",
-        "1 validation error:\n  {'type': 'json_invalid', 'loc': 'body.1', 'msg': 'JSON decode error', "
-        "'input': '<dict of 0 items>', 'ctx': {'error': 'Expecting property name enclosed in double quotes'}}",
+        ("1 validation error:\n  {'type': 'json_invalid', 'loc': 'body.1', 'msg': 'JSON decode error', "
+        "'input': '<dict of 0 items>', 'ctx': {'error': 'Expecting property name enclosed in double quotes'}}"),
     ),
     "a list": (
         b"[]", 400, "Bad Request", "body",
-        "1 validation error:\n  {'type': 'model_attributes_type', 'loc': 'body', "
-        "'msg': 'Input should be a valid dictionary or object to extract fields from', 'input': '<list of 0 items>'}",
+        ("1 validation error:\n  {'type': 'model_attributes_type', 'loc': 'body', "
+        "'msg': 'Input should be a valid dictionary or object to extract fields from', 'input': '<list of 0 items>'}"),
     ),
     "nothing": (
         b"", 400, "Bad Request", "body",

@@ -14,6 +14,7 @@ from tests.contract.wire import MODEL, UNSAFE, Server, Wire, ask, product
 from turnguard import Guard, Step
 from turnguard.moderators.replies import failure
 from turnguard.sandbox.server import Sandbox
+from turnguard.sandbox.wire import errors
 from turnguard.testing import FakeVLLM
 
 KEY = "sesame"
@@ -66,14 +67,12 @@ async def test_a_full_queue(keyed_wire: Wire) -> None:
     if keyed_wire.server.name != "vllm":
         pytest.skip("this server has no queue; tests of the faults plant its 503")
     key = {"Authorization": f"Bearer {KEY}"}
-    body = ask(max_tokens=300, ignore_eos=True)
-    replies = await asyncio.gather(*(keyed_wire.chat(body, **key) for _ in range(96)))
+    body = ask(max_tokens=60, ignore_eos=True)
+    replies = await asyncio.gather(*(keyed_wire.chat(body, **key) for _ in range(48)))
 
     refused = [reply for reply in replies if reply.status != 200]
     assert 0 < len(refused) < len(replies)
     assert {reply.status for reply in refused} == {503}
-    from turnguard.sandbox.wire import errors
-
     assert refused[0].json == errors.overloaded().body
     assert "retry-after" not in refused[0].headers
     assert failure(503, refused[0].body, None, MODEL).retry == "wait"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.wire import SAFE, Wire, ask, of_url, part, png, product, text
+from tests.contract.wire import SAFE, Wire, ask, part, png, product, text
 from turnguard.moderators.neutralise import neutralise
 from turnguard.moderators.vllm import IDLE_SECONDS
 
@@ -96,11 +96,3 @@ async def test_an_idle_connection_lives_as_long_as_we_use_it(vllm_wire: Wire) ->
     assert await asyncio.wait_for(reader.read(), 20) == b""
     writer.close()
     await writer.wait_closed()
-
-
-async def test_a_url_is_never_sent_by_the_product(vllm_wire: Wire) -> None:
-    """A server would fetch it: from wherever the server stands, whatever it points at."""
-    body = product("What is this?", picture=png())
-    assert body["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
-    reply = await vllm_wire.chat(ask([of_url("http://127.0.0.1:1/x.png"), text("What is this?")]))
-    assert reply.status >= 400

@@ -85,7 +85,9 @@ async def test_a_500_closes_the_connection(server: Server) -> None:
     host, _, port = server.root.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     body = json.dumps(ask([of_url("file:///etc/hostname"), text("x")])).encode()
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
     writer.write(head % len(body) + body)
     received = await asyncio.wait_for(reader.read(), 30.0)  # up to the end of the connection
     assert received.startswith(b"HTTP/1.1 500")

@@ -6,7 +6,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.contract.wire import CATEGORY, REFUSAL, SAFE, SECONDS, UNSAFE, UNSAFE_ANSWER, Server, Wire, ask, part, png, text
+from tests.contract.wire import (
+    CATEGORY,
+    REFUSAL,
+    SAFE,
+    SECONDS,
+    UNSAFE,
+    UNSAFE_ANSWER,
+    Server,
+    Wire,
+    ask,
+    part,
+    png,
+    text,
+)
 from turnguard.exchange import Exchange, Picture
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.vllm import VLLMModerator

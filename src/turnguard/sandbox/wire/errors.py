@@ -130,4 +130,6 @@ def image_too_large(pixels: int) -> WireError:
 
 def overloaded() -> WireError:
     """The queue is full (`--max-num-queued-reqs`); without `Retry-After`, as on the real server."""
-    return error(503, "The engine is currently busy. Please retry later.")
+    message = "The engine is currently busy and cannot accept new requests. "
+    message += "Please try again later or on a different instance."
+    return error(503, message, kind="Service Unavailable")

@@ -189,7 +189,8 @@ class _Reader:
             self._add(Opaque("other", f"an object of type {type(value).__name__}"), path, "self")
 
     def _mapping(self, block: Mapping[str, Any], path: tuple[str | int, ...], *, known: bool) -> None:
-        kind = block.get("type")
+        told = block.get("type")
+        kind = told if isinstance(told, str) else None  # a client may write anything there
         taken: set[str] = set(_NO_TEXT)
         if kind in _CALLS and ("name" in block or _CALLS[kind] in block):
             self._add(_call(block, _CALLS[kind]), path, "call")
@@ -213,7 +214,7 @@ class _Reader:
         elif block.get("encrypted_content") and kind not in ("reasoning", "thinking"):
             self._add(Opaque("other", "encrypted content"), path, "media")
         taken.add("encrypted_content")
-        if not known and not self._is_known(block, kind, read=found is not None):
+        if not known and not self._is_known(block, told, read=found is not None):
             name = kind if isinstance(kind, str) and _SAFE_NAME.fullmatch(kind) else None
             cause = f"a block of type {name} is not known" if name else "a block of no known type"
             self._add(Opaque("other", cause), path, "media")

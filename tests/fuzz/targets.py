@@ -85,7 +85,7 @@ def content(data: bytes) -> None:
 
 def text(data: bytes) -> None:
     """Neutralising and undisguising: any text, and once is enough."""
-    given = data.decode("utf-8", "surrogatepass" if data[:1] == b"\xed" else "replace")
+    given = data.decode("utf-8", "surrogateescape")  # halves of pairs come in by JSON
     once = neutralise(given)
     assert neutralise(once) == once
     plain = normalised(given)
@@ -122,6 +122,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"? [a]\n: !!python/object/apply:os.system []\n--- |\n  x\n",
     ),
     "content": (
+        b'[{"type":{"name":{}}}]',  # found: a type that is no text was looked up in a dict
         b'[{"type":"text","text":"hi"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]',
         b'[{"type":"tool_use","name":"x","input":{"a":[1,{"b":"c"}]}},{"toolResult":{"content":[{"text":"x"}]}}]',
         b'[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"AAAA"},"title":"x"}]',

@@ -1,7 +1,8 @@
 """What our rails cost beside rails that do nothing, in the same NeMo engine: `python -m benchmarks.nemo`.
 
-Input and output rails, one turn after another, against a server that answers at once; rounds alternate within one run. The
-engine's own cost is printed beside ours. Moderator calls are part of ours: each turn's texts are new, so that none is remembered.
+Input and output rails, one turn after another, against a server that answers at once; rounds alternate within one
+run. The engine's own cost is printed beside ours. Moderator calls are part of ours: each turn's texts are new, so
+that none is remembered.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ async def measure(base_url: str, *, parallel: bool) -> None:
         extra = statistics.median((each["ours"][at] - each["idle"][at]) / RAILS for each in rounds)
         engine = (medians["idle"] - medians["none"]) / RAILS
         print(
-            f"{'parallel' if parallel else 'sequential':10} {clock:4}  engine, no rails {medians['none']:6.2f} ms a turn   "
+            f"{'parallel' if parallel else 'sequential':10} {clock:4}  "
+            f"engine, no rails {medians['none']:6.2f} ms a turn   "
             f"a no-op rail {engine:5.2f} ms   ours beyond that {extra:5.2f} ms a rail"
         )
     await guard_of(ours).aclose()

@@ -21,6 +21,7 @@ from turnguard.exchange import Exchange
 from turnguard.nemo import checked_rails
 from turnguard.settings import ChecksSettings, StreamSettings
 from turnguard.testing import FakeModerator
+from turnguard.verdict import Label
 
 QUIET = pytest.mark.filterwarnings("ignore:Use 'nim_[a-z_]+' instead:DeprecationWarning")
 """NeMo's own reading of any configuration warns of fields of its own."""
@@ -61,11 +62,13 @@ def sees(exchange: Exchange) -> Verdict | None:
     assert isinstance(pixel, tuple)
     if pixel[0] < 150 or pixel[2] > 150:
         return None
-    response = None if exchange.response is None else ("unsafe" if BAD in exchange.response else "safe")
+    response: Label | None = None
+    if exchange.response is not None:
+        response = "unsafe" if BAD in exchange.response else "safe"
     return Verdict("unsafe", response, ("Violence",), p_user=0.98, p_response=None if response is None else 0.02)
 
 
-class Main(FakeLLMModel):
+class Main(FakeLLMModel):  # type: ignore[misc] # NeMo is not typed for us
     """The main model: what it says is scripted, what it was sent is kept."""
 
     def __init__(self, *replies: str | LLMResponse, chunks: Sequence[str] | None = None) -> None:

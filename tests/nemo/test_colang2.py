@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nemoguardrails import LLMRails, RailsConfig
 
-from tests.nemo.lab import BAD, BLUE, POLICY, QUIET, RED, REFUSAL, Main, assistant, leaks, sees, user, UNSAFE
+from tests.nemo.lab import BAD, BLUE, POLICY, QUIET, RED, REFUSAL, UNSAFE, Main, assistant, leaks, sees, user
 from turnguard.moderators.memory import Remembering
 from turnguard.nemo import guard_of
 from turnguard.testing import FakeModerator
@@ -118,3 +118,17 @@ async def test_rails_exceptions() -> None:
     assert answer["events"][0]["type"] == "TurnguardInputRailException"
     assert answer["events"][0]["message"] == REFUSAL
     assert lab.main.prompts == []
+
+
+@pytest.mark.parametrize(
+    "message", [{"role": "context", "content": {"relevant_chunks": "x"}}, {"role": "tool", "content": "x"}]
+)
+async def test_chunks_and_tool_results_raise(message: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"with Colang 2\.x"):
+        await Lab2().say(message, user("hi"))
+
+
+def test_tool_rails_are_refused_at_load() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        Lab2(rails={"tool_output": {"flows": ["turnguard check tool call"]}})
+    assert "not supported with Colang 2.x" in str(caught.value.__cause__)

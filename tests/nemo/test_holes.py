@@ -195,8 +195,7 @@ async def test_a_text_rewrite_keeps_the_image(parallel: bool) -> None:
     assert "4111" not in lab.main.seen
 
 
-@pytest.mark.parametrize("check", ["check", "checks"])
-async def test_an_allowed_image_passes_check_and_keeps_its_text_2065(check: str) -> None:
+async def test_an_allowed_image_passes_check_and_keeps_its_text_2065() -> None:
     lab = Lab()
     checked = await lab.rails.check_async([user("what is this?", BLUE)])
     assert (checked.status, checked.content) == (RailStatus.PASSED, "what is this?")

@@ -166,7 +166,7 @@ async def test_fail_open_is_the_policys_to_say(tmp_path: Path) -> None:
 
 
 def test_checked_rails_raises_our_error_and_adds_every_rail(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="custom_data.turnguard is missing"):
+    with pytest.raises(ConfigError, match=r"custom_data\.turnguard is missing"):
         checked_rails(RailsConfig.from_content(yaml_content="models: []"), llm=Main("fine"))
     rails = checked_rails(folder(tmp_path), llm=Main("fine"))
     assert rails.config.rails.tool_input.flows == ["turnguard check tool result"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nemoguardrails.types import LLMResponse
 
 from tests.nemo.lab import BAD, BLUE, QUIET, RED, Lab, assistant, call, called, leaks, result, user
 from tests.nemo.test_colang2 import Lab2
@@ -213,7 +214,7 @@ async def server_check(lab: Any, messages: list[Message]) -> Any:
 NO_MODEL = "n/a: no main model"
 NO_CALLS = "n/a: streams carry no tool calls"
 TEXT_ONLY = "n/a: takes text only"
-SHOTS = {name: TEXT_ONLY for name in ("tool result: image", "tool result: several images", "tool result: document")}
+SHOTS = dict.fromkeys(("tool result: image", "tool result: several images", "tool result: document"), TEXT_ONLY)
 ENTRIES: dict[str, tuple[Callable[[Any, list[Message]], Any], dict[str, str]]] = {
     "generate_async": (generate, {}),
     "stream_async": (stream, {"tool call: arguments": NO_CALLS}),
@@ -244,8 +245,6 @@ def rows() -> list[Row]:
 
 def _prepared(row: Row, turn: Turn) -> tuple[Any, list[Message]]:
     lab = row.lab(turn.passthrough)
-    from nemoguardrails.types import LLMResponse
-
     reply = LLMResponse(content=turn.reply) if isinstance(turn.reply, str) else turn.reply
     lab.main._llm_responses = [reply] * 10
     lab.main.inference_count = 0
@@ -283,9 +282,8 @@ async def cell(row: Row, name: str) -> str:
     assert not _found(got, bad), f"{label}: the caller got it: {got!r}"
     assert row.closing or name in ("output: text", "tool call: arguments") or lab.main.prompts == [], label
     if row.engine == "1.0" and not row.closing:
-        lab.main._llm_responses = _prepared(row, CELLS["input: text"]("fine", "x"))[0].main._llm_responses
-        from nemoguardrails.types import LLMResponse
-
+        lab.main.prompts.clear()
+        lab.main.inference_count = 0
         lab.main._llm_responses = [LLMResponse(content="fine")] * 10
         past = [message for message in messages if message["role"] != "context"]
         await send(lab, [*past, assistant("no"), user("and now?")])

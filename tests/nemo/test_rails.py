@@ -310,7 +310,7 @@ async def test_the_events_api_is_judged_too() -> None:
 
 async def test_where_clients_write_nothing_is_taken_on_trust() -> None:
     lab = Lab(trusted=())
-    assert not leaks((await lab.say({"role": "system", "content": BAD}, user("hi"))))
+    assert not leaks(await lab.say({"role": "system", "content": BAD}, user("hi")))
     assert not leaks(lab.main.seen)
     with pytest.raises(ValueError, match="switches off the input rails"):
         await lab.say(user(BAD), options={"rails": {"input": False}})

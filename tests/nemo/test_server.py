@@ -178,11 +178,12 @@ async def test_the_server(served: Served) -> None:
     assert "can't" in answer["choices"][0]["message"]["content"]
     # clients cannot switch rails off
     prompts = len(served.prompts)
-    for guardrails in (
+    switches: tuple[dict[str, Any], ...] = (
         {"options": {"rails": {"input": False}}},
         {"options": {"rails": {"output": False}}},
         {"context": {"skip_output_rails": True}},
-    ):
+    )
+    for guardrails in switches:
         status, _ = await served.chat(user(BAD), guardrails=guardrails)
         assert status >= 400
     assert len(served.prompts) == prompts
@@ -193,14 +194,17 @@ async def test_the_server(served: Served) -> None:
     assert status == 200
     assert not leaks(answer)
     # the check endpoint
-    for content, expected in (("hi", "passed"), (BAD, "blocked")):
-        body = {"model": "main", "messages": [user(content)], "guardrails": {"config_id": "minimal"}}
-        status, answer = await served.post("/v1/checks", body)
+    for message, expected in ((user("hi"), "passed"), (user(BAD), "blocked"), (user("x", BLUE), "passed")):
+        asked = {"model": "main", "messages": [message], "guardrails": {"config_id": "minimal"}}
+        status, answer = await served.post("/v1/checks", asked)
         assert (status, answer["status"]) == (200, expected)
-    body = {"model": "main", "messages": [user("x", BLUE)], "guardrails": {"config_id": "minimal"}}
-    assert (await served.post("/v1/checks", body))[1]["status"] == "passed"
     # streaming
-    body = {"model": "main", "messages": [user("hi")], "stream": True, "guardrails": {"config_id": "streaming"}}
+    body: dict[str, Any] = {
+        "model": "main",
+        "messages": [user("hi")],
+        "stream": True,
+        "guardrails": {"config_id": "streaming"},
+    }
     async with aiohttp.ClientSession() as session, session.post(served.url + "/v1/chat/completions", json=body) as got:
         text = await got.text()
     assert "content_blocked" in text

@@ -1,8 +1,9 @@
 """The actions: `turnguard_check_input`, `..._output`, `..._tool_call`, `..._tool_result`, `..._retrieval`.
 
 Each returns NeMo's `RailOutcome` to the flow that executes it and puts a rewrite into the flow's own variable
-(`$user_message`, `$bot_message`, `$tool_calls`, `$tool_message`, `$relevant_chunks`), pictures and all. They may be executed
-from any Colang 1.0 or 2.x flow. `turnguard_refuse` ends the turn with what the last of them said to tell the person.
+(`$user_message`, `$bot_message`, `$tool_calls`, `$tool_message`, `$relevant_chunks`), pictures and all. They may be
+executed from any Colang 1.0 or 2.x flow. `turnguard_refuse` ends the turn with what the last of them said to tell the
+person.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ async def check_output(context: Context = None, turnguard: Host | None = None) -
 
 @action(name="turnguard_check_tool_call", is_system_action=True)
 async def check_tool_call(context: Context = None, turnguard: Host | None = None) -> ActionResult:
-    """Judge the calls that the bot proposes, each against the request, before they are returned to whoever runs them."""
+    """Judge the calls that the bot proposes, each against the request, before they are returned to whoever runs
+    them.
+    """
     host, turn = _host(turnguard), turn_for(context)
     if (ended := _ended(turn)) is not None:
         return ended

@@ -1,4 +1,6 @@
-"""What was withheld or rewritten is cleared from everything that a turn leaves behind: result, log, state, event cache."""
+"""What was withheld or rewritten is cleared from everything that a turn leaves behind: result, log, state, event
+cache.
+"""
 
 from __future__ import annotations
 

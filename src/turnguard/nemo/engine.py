@@ -1,8 +1,8 @@
-"""NeMo's private parts, all in this file, for the versions that were tested with it.
+"""NeMo's private parts, all in this one file however long, for the versions that were tested with it.
 
 NeMo's engine lets content pass unjudged in ways that no flow can close (each was seen in a run; the tests name them):
-past tool calls end its input rails, blocked turns stay in its event cache, that cache ignores pictures, and its streaming
-judges chunks without what came before them. One wrapper around each entry point closes them.
+past tool calls end its input rails, blocked turns stay in its event cache, that cache ignores pictures, and its
+streaming judges chunks without what came before them. One wrapper around each entry point closes them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def require_supported() -> None:
     numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
     if not SUPPORTED[0] <= numbers < SUPPORTED[1]:
         raise ConfigError(
-            f"Turnguard's rails need nemoguardrails>=0.24.1,<0.25 and found {found}: they close holes in its engine and "
-            "have not been tested with this version"
+            f"Turnguard's rails need nemoguardrails>=0.24.1,<0.25 and found {found}: they close holes in its engine "
+            "and have not been tested with this version"
         )
 
 
@@ -75,8 +75,8 @@ def install(app: LLMRails, host: Host) -> None:
     app.register_action_param("turnguard", host)
     _wrap_generate(app, host)
     if app.config.colang_version == "1.0":
-        _wrap_events(app, host)
-        _wrap_check(app, host)
+        _wrap_events(app)
+        _wrap_check(app)
         _wrap_streaming(app, host)
         _wrap_knowledge(app, host)
     else:
@@ -173,7 +173,9 @@ def _rails(options: Any) -> Mapping[str, Any]:
 
 
 def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
-    """`generate_async(streaming_handler=...)` shows the main model's text as it comes, whatever the output rails say."""
+    """`generate_async(streaming_handler=...)` shows the main model's text as it comes, whatever the output rails
+    say.
+    """
     from nemoguardrails.context import streaming_handler_var
 
     if "output" in host.stages and not _streaming.get() and (handler or streaming_handler_var.get()) is not None:
@@ -187,7 +189,9 @@ def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
 
 
 class _Written(dict[str, Any]):
-    """In place of the engine's history cache, which knows no pictures: finds nothing and keeps what is written for us."""
+    """In place of the engine's history cache, which knows no pictures: finds nothing and keeps what is written for
+    us.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +243,7 @@ def _prefixes(messages: list[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
             yield index + 1, transcripts.digests([after, {"role": "assistant", "content": message.get("content")}])[-1]
 
 
-def _wrap_events(app: LLMRails, host: Host) -> None:
+def _wrap_events(app: LLMRails) -> None:
     original = app._get_events_for_messages
 
     def events_for(messages: list[dict[str, Any]], state: Any) -> list[Any]:
@@ -278,7 +282,7 @@ class _Check:
         self.turn: Turn | None = None
 
 
-def _wrap_check(app: LLMRails, host: Host) -> None:
+def _wrap_check(app: LLMRails) -> None:
     original = app.check_async
 
     async def check_async(messages: list[dict[str, Any]], rail_types: Any = None) -> Any:
@@ -293,7 +297,9 @@ def _wrap_check(app: LLMRails, host: Host) -> None:
 
 
 def _told(result: Any, turn: Turn | None, messages: list[dict[str, Any]]) -> Any:
-    """The engine's result, corrected: it overlooks refusals by event, and takes a picture's message for a changed one."""
+    """The engine's result, corrected: it overlooks refusals by event, and takes a picture's message for a changed
+    one.
+    """
     from nemoguardrails.rails.llm.options import RailsResult, RailStatus
 
     if turn is None:
@@ -326,8 +332,9 @@ class _OnlyOthers:
 def _wrap_streaming(app: LLMRails, host: Host) -> None:
     """Nothing reaches the engine's own streaming, or the caller, before our output rail has judged the text up to it.
 
-    The engine runs the first action of a flow on each chunk and its latest neighbours alone, ignores rewrites, shows chunks
-    first by default (`stream_first`), and in parallel shows them even when a rail fails (NeMo-Guardrails #588, #1192).
+    The engine runs the first action of a flow on each chunk and its latest neighbours alone, ignores rewrites, shows
+    chunks first by default (`stream_first`), and in parallel shows them even when a rail fails (NeMo-Guardrails #588,
+    #1192).
     """
     original_stream = app.stream_async
 
@@ -399,7 +406,9 @@ async def show(message: str, stage: Stage, *, exceptions: bool) -> None:
 
 
 def refusal_events(message: str, stage: Stage, *, exceptions: bool) -> list[dict[str, Any]]:
-    """End the turn by events: a flow's own `bot ...` and `stop` let the main model answer after them in parallel rails."""
+    """End the turn by events: a flow's own `bot ...` and `stop` let the main model answer after them in parallel
+    rails.
+    """
     name = stage.title().replace("_", "")
     told: dict[str, Any] = {"type": "StartUtteranceBotAction", "script": message}
     if exceptions:
@@ -413,18 +422,20 @@ def refusal_events(message: str, stage: Stage, *, exceptions: bool) -> list[dict
 
 
 def _wrap_knowledge(app: LLMRails, host: Host) -> None:
-    """Without dialog flows the engine searches its knowledge base while it writes the prompt, past every retrieval rail."""
+    """Without dialog flows the engine searches its knowledge base while it writes the prompt, past every retrieval
+    rail.
+    """
     if "retrieval" not in host.stages or app.config.user_messages or app.config.passthrough:
         return
     flows = app.runtime.flow_configs
     flows[_INTENT] = replace(flows[f"turnguard {_INTENT}"], id=_INTENT)
-    original = app._init_kb  # noqa: SLF001
+    original = app._init_kb
 
     async def init_kb() -> None:
         await original()
-        host.knowledge, app._kb = app._kb, None  # noqa: SLF001
+        host.knowledge, app._kb = app._kb, None
 
-    app._init_kb = init_kb  # noqa: SLF001
+    app._init_kb = init_kb
 
 
 _INTENT = "generate user intent"

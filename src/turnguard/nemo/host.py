@@ -94,7 +94,8 @@ class Host:
         message = turn.messages[index]
         closing = index == len(turn.messages) - 1
         if message.get("tool_calls") and closing:
-            # the rail for tool calls runs on it, but not under `check`, which knows no tool rails (NeMo-Guardrails #2065)
+            # the rail for tool calls runs on it, but not under `check`, which knows no tool rails (NeMo-Guardrails
+            # #2065)
             return checking and "tool_call" in on
         if index >= turn.newest.stop:
             return False  # the answer that `check` was asked about: the output rail's

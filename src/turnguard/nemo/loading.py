@@ -57,8 +57,8 @@ def checked_rails(
 ) -> LLMRails:
     """An `LLMRails` with a rail of ours for every stage, added to what `config` lists itself.
 
-    `config` is a Colang 1.0 `RailsConfig` or the path of a folder. `guard` stands in for `custom_data.turnguard`. `options`
-    go to `LLMRails` (`llm=...`). Raises `ConfigError`.
+    `config` is a Colang 1.0 `RailsConfig` or the path of a folder. `guard` stands in for `custom_data.turnguard`.
+    `options` go to `LLMRails` (`llm=...`). Raises `ConfigError`.
     """
     from nemoguardrails import LLMRails, RailsConfig
 
@@ -104,7 +104,8 @@ def _guard(config: RailsConfig) -> Guard:
         return Guard.from_dict(settings)
     if not isinstance(settings, str) or not settings.strip():
         raise ConfigError(
-            f"custom_data.turnguard must be the name of a file or a mapping with settings, not {type(settings).__name__}"
+            "custom_data.turnguard must be the name of a file or a mapping with settings, "
+            f"not {type(settings).__name__}"
         )
     return Guard.from_yaml(_found(settings, config))
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def track(guard: Guard) -> None:
     """Let NeMo see the calls that this guard makes. Harmless when done twice."""
-    if not isinstance(guard.moderator, Tracked):
-        guard.moderator = guard._evaluator.moderator = Tracked(guard.moderator)  # noqa: SLF001
+    evaluator = guard._evaluator
+    if not isinstance(evaluator.moderator, Tracked):
+        evaluator.moderator = Tracked(evaluator.moderator)
 
 
 class Tracked:

@@ -1,7 +1,8 @@
 """Messages as the engine needs them: which are new, what may be passed on, and a history without tool turns. Pure.
 
-NeMo's engine loses its input rails behind a past tool call (nemo-platform PR #1608, NeMo-Guardrails #2065) and ignores all
-but the last of consecutive user messages (NeMo-Guardrails #1413), so the history that it replays is made plain here.
+NeMo's engine loses its input rails behind a past tool call (nemo-platform PR #1608, NeMo-Guardrails #2065) and
+ignores all but the last of consecutive user messages (NeMo-Guardrails #1413), so the history that it replays is made
+plain here.
 """
 
 from __future__ import annotations
@@ -205,19 +206,15 @@ def without_answers_to(messages: Sequence[Message], call: Message) -> list[int]:
 def plain(messages: Sequence[Message], *, tool_rails: bool) -> list[tuple[int, Message]]:
     """What the engine replays, each with the index of the message that it stands for.
 
-    Past tool calls become plain assistant text and past tool results go: either would end the engine's input rails. Results at
-    the end become the event of the tool rails, or a user message, so that rails run on them at all.
+    Past tool calls become plain assistant text and past tool results go: either would end the engine's input rails.
+    Results at the end become the event of the tool rails, or a user message, so that rails run on them at all.
     """
     tools = trailing_tools(messages)
     replayed: list[tuple[int, Message]] = []
     for index, message in enumerate(messages):
         if index in tools or is_tool(message):
             continue
-        if message.get("tool_calls") and index != len(messages) - 1:
-            message = {"role": "assistant", "content": message.get("content") or _called(message)}
-        elif message.get("role") == "assistant" and message.get("content") is None and not message.get("tool_calls"):
-            message = {**message, "content": message.get("refusal") or ""}
-        replayed.append((index, message))
+        replayed.append((index, _plain(message, closes=index == len(messages) - 1)))
     if tools and tool_rails:
         results = [
             {
@@ -232,6 +229,14 @@ def plain(messages: Sequence[Message], *, tool_rails: bool) -> list[tuple[int, M
     elif tools:
         replayed.append((tools[0], {"role": "user", "content": spoken(messages)}))
     return replayed
+
+
+def _plain(message: Message, *, closes: bool) -> Message:
+    if message.get("tool_calls"):
+        return message if closes else {"role": "assistant", "content": message.get("content") or _called(message)}
+    if message.get("role") == "assistant" and message.get("content") is None:
+        return {**message, "content": message.get("refusal") or ""}
+    return message
 
 
 def _called(message: Message) -> str:

@@ -1,6 +1,7 @@
 """What is known of the turn in progress: its messages, which of them are new, and what was decided.
 
-A context variable carries it from the entry point into the rails' actions, also where NeMo runs those in tasks of their own.
+A context variable carries it from the entry point into the rails' actions, also where NeMo runs those in tasks of
+their own.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ class Turn:
 
     `messages` is this turn's own copy and the very list that NeMo keeps as the raw request, so that what is rewritten
     in it is what the main model gets. `newest` are the indexes that the rails of this turn judge; what stands before
-    them was judged before the engine saw it. `screened` withheld something of this very turn by then: every rail refuses.
-    `refusal` is the message that ends the turn, `withheld` says that a rail withheld something, and `replaced` pairs
-    withheld or rewritten content with what stands in its place, for clearing the engine's own records.
+    them was judged before the engine saw it. `screened` withheld something of this very turn by then: every rail
+    refuses. `refusal` is the message that ends the turn, `withheld` says that a rail withheld something, and
+    `replaced` pairs withheld or rewritten content with what stands in its place, for clearing the engine's own
+    records.
     """
 
     messages: list[Message]

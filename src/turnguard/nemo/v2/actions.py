@@ -1,4 +1,6 @@
-"""Read by NeMo Guardrails from `import_paths: [turnguard/rails]`: the actions that the flows beside this file execute."""
+"""Read by NeMo Guardrails from `import_paths: [turnguard/rails]`: the actions that the flows beside this file
+execute.
+"""
 
 from turnguard.nemo.actions import (
     check_input,

@@ -19,8 +19,7 @@ class OwnWords:
     """The digests of every message that the policy or the built-in texts can give, and of notices given lately."""
 
     def __init__(self, messages: Mapping[str, Mapping[str, str]]) -> None:
-        self._messages = messages
-        self._known: frozenset[bytes] | None = None
+        self._known = _all(messages)  # eighteen small files, read here so that no check reads any
         self._given: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
         watch(self)
@@ -36,20 +35,19 @@ class OwnWords:
         if not isinstance(text, str) or len(text) > LONGEST:
             return False
         digest = _digest(text)
-        return digest in self._given or digest in self._all()
+        return digest in self._given or digest in self._known
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
 
-    def _all(self) -> frozenset[bytes]:
-        if self._known is None:
-            from turnguard.messages import LANGUAGES, builtin
 
-            texts = {text for by_language in self._messages.values() for text in by_language.values()}
-            for language in LANGUAGES:
-                texts.update(builtin(language).values())
-            self._known = frozenset(map(_digest, texts))
-        return self._known
+def _all(messages: Mapping[str, Mapping[str, str]]) -> frozenset[bytes]:
+    from turnguard.messages import LANGUAGES, builtin
+
+    texts = {text for by_language in messages.values() for text in by_language.values()}
+    for language in LANGUAGES:
+        texts.update(builtin(language).values())
+    return frozenset(map(_digest, texts))
 
 
 def _digest(text: str) -> bytes:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from turnguard.content import Step
@@ -24,6 +25,15 @@ C = TypeVar("C")
 
 AHEAD = 4096
 """Chunks that generation may run ahead of what was released."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held(Generic[C]):
+    """A chunk that waits, the length of all text up to and including it, and when it arrived."""
+
+    chunk: C
+    end: int
+    arrived: float
 
 
 class Released(Generic[C]):
@@ -50,13 +60,12 @@ class Released(Generic[C]):
         self._text_of = text_of
         self._judge = judge
         self._settings = settings
-        self._buffer: deque[tuple[C, int]] = deque()  # a chunk and the length of all text up to and including it
+        self._buffer: deque[_Held[C]] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._ended = False
         self._judged = 0
-        self._oldest = 0.0
 
     async def __aiter__(self) -> AsyncIterator[C]:
         puller = asyncio.ensure_future(self._pull())
@@ -85,7 +94,6 @@ class Released(Generic[C]):
                         self.withheld = True
                         return
                     self._judged = checked
-                    self._oldest = time.monotonic()
                     for chunk in self._take():
                         yield chunk
         finally:
@@ -95,17 +103,22 @@ class Released(Generic[C]):
     def _unjudged(self) -> int:
         return len(self.text) - self._judged
 
+    @property
+    def _patience(self) -> float:
+        """Seconds until the oldest unjudged text has waited for `max_delay`."""
+        oldest = next((held.arrived for held in self._buffer if held.end > self._judged), time.monotonic())
+        return max(0.0, oldest + self._settings.max_delay - time.monotonic())
+
     def _due(self) -> bool:
         fresh = self._unjudged
         if not fresh:
             return False
-        late = time.monotonic() >= self._oldest + self._settings.max_delay
-        return self._ended or late or fresh >= self._settings.window
+        return self._ended or fresh >= self._settings.window or self._patience <= 0.0
 
     def _take(self) -> list[C]:
         taken: list[C] = []
-        while self._buffer and self._buffer[0][1] <= self._judged:
-            taken.append(self._buffer.popleft()[0])
+        while self._buffer and self._buffer[0].end <= self._judged:
+            taken.append(self._buffer.popleft().chunk)
         if len(self._buffer) < AHEAD:
             self._room.set()
         return taken
@@ -114,7 +127,7 @@ class Released(Generic[C]):
         """Until something arrives, the check is done, or the oldest text has waited long enough."""
         patience = None
         if check is None and self._unjudged:
-            patience = max(0.0, self._oldest + self._settings.max_delay - time.monotonic())
+            patience = self._patience
         if self._ended and check is not None:
             await asyncio.wait({check})
             return
@@ -130,11 +143,8 @@ class Released(Generic[C]):
         """Read the source in one task of its own: generators may hold scopes that must not change tasks."""
         try:
             async for chunk in self._source:
-                text = self._text_of(chunk)
-                if text and not self._unjudged:
-                    self._oldest = time.monotonic()
-                self.text += text
-                self._buffer.append((chunk, len(self.text)))
+                self.text += self._text_of(chunk)
+                self._buffer.append(_Held(chunk, len(self.text), time.monotonic()))
                 self._arrived.set()
                 if len(self._buffer) >= AHEAD:
                     self._room.clear()

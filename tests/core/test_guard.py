@@ -430,6 +430,12 @@ async def test_redact_reaches_into_a_calls_arguments(moderator: FakeModerator) -
     }
 
 
+async def test_redact_leaves_a_safe_part_beside_an_unsafe_one(moderator: FakeModerator) -> None:
+    step = Step("input", (Text("I like tea."), Text("My ssn is 1. Bye.")))
+    decision = await guarded(moderator, REDACT).acheck(step)
+    assert decision.parts == (Text("I like tea."), Text("[redacted] Bye."))
+
+
 async def test_redact_blocks_where_only_the_whole_is_unsafe() -> None:
     moderator = FakeModerator(
         script=lambda exchange: Verdict(

@@ -97,6 +97,23 @@ async def test_text_waits_no_longer_than_max_delay_for_its_window() -> None:
     assert 0.2 <= shown_after[0] < 1.0
 
 
+async def test_text_that_arrives_during_a_check_keeps_its_own_clock() -> None:
+    moderator = FakeModerator(delay=0.3)
+
+    async def stalls() -> AsyncIterator[str]:
+        yield "x" * 50
+        await asyncio.sleep(0.05)
+        yield "late"
+        await asyncio.sleep(2.0)
+        yield "end"
+
+    began = time.monotonic()
+    shown: dict[str, float] = {}
+    async for chunk in guarded(moderator, window=50, max_delay=0.3).astream(stalls()):
+        shown[chunk[:4]] = time.monotonic() - began
+    assert shown["late"] < 0.05 + 0.3 + 2 * 0.3 + 0.3  # not another max_delay after the first check
+
+
 async def test_a_flag_passes_and_a_failure_follows_the_policy() -> None:
     flagged = guarded(FakeModerator(unsafe=["damn"]), policy={"default": "flag"}).astream(source(["damn"]))
     assert [chunk async for chunk in flagged] == ["damn"]

@@ -89,7 +89,7 @@ async def _words(
         if isinstance(part, ToolCall):
             parts[index] = await redacted_call(step, part, ask)
         elif isinstance(part, Text) and ways[index] == "redact":
-            parts[index] = await redacted_text(step, part, ask)
+            parts[index] = await redacted_text(step, part, ask, among_others=len(words) > 1)
         elif isinstance(part, Text) and ways[index] == "replace":
             # texts of one message are judged joined, so one notice stands for all of them; chunks each have their own
             first = step.stage == "retrieval" or not told

@@ -25,12 +25,17 @@ class TooMany(Exception):
     """More re-judgements than a rewrite may cost."""
 
 
-async def redacted_text(step: Step, part: Text, ask: Ask) -> Text:
-    """The text with its unsafe pieces masked. Pieces are sentences and lines, narrowed down to them group by group."""
+async def redacted_text(step: Step, part: Text, ask: Ask, *, among_others: bool = False) -> Text:
+    """The text with its unsafe pieces masked. Pieces are sentences and lines, narrowed down to them group by group.
+
+    A part `among_others` was judged joined with them, so it is asked first whether it is unsafe by itself.
+    """
 
     def alone(piece: str) -> Step:
         return replace(step, parts=(Text(piece),), history=())
 
+    if among_others and not await _unsafe(part.text, alone, ask):
+        return part
     return Text(await _masked(part.text, alone, ask))
 
 

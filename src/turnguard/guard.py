@@ -60,7 +60,6 @@ class Guard:
         self.settings = settings or ModeratorSettings()
         if not isinstance(moderator, (Remembering, Fallback)):
             moderator = Remembering(Gated(moderator, self.settings.max_in_flight, self.settings.max_waiting))
-        self.moderator = moderator
         self.media_settings = media or MediaSettings()
         self.stream_settings = stream or StreamSettings()
         self.checks = checks or ChecksSettings()
@@ -68,7 +67,7 @@ class Guard:
         self._media = Media(self.media_settings)
         self._audit = Audit(audit or AuditSettings())
         self._evaluator = Evaluator(
-            self.policy, self.moderator, self._media, self.own_words, self.settings, self.media_settings
+            self.policy, moderator, self._media, self.own_words, self.settings, self.media_settings
         )
         self._applier = Applier(self._evaluator, self.own_words)
 
@@ -108,6 +107,15 @@ class Guard:
     def of(cls, guard: GuardLike) -> Guard:
         """A guard as it is, or the one that the YAML at a path describes: what every surface accepts."""
         return guard if isinstance(guard, Guard) else cls.from_yaml(guard)
+
+    @property
+    def moderator(self) -> Moderator:
+        """What judges. A host that wants to see the calls may set one that wraps it."""
+        return self._evaluator.moderator
+
+    @moderator.setter
+    def moderator(self, moderator: Moderator) -> None:
+        self._evaluator.moderator = moderator
 
     # ------------------------------------------------------------ judging
 

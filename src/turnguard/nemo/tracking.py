@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 def track(guard: Guard) -> None:
     """Let NeMo see the calls that this guard makes. Harmless when done twice."""
-    evaluator = guard._evaluator
-    if not isinstance(evaluator.moderator, Tracked):
-        evaluator.moderator = Tracked(evaluator.moderator)
+    if not isinstance(guard.moderator, Tracked):
+        guard.moderator = Tracked(guard.moderator)
 
 
 class Tracked:

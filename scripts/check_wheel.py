@@ -68,7 +68,7 @@ def _commands(command: str) -> None:
         (["check", "--config", "absent.yaml", "hello"], 2),
         (["check", "--config", "made.yaml", "hello"], 3),  # nobody listens on the discard port
     ):
-        ran = subprocess.run(  # noqa: S603 - the command under test
+        ran = subprocess.run(
             [command, *arguments],
             capture_output=True,
             text=True,

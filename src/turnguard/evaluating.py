@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("turnguard")
 
+ANY_SERVER = 2000
+"""Tokens that are believed to fit into every server, twice over: beyond, its own limit is asked for first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -78,7 +81,7 @@ class Evaluator:
 
     def _surely_fits(self, step: Step) -> bool:
         """Whether no window can be needed, so that the server's own limit need not be known."""
-        half = self._settings.max_input_tokens // 2
+        half = min(self._settings.max_input_tokens, ANY_SERVER) // 2
         return all(isinstance(part, Text) and fits(part.text, half) for part in step.parts)
 
     def _limits(self, max_model_len: int | None) -> Limits:

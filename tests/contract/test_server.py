@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tests.contract.wire import Server, Wire, ask, of_url, text
+from tests.contract.wire import SAFE, Server, Wire, ask, of_url, text
+from turnguard import Guard, Step
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.vllm import VLLMModerator
 
@@ -35,6 +36,17 @@ async def test_the_product_learns_the_limit_and_an_identity_that_lasts(server: S
     assert found[0] == found[1]
     assert found[0].max_model_len == 4096
     assert "unknown" not in found[0].identity
+
+
+async def test_the_server_s_limit_counts_where_ours_is_larger(server: Server) -> None:
+    """Twelve thousand tokens go to a server of 4096 in windows, none of which it refuses."""
+    text = "The train to the city leaves at nine, and the museum near the station opens an hour later. " * 500
+    settings = {"base_url": server.base_url, "deadline": "60s", "max_input_tokens": 100_000}
+    async with Guard.from_dict({"moderator": settings, "policy": {}}) as guard:
+        decision = await guard.acheck(Step.retrieval([text], prompt=SAFE))
+    assert decision.verdict.failure is None
+    assert decision.action == "allow"
+    assert len(decision.coverage.judged) > 4
 
 
 @pytest.mark.parametrize("path", ["/health", "/ping"])

@@ -90,6 +90,8 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
     document: _Document | None = None
     if not problems:
         document, problems = read(_Document, expanded)
+        if document is None:
+            problems = [*problems, *_policy_mistakes(expanded, problems)]
     if document is not None:
         calibration, problems = _calibration(document, reader)
         if not problems:
@@ -122,6 +124,17 @@ def _calibration(document: _Document, reader: Reader | None) -> tuple[Calibratio
         told = f"{name} was measured on the family {found.family!r}, and the moderator is {document.moderator.family!r}"
         return None, [Problem(at, told)]
     return found, []
+
+
+def _policy_mistakes(expanded: Any, known: list[Problem]) -> list[Problem]:
+    """What is wrong with the rules themselves, told together with what is wrong elsewhere in the document."""
+    source = expanded.get("policy", {}) if isinstance(expanded, Mapping) else {}
+    if any(problem.path[:1] == ("policy",) for problem in known) or not isinstance(source, Mapping):
+        return []
+    settings, _ = read(PolicySettings, source, ("policy",))
+    if settings is None or settings.calibration is not None:
+        return []
+    return build(settings, source)[1]
 
 
 def _located(problem: Problem, source: str, lines: Mapping[Path, int]) -> str:
@@ -254,8 +267,9 @@ class _Reader:
                 raise ConfigError(f"{self.source}:{line}: {'.'.join(map(str, (*path, key)))}: the key is given twice")
             if key_node.anchor:
                 raise ConfigError(f"{self.source}:{line}: anchors and aliases are not supported; write the value out")
-            self.lines[(*path, key)] = line
-            result[key] = self.value(value_node, (*path, key))
+            at: Path = (*path, key)
+            self.lines[at] = line
+            result[key] = self.value(value_node, at)
         return result
 
     def _scalar(self, node: Node, tag: str, line: int) -> Any:

@@ -129,6 +129,12 @@ def test_several_mistakes_are_all_named() -> None:
     assert "turnguard.yaml:3" in said
 
 
+def test_a_mistake_elsewhere_hides_none_of_the_policys() -> None:
+    said = mistake("moderator: {deadlin: 2}\npolicy:\n  categories:\n    Violance: block\n")
+    assert "turnguard.yaml:1: moderator.deadlin" in said
+    assert "turnguard.yaml:4: policy.categories.Violance" in said
+
+
 def test_a_yaml_bomb_costs_nothing() -> None:
     levels = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 12))
     assert "anchors and aliases" in mistake("l0: &l0 [x]\n" + levels)

@@ -344,7 +344,7 @@ def test_hidden_text_in_the_keys_of_json_is_read() -> None:
         (7, []),
         (object(), [("opaque", "other", "an object of type object")]),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_artifacts(artifact: Any, expected: list[tuple[Any, ...]]) -> None:
     blocks = read("said", artifact=artifact)

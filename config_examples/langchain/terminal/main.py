@@ -19,7 +19,7 @@ from turnguard.langchain import TurnguardMiddleware
 
 SAFE = "Paris is the capital of France. It lies on the Seine and has been the seat of government for a long time."
 STORY = (
-    "Of course. It is a quiet evening in the old town, and everybody is at home. Then somebody writes this on the wall: "
+    "Of course. It is a quiet evening in the old town, and everybody is at home. Then somebody writes on the wall: "
     "I will kill you tomorrow, and nobody will find you."
 )
 

@@ -7,6 +7,7 @@ head only.
 
 from __future__ import annotations
 
+import base64
 import binascii
 import re
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def decode_base64(payload: str) -> bytes:
         payload = unquote(payload)
     payload = payload.translate(_TO_STANDARD).rstrip("=")
     try:
-        return binascii.a2b_base64(payload + "=" * (-len(payload) % 4), strict_mode=True)
+        return base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise Unreadable("not valid base64") from None
 

@@ -115,5 +115,5 @@ def _red(data: bytes) -> bool:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as picture:
-        red, green, blue = picture.convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
+        red, green, blue = picture.convert("RGB").resize((1, 1)).tobytes()
     return bool(red > 120 and green < 90 and blue < 90)

@@ -66,7 +66,7 @@ class Document:
 class ToolCall:
     """A proposed call: the tool's name and its arguments as JSON-like data. `id` is the framework's own."""
 
-    name: str
+    name: str = field(repr=False)  # a model wrote it
     arguments: Mapping[str, Any] | str = field(repr=False)
     id: str | None = None
     kind: Kind = field(default="text", init=False, repr=False)
@@ -100,7 +100,7 @@ class Step:
     prompt: str | None = field(default=None, repr=False)
     prompt_images: tuple[Image, ...] = field(default=(), repr=False)
     language: str | None = None
-    tool: str | None = None
+    tool: str | None = field(default=None, repr=False)
     history: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -38,6 +38,9 @@ log = logging.getLogger("turnguard")
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 """Bucket boundaries of the durations: a verdict takes tens of milliseconds, a deadline ends at seconds."""
 
+WARNING_SECONDS = 1.0
+"""Failures are logged as warnings this far apart; those between them at DEBUG."""
+
 gates: weakref.WeakSet[Gated] = weakref.WeakSet()
 """The queues of all guards alive, for the gauges."""
 
@@ -101,9 +104,9 @@ def _found() -> bool:
 
 
 def reset() -> None:
-    """Look for the providers again. For tests that set up several in one process."""
-    global _instruments  # noqa: PLW0603
-    _instruments = None
+    """Look for the providers again, and warn anew. For tests that set up several in one process."""
+    global _instruments, _next_warning
+    _instruments, _next_warning = None, 0.0
 
 
 @contextmanager
@@ -170,13 +173,27 @@ def log_decision(decision: Decision) -> None:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: allow (decision %s)", decision.stage, decision.id)
     elif decision.failed:
-        verdict = decision.verdict
-        cause = verdict.cause if verdict.failure else decision.reasons[0].cause
-        what = (decision.stage, decision.action, _failure(decision), cause, decision.id)
-        log.warning("%s: %s, because the moderator failed: %s (%s) (decision %s)", *what)
+        level = _failure_level()
+        if log.isEnabledFor(level):
+            cause = next((reason.cause for reason in decision.outcome.decisive if reason.failure), None)
+            what = (decision.stage, decision.action, _failure(decision), cause, decision.id)
+            log.log(level, "%s: %s, because the moderator failed: %s (%s) (decision %s)", *what)
     elif log.isEnabledFor(logging.INFO):
         names = ", ".join(_known(decision.categories)) or decision.reasons[0].kind
         log.info("%s: %s (%s) (decision %s)", decision.stage, decision.action, names, decision.id)
+
+
+_next_warning = 0.0
+
+
+def _failure_level() -> int:
+    """An outage under load is thousands of failures: one a second is a warning, the others are for debugging."""
+    global _next_warning  # noqa: PLW0603 - of the process, like the log
+    now = time.monotonic()
+    if now < _next_warning:
+        return logging.DEBUG
+    _next_warning = now + WARNING_SECONDS
+    return logging.WARNING
 
 
 @contextmanager

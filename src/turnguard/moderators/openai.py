@@ -7,7 +7,9 @@ both.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,23 @@ from turnguard.verdict import Verdict
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+
+_JUDGING: ContextVar[bool] = ContextVar("turnguard_judging", default=False)
+_SPEAKS_OF_BODIES = ("openai._base_client", "openai._legacy_response", "openai._response")
+
+
+class _Quiet(logging.Filter):
+    """Keeps what is judged out of the `openai` client's own log: at DEBUG it writes down whole requests.
+
+    Only while a check of ours is under way in the same task; the caller's other use of the client logs as before.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _JUDGING.get()
+
+
+_QUIET = _Quiet()
 
 
 class OpenAIModerator:
@@ -41,6 +60,8 @@ class OpenAIModerator:
         self._client = client.with_options(max_retries=0)
         # the client imports its resources when they are first touched: not inside the first check's deadline
         self._create: Any = self._client.chat.completions.with_raw_response.create
+        for name in _SPEAKS_OF_BODIES:
+            logging.getLogger(name).addFilter(_QUIET)  # harmless when it is there already
         self._family = family_of(family)
         self._identity = Identity(self._family, model, categories)
 
@@ -81,6 +102,7 @@ class OpenAIModerator:
         remaining = deadline.remaining
         if remaining <= 0.0:
             raise Timeout("the deadline passed")
+        quiet = _JUDGING.set(True)
         try:
             async with timeout(remaining):
                 answer = await self._create(**body, extra_body=extra, timeout=remaining + 1.0)
@@ -97,6 +119,8 @@ class OpenAIModerator:
             raise failure(error.status_code, error.response.content, retry_after, self.model) from None
         except openai.APIError as error:
             raise Unparseable(f"the client could not read the reply ({type(error).__name__})") from None
+        finally:
+            _JUDGING.reset(quiet)
 
 
 def _is_openai(error: Exception) -> bool:

@@ -1,0 +1,202 @@
+"""Every fault: how it is planted, and what a guard that fails closed must make of it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from turnguard import Guard
+from turnguard.moderators.gate import Gated
+from turnguard.moderators.replicas import Breaker, Replicas
+from turnguard.testing import FakeVLLM, Fault, faults
+
+DEADLINE = {1: 0.4, 2: 1.0}
+"""Seconds, by the number of replicas. Long enough for a retry, short enough for a thousand cells."""
+MARK = "MARKED"
+"""Stands in the content that a cell is about: only requests with it meet the fault."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Two servers, and a guard that asks the first alone or both."""
+
+    one: FakeVLLM
+    two: FakeVLLM
+    guard: Guard
+
+    def refresh(self) -> None:
+        """As after a quiet minute: no fault, no memory of failures."""
+        for server in (self.one, self.two):
+            server.heal()
+            _until_it_listens(server)
+        replicas = _replicas(self.guard)
+        if replicas is not None:
+            replicas.breakers = tuple(Breaker() for _ in replicas.endpoints)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault. `failure` is what the decision must call it; None: a replica answers, and the check must pass."""
+
+    name: str
+    plant: Callable[[World], AbstractContextManager[None]]
+    failure: str | None
+    replicas: int = 1
+
+
+CASES: list[Case] = []
+
+
+def _server(name: str, fault: Fault, failure: str, replicas: int = 1) -> None:
+    @contextmanager
+    def plant(world: World) -> Iterator[None]:
+        for server in (world.one, world.two)[:replicas]:
+            server.fail(fault, when=MARK)
+        yield
+
+    CASES.append(Case(name, plant, failure, replicas))
+
+
+def _case(name: str, failure: str | None, replicas: int = 1) -> Callable[[Callable[[World], Iterator[None]]], None]:
+    def note(plant: Callable[[World], Iterator[None]]) -> None:
+        CASES.append(Case(name, contextmanager(plant), failure, replicas))
+
+    return note
+
+
+_server("refused", faults.refused(0.3), "unavailable")
+_server("reset before the reply", faults.reset(), "unavailable")
+_server("reset during the reply", faults.reset_during_reply(), "unavailable")
+_server("slow headers, a byte a second", faults.slow_headers(1.0), "timeout")
+_server("slow body, a byte a second", faults.slow_body(1.0), "timeout")
+_server("hang", faults.hang(), "timeout")
+for _code in (400, 403, 405, 409, 413, 422):
+    _server(f"HTTP {_code}", faults.status(_code), "rejected")
+_server("HTTP 401 with a string for an error", faults.unauthorized(), "rejected")
+_server("HTTP 404, unknown model", faults.unknown_model(), "rejected")
+_server("HTTP 404, unknown path", faults.not_found(), "rejected")
+_server("HTTP 400, prompt too long", faults.prompt_too_long(), "rejected")
+_server("HTTP 400, unreadable image", faults.bad_image(), "rejected")
+_server("HTTP 307", faults.status(307), "rejected")
+_server("HTTP 429", faults.too_many_requests(), "unavailable")
+_server("HTTP 429, Retry-After 60", faults.too_many_requests(60.0), "unavailable")
+_server("HTTP 429, Retry-After a date", faults.status(429, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), "unavailable")
+_server("HTTP 500, connection closed unsaid", faults.crash(), "unavailable")
+_server("HTTP 500, image too large", faults.image_too_large(), "unavailable")
+_server("HTTP 501", faults.status(501), "unavailable")
+_server("HTTP 502 with a page", faults.html(502), "unavailable")
+_server("HTTP 503, queue full", faults.busy(), "unavailable")
+_server("HTTP 503, Retry-After 60", faults.busy(60.0), "unavailable")
+_server("HTTP 504", faults.status(504), "unavailable")
+_server("200 with a page", faults.html(), "unparseable")
+_server("200, truncated JSON", faults.truncated_json(), "unparseable")
+_server("200, wrong content type and a list", faults.json_body([1]), "unparseable")
+_server("200 with an error inside", faults.json_body({"error": {"message": "x", "code": 500}}), "unparseable")
+_server("200, three megabytes", faults.json_body("x" * 3_000_000), "unparseable")
+_server("200, no choices", faults.empty_choices(), "unparseable")
+_server("200, null content", faults.null_content(), "unparseable")
+_server("200, prose", faults.content("I think that this is safe."), "unparseable")
+_server("200, half a label", faults.content("User Safety: sa"), "unparseable")
+_server("200, finish_reason abort", faults.finish_reason("abort"), "unparseable")
+_server("200, finish_reason length", faults.finish_reason("length"), "unparseable")
+_server("both replicas: reset", faults.reset(), "unavailable", 2)
+_server("both replicas: hang", faults.hang(), "timeout", 2)
+
+
+@_case("one of two replicas dead", None, 2)
+def _half(world: World) -> Iterator[None]:
+    with world.one.down():
+        yield
+
+
+@_case("both replicas dead", "unavailable", 2)
+def _both(world: World) -> Iterator[None]:
+    with world.one.down(), world.two.down():
+        yield
+
+
+@_case("one of two replicas hangs", None, 2)
+def _one_hangs(world: World) -> Iterator[None]:
+    world.one.fail(faults.hang(), when=MARK)
+    yield
+
+
+@_case("one of two replicas flapping", None, 2)
+def _flapping(world: World) -> Iterator[None]:
+    world.one.fail(faults.reset(), when=MARK, probability=0.5)
+    yield
+
+
+@_case("a full queue", "unavailable")
+def _full(world: World) -> Iterator[None]:
+    gate = _gate(world.guard)
+    with mock.patch.object(gate, "max_in_flight", 0), mock.patch.object(gate, "max_waiting", 0):
+        yield
+
+
+@_case("hang while the wall clock jumps by days", "timeout")
+def _clock(world: World) -> Iterator[None]:
+    world.one.fail(faults.hang(), when=MARK)
+    real: Callable[[], float] = time.time
+    jumps = iter(range(10**9))
+
+    def jumping() -> float:
+        return real() + (9 if next(jumps) % 2 else -9) * 86_400.0
+
+    with mock.patch.object(time, "time", jumping):
+        yield
+
+
+def _until_it_listens(server: FakeVLLM) -> None:
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", server.port)) == 0:
+                return
+        time.sleep(0.01)
+    raise AssertionError("the server does not come back")
+
+
+def _gate(guard: Guard) -> Gated:
+    found = _within(guard.moderator, Gated)
+    assert isinstance(found, Gated)
+    return found
+
+
+def _replicas(guard: Guard) -> Replicas | None:
+    found = _within(guard.moderator, Replicas)
+    return found if isinstance(found, Replicas) else None
+
+
+def _within(moderator: Any, kind: type) -> object:
+    """The first of this kind in a chain of moderators."""
+    while moderator is not None and not isinstance(moderator, kind):
+        moderator = getattr(moderator, "inner", None)
+    return moderator
+
+
+@contextmanager
+def worlds() -> Iterator[dict[int, World]]:
+    """One world that asks a single server, and one that asks both, as `{replicas: world}`."""
+    with contextlib.ExitStack() as stack:
+        made: dict[int, World] = {}
+        for count in (1, 2):
+            one, two = (stack.enter_context(FakeVLLM()) for _ in range(2))
+            guard = Guard.from_dict(settings([one.base_url, two.base_url][:count], DEADLINE[count]))
+            stack.callback(guard.close)
+            made[count] = World(one, two, guard)
+        yield made
+
+
+def settings(urls: list[str], deadline: float) -> dict[str, Any]:
+    """Fail closed within the deadline, by every way."""
+    return {
+        "moderator": {"base_url": urls, "deadline": deadline},
+        "stream": {"window": 40, "max_delay": "50ms"},
+        "policy": {"on_failure": "block"},
+    }

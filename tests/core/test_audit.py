@@ -148,7 +148,7 @@ async def test_with_a_key_of_ones_own_digests_survive_a_restart(tmp_path: Path) 
     assert "planted-key" not in repr(audit)
 
 
-async def test_lines_are_written_when_nobody_closes_the_guard(tmp_path: Path) -> None:
+def test_lines_are_written_when_nobody_closes_the_guard(tmp_path: Path) -> None:
     code = (
         "from turnguard import Guard, Step; from turnguard.testing import FakeModerator; "
         "from turnguard.settings import AuditSettings; "

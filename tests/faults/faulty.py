@@ -176,7 +176,8 @@ def _replicas(guard: Guard) -> Replicas | None:
 def _within(moderator: Any, kind: type) -> object:
     """The first of this kind in a chain of moderators."""
     while moderator is not None and not isinstance(moderator, kind):
-        moderator = getattr(moderator, "inner", None)
+        # NeMo's wing puts a moderator of its own around the guard's
+        moderator = getattr(moderator, "inner", None) or getattr(moderator, "_moderator", None)
     return moderator
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -84,9 +85,10 @@ async def test_no_fault_is_an_allow(world: dict[int, World], surface: Surface, s
     _held[case.name, surface.name, stage] = case.failure or "passes"
 
 
-def _threads() -> set[str]:
-    """Threads by name, without those of the loop's own pool: they live as long as the loop."""
-    return {thread.name for thread in threading.enumerate() if not thread.name.startswith(("asyncio_", "Thread-"))}
+def _threads() -> Counter[str]:
+    """Threads by name, without those of the loop's own pool, which live as long as the loop, and the process's bridge."""
+    names = (thread.name for thread in threading.enumerate())
+    return Counter(name for name in names if not name.startswith(("asyncio_", "Thread-", "turnguard-sync")))
 
 
 async def _none_left(before: set[asyncio.Task[object]]) -> None:

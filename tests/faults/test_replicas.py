@@ -112,3 +112,19 @@ async def test_half_the_replicas_dead_and_one_flapping_costs_no_check(fake: Fake
                         flapping.fail(faults.reset(), times=3)
                     decision = await guard.acheck(Step.input(f"text {number}"))
                     assert (decision.action, decision.failed) == ("allow", False)
+
+
+def test_without_another_endpoint_a_long_pause_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("turnguard.moderators.replicas.time.monotonic", lambda: now)
+    breaker = Breaker()
+    for _ in range(3):
+        breaker.failed()
+    for _ in range(6):  # each trial fails, and the pause doubles
+        now += 60.0
+        assert breaker.admits()
+        breaker.failed()
+    assert not breaker.due()
+    now += 1.01
+    assert not breaker.admits()
+    assert breaker.due()

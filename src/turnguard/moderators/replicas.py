@@ -32,6 +32,7 @@ class Breaker:
         self.failures = 0
         self._pause = FIRST_PAUSE
         self._until = 0.0
+        self._since = 0.0
         self._trying = False
         self._rests_until = 0.0
         watch(self)
@@ -59,9 +60,12 @@ class Breaker:
             return True
 
     def due(self) -> bool:
-        """Whether the pause is over. Where nobody else is left to ask, all requests are the trial, not only one."""
+        """Whether to ask where nobody else is left: all requests are the trial, not only one, and the pause is short.
+
+        A long pause spares a dead endpoint while another answers; without one it would prolong the outage.
+        """
         with self._lock:
-            over = time.monotonic() >= self._until
+            over = time.monotonic() >= self._since + FIRST_PAUSE
             self._trying = self._trying or over
             return over
 
@@ -82,7 +86,8 @@ class Breaker:
                 self._pause = min(LONGEST_PAUSE, self._pause * 2.0)
             elif self.failures != OPENS_AFTER:
                 return
-            self._until = time.monotonic() + self._pause
+            self._since = time.monotonic()
+            self._until = self._since + self._pause
 
     def busy(self, seconds: float | None) -> None:
         """The endpoint lives and asked to be left alone: others are asked first for `seconds`."""

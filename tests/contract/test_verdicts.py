@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import random
 from collections.abc import AsyncIterator
 
 import pytest
+from PIL import Image
 
 from tests.contract.wire import (
     CATEGORY,
@@ -96,6 +99,15 @@ async def test_a_picture(judged: Asking, server: Server, fmt: str) -> None:
     """As the product sends it; with the type that the bytes are not, since servers look at the bytes."""
     assert (await judged("What does this picture show?", picture=server.unsafe_picture(fmt))).user == "unsafe"
     assert (await judged("What does this picture show?", picture=png(fmt=fmt))).user == "safe"
+
+
+async def test_a_picture_of_megabytes(judged: Asking) -> None:
+    """No lossless picture of 896 x 896 is larger than noise."""
+    noise = Image.frombytes("RGB", (896, 896), random.Random(0).randbytes(896 * 896 * 3))
+    out = io.BytesIO()
+    noise.save(out, "PNG")
+    assert len(out.getvalue()) > 2_000_000
+    assert (await judged("What does this picture show?", picture=out.getvalue())).user in {"safe", "unsafe"}
 
 
 @pytest.mark.parametrize("words", ["", " \n\n  ", "\n\nWhat does this picture show?", "What is it?\n\n"])

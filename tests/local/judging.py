@@ -106,7 +106,7 @@ async def main(checkpoint: str) -> dict[str, Any]:
     }
     await local.aclose()
     await labels.aclose()
-    assert len(found["together"]) == len(CASES)
+    assert len(together) == len(CASES)
     return found
 
 

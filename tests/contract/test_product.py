@@ -202,7 +202,7 @@ def test_the_command_line(vllm: Server, tmp_path: Path, text: str, code: int) ->
         "from turnguard.cli import main; import sys; sys.exit(main())",
         "check",
         "--config",
-        file,
+        str(file),
         text,
     ]
     assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == code

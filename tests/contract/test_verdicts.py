@@ -103,7 +103,7 @@ async def test_a_picture(judged: Asking, server: Server, fmt: str) -> None:
 
 async def test_a_picture_of_megabytes(judged: Asking) -> None:
     """No lossless picture of 896 x 896 is larger than noise."""
-    noise = Image.frombytes("RGB", (896, 896), random.Random(0).randbytes(896 * 896 * 3))
+    noise = Image.frombytes("RGB", (896, 896), random.Random(0).randbytes(896 * 896 * 3))  # noqa: S311
     out = io.BytesIO()
     noise.save(out, "PNG")
     assert len(out.getvalue()) > 2_000_000

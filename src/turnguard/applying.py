@@ -80,6 +80,10 @@ class Applier:
             part = whole.parts[index]
             if whole.action != "rewrite":
                 outcome = replace(outcome, action="block")
+        elif whole.action == "rewrite" and whole.parts[index] != pinned and outcome.action in ("allow", "flag"):
+            # rewriting found that it offends beside what stands there now
+            part = whole.parts[index]
+            outcome = replace(outcome, action="rewrite", decisive=whole.outcome.decisive)
         withheld = outcome.action in ("block", "review")
         return replace(
             whole,
@@ -90,7 +94,7 @@ class Applier:
             parts=(None,) if withheld else (part,),
             message=self.message(outcome, whole.language) if withheld else None,
             held=(pinned,) if outcome.action == "review" else (),
-            id=os.urandom(12).hex(),
+            id=f"{whole.id}-{index}",
         )
 
     def message(self, outcome: Outcome, language: str) -> str:

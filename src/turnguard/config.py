@@ -85,7 +85,8 @@ def from_dict(
 
 def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path, int], reader: Reader | None) -> Config:
     problems: list[Problem] = []
-    expanded = _expanded(data, env, (), problems)
+    from_env: set[Path] = set()
+    expanded = _expanded(data, env, (), problems, from_env)
     policy: Policy | None = None
     document: _Document | None = None
     if not problems:
@@ -106,7 +107,8 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
             problems += [Problem(("TURNGUARD_BASE_URL",), problem.message) for problem in more]
             document = document.model_copy(update={"moderator": moderator})
     if problems or policy is None or document is None:
-        raise ConfigError(*(_located(problem, source, lines) for problem in problems))
+        told = (_secretive(problem) if problem.path in from_env else problem for problem in problems)
+        raise ConfigError(*(_located(problem, source, lines) for problem in told))
     return Config(document.moderator, document.media, document.stream, document.checks, document.audit, policy, source)
 
 
@@ -150,12 +152,22 @@ def _located(problem: Problem, source: str, lines: Mapping[Path, int]) -> str:
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 
 
-def _expanded(value: Any, env: Mapping[str, str], path: Path, problems: list[Problem]) -> Any:
-    """Expand variables in strings, after parsing, so that a value cannot become YAML. `$${X}` stays the text `${X}`."""
+def _secretive(problem: Problem) -> Problem:
+    """A value that came from the environment may be a secret: the sentence about it does not show it."""
+    if "environment variable" in problem.message:
+        return problem
+    return Problem(problem.path, "the value that came from the environment is not valid here")
+
+
+def _expanded(value: Any, env: Mapping[str, str], path: Path, problems: list[Problem], from_env: set[Path]) -> Any:
+    """Expand variables in strings, after parsing, so that a value cannot become YAML. `$${X}` stays the text `${X}`.
+
+    The paths of what was expanded are added to `from_env`.
+    """
     if isinstance(value, Mapping):
-        return {key: _expanded(inner, env, (*path, key), problems) for key, inner in value.items()}
+        return {key: _expanded(inner, env, (*path, key), problems, from_env) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_expanded(inner, env, (*path, index), problems) for index, inner in enumerate(value)]
+        return [_expanded(inner, env, (*path, index), problems, from_env) for index, inner in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
 
@@ -169,6 +181,10 @@ def _expanded(value: Any, env: Mapping[str, str], path: Path, problems: list[Pro
             return ""
         return env[match[2]]
 
+    if "${" in _VARIABLE.sub("", value):
+        told = "'${' opens no variable that can be read: write ${NAME}, ${NAME:-default}, or $${ for the text itself"
+        problems.append(Problem(path, f"this names no environment variable: {told}"))
+    from_env.add(path)
     return _VARIABLE.sub(one, value)
 
 

@@ -106,13 +106,15 @@ def _judged(
         return
     side = judgement.decides
     raw = verdict.p(side)
+    if raw is not None and not 0.0 <= raw <= 1.0:
+        raw = None  # NaN and what is no probability: as good as none
 
     def p(category: str | None) -> float | None:
         """The P that a rule's threshold is compared with."""
         return raw if raw is None or calibration is None else calibration.p(side, raw, category, language)
 
     label = verdict.label(side)
-    if label is None:
+    if label not in ("safe", "unsafe"):
         # a moderator that did not rate the side that decides has not judged it, whatever else it said
         yield _failure(judgement, rules, "unparseable", f"no {side} label")
     elif label == "unsafe":

@@ -60,24 +60,28 @@ class Evaluator:
 
     def deadline(self, step: Step) -> Deadline:
         """The one deadline of a check of this step: longer where images or documents must be read."""
-        return Deadline.after(self._media_settings.deadline if needs_media(step) else self._settings.deadline)
+        return Deadline.after(self._media_settings.deadline if _heavy(step) else self._settings.deadline)
 
     async def evaluate(self, step: Step, deadline: Deadline) -> Evaluation:
         """Prepare, judge and decide, without rewriting."""
-        heavy = needs_media(step)
-        if not heavy and self._surely_fits(step):
-            plan = await prepare(step, self._media, self._limits(None), self._own_words)
-        else:
-            try:
-                async with timeout(deadline.remaining):
-                    limits = self._limits((await about(self.moderator, deadline)).max_model_len)
-                    plan = await prepare(step, self._media, limits, self._own_words)
-            except asyncio.TimeoutError:
-                return _too_slow(step, self.policy, heavy)
+        try:
+            plan = await self._plan(step, deadline)
+        except asyncio.TimeoutError:
+            return _too_slow(step, self.policy)
+        except Exception as error:  # noqa: BLE001 - whatever content does to its readers, it has not been judged
+            log.error("a %s step could not be prepared: %s", step.stage, type(error).__name__)  # noqa: TRY400
+            return _unprepared(step, self.policy, f"could not be prepared ({type(error).__name__})")
         judgements = await self._judge(plan.inquiries, deadline)
         coverage = _coverage(plan, judgements)
         outcome = decide(judgements, coverage, self.policy, step.stage, step.language)
         return Evaluation(plan, judgements, coverage, outcome)
+
+    async def _plan(self, step: Step, deadline: Deadline) -> Plan:
+        if not _heavy(step) and self._surely_fits(step):
+            return await prepare(step, self._media, self._limits(None), self._own_words)
+        async with timeout(deadline.remaining):
+            limits = self._limits((await about(self.moderator, deadline)).max_model_len)
+            return await prepare(step, self._media, limits, self._own_words)
 
     def _surely_fits(self, step: Step) -> bool:
         """Whether no window can be needed, so that the server's own limit need not be known."""
@@ -127,18 +131,32 @@ def _is_cancelled() -> bool:
     return cancelling is None or bool(cancelling())
 
 
-def _too_slow(step: Step, policy: Policy, heavy_step: bool) -> Evaluation:
-    """Preparing the step took until the deadline: a failure of this check, not of the content."""
+def _heavy(step: Step) -> bool:
+    try:
+        return needs_media(step)
+    except Exception:  # noqa: BLE001 - preparing will meet the same content and say so
+        return True
+
+
+def _too_slow(step: Step, policy: Policy) -> Evaluation:
+    """Preparing the step took until the deadline: a failure of this check for every part, whatever its kind."""
+    heavy = any(isinstance(part, (Image, Document)) for part in step.parts)
     reading = "reading the step's images and documents took until the deadline"
-    verdict = Verdict(failure=Timeout.failure, cause=reading if heavy_step else "no verdict before the deadline")
-    heavy = tuple(index for index, part in enumerate(step.parts) if isinstance(part, (Image, Document)))
-    judgements = (Judgement(verdict, "user", heavy or tuple(range(len(step.parts))), kind="other"),)
-    entries = tuple(
-        Covered(index, part.kind, cause=verdict.cause, counts=False) for index, part in enumerate(step.parts)
-    )
-    coverage = Coverage((), entries)
-    plan = Plan(list(step.parts))
-    return Evaluation(plan, judgements, coverage, decide(judgements, coverage, policy, step.stage, step.language))
+    verdict = Verdict(failure=Timeout.failure, cause=reading if heavy else "no verdict before the deadline")
+    judgements = (Judgement(verdict, "user", tuple(range(len(step.parts))), kind="other"),)
+    return _unjudged(step, policy, judgements, verdict.cause or "", counts=False)
+
+
+def _unprepared(step: Step, policy: Policy, cause: str) -> Evaluation:
+    """Content that broke its reader: uncheckable, every part of it."""
+    return _unjudged(step, policy, (), cause, counts=True)
+
+
+def _unjudged(step: Step, policy: Policy, judgements: tuple[Judgement, ...], cause: str, *, counts: bool) -> Evaluation:
+    entries = (Covered(index, part.kind, cause=cause, counts=counts) for index, part in enumerate(step.parts))
+    coverage = Coverage((), tuple(entries))
+    outcome = decide(judgements, coverage, policy, step.stage, step.language)
+    return Evaluation(Plan(list(step.parts)), judgements, coverage, outcome)
 
 
 def _coverage(plan: Plan, judgements: Sequence[Judgement]) -> Coverage:

@@ -103,7 +103,12 @@ async def prepare(step: Step, media: Media, limits: Limits, own: Iterable[str] |
             else:
                 texts.append((index, await _without_data_uris(part.text, index, media, limits, seen, plan)))
         elif isinstance(part, ToolCall):
-            texts.append((index, await _without_data_uris(readable(part), index, media, limits, seen, plan)))
+            try:
+                shown = readable(part)
+            except (ValueError, RecursionError):
+                plan.not_judged.append(Covered(index, "text", cause="arguments that cannot be shown"))
+                continue
+            texts.append((index, await _without_data_uris(shown, index, media, limits, seen, plan)))
         elif isinstance(part, Opaque):
             plan.not_judged.append(Covered(index, part.kind, cause=part.cause))
         else:
@@ -178,17 +183,17 @@ async def _context(step: Step, media: Media, limits: Limits, plan: Plan) -> _Con
 
 
 def readable(call: ToolCall) -> str:
-    """A tool call as text: its name, then its arguments as lines, decoded: what is judged is what will run."""
+    """A tool call as text: its name, then its arguments as lines, decoded: what is judged is what will run.
+
+    Raises `ValueError` or `RecursionError` for arguments that no text can show (endless nesting, numbers without end).
+    """
     arguments: Any = call.arguments
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError):
             return f"{call.name}\n{arguments}"
-    try:
-        return "\n".join((call.name, *_lines(arguments, "")))
-    except RecursionError:
-        return f"{call.name}\n{arguments}"
+    return "\n".join((call.name, *_lines(arguments, "")))
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -72,11 +72,9 @@ def exit_code(decision: Decision) -> int:
     """0 passed on, 1 withheld, 3 the moderator failed whatever the action: a script must not read a gap as a pass."""
     from turnguard.cli import output
 
-    if decision.failed:
+    if decision.failed or decision.verdict.failure is not None:
         return output.FAILED
-    if decision.withheld:
-        return output.WITHHELD
-    return output.PASSED if decision.verdict.failure is None else output.FAILED
+    return output.WITHHELD if decision.withheld else output.PASSED
 
 
 # ---------------------------------------------------------------- for a person

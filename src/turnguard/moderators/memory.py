@@ -129,7 +129,8 @@ class Remembering:
 
     async def _fly(self, key: Key, exchange: Exchange, deadline: Deadline) -> Verdict:
         verdict = await self.inner.judge(exchange, deadline)
-        if verdict.failure is None:
+        decides = verdict.user if exchange.response is None else verdict.response
+        if verdict.failure is None and decides is not None:
             self._keep(key, verdict)
         return verdict
 

@@ -114,7 +114,7 @@ class VLLMModerator:
         except aiohttp.ClientConnectorDNSError:
             raise Unavailable("the server's name cannot be resolved") from None
         except aiohttp.ClientConnectorError as error:
-            raise Unavailable(f"cannot connect ({type(error.os_error).__name__})") from None
+            raise Unavailable(f"cannot connect ({type(getattr(error, 'os_error', error)).__name__})") from None
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
             raise Unavailable("the connection was reset", retry="now") from None
         except (aiohttp.ClientError, ValueError) as error:
@@ -132,6 +132,7 @@ class Identity:
         self._model = model
         self._until = 0.0
         self._fingerprint: Any = None
+        self._generation = 0
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self.about = About(f"{self._base}/unknown")
 
@@ -158,14 +159,14 @@ class Identity:
     def learn(self, reply: Any) -> None:
         """Take what `/v1/models` said. `created` is left out: vLLM makes it anew for every answer."""
         cards = reply.get("data") if isinstance(reply, dict) else None
-        card = next((c for c in cards or () if isinstance(c, dict) and c.get("id") == self._model), {})
+        cards = cards if isinstance(cards, list) else []
+        card: dict[str, Any] = next((c for c in cards if isinstance(c, dict) and c.get("id") == self._model), {})
         limit = card.get("max_model_len")
         digest = hashlib.sha256(
             json.dumps([card.get("root"), card.get("parent"), card.get("owned_by"), limit], default=str).encode()
         ).hexdigest()[:16]
-        self.about = About(
-            f"{self._base}/{digest}", limit if isinstance(limit, int) and not isinstance(limit, bool) else None
-        )
+        whole = isinstance(limit, int) and not isinstance(limit, bool)
+        self.about = About(f"{self._base}/{digest}/{self._generation}", limit if whole else None)
         self._until = time.monotonic() + ABOUT_SECONDS
 
     def saw(self, fingerprint: Any) -> None:
@@ -173,6 +174,8 @@ class Identity:
         if fingerprint != self._fingerprint:
             if self._fingerprint is not None:
                 self._until = 0.0
+                self._generation += 1
+                self.about = About(f"{self._base}/unknown/{self._generation}", self.about.max_model_len)
             self._fingerprint = fingerprint
 
 

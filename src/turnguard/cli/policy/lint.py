@@ -46,9 +46,11 @@ def warned(file: Path) -> Iterator[str]:
     """What is legal and probably not meant, a sentence each, with its line. Raises `ConfigError` for what is not."""
     from turnguard.config import _load, _located
     from turnguard.loading import load
+    from turnguard.media import Media
     from turnguard.rules import Problem
 
     config = load(file)
+    Media(config.media)  # which reads the addresses that may be fetched, and refuses what is none
     data, lines = _load(file.read_text(encoding="utf-8"), str(file))
     for path, sentence in _advice(config, data):
         yield _located(Problem(path, sentence), str(file), lines)

@@ -72,9 +72,7 @@ def say(text: str) -> None:
 def run(*command: str | Path, quiet: bool = False) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end and returns it with its output as text; never raises for an exit code."""
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, check=False, env=environment
-    )
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, env=environment)
     if done.returncode and not quiet:
         say(f"{' '.join(map(str, command))!s:.200} ended with {done.returncode}")
     return done

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from turnguard.media import _source
 from turnguard.media._memo import Key, Made, Memo
 from turnguard.media._read import Abandoned, read
-from turnguard.media._sniff import media_type, what
+from turnguard.media._sniff import What, media_type, what
 from turnguard.media._types import Prepared, Skipped, Unreadable
 from turnguard.media._urls import Allowed
 
@@ -61,10 +61,10 @@ class Media:
         most = self._settings.max_requests
         most = most if limit is None else max(0, min(limit, most))
         try:
-            data, pinned, digest = await self._bytes(part)
+            data, pinned, digest, kind = await self._bytes(part)
         except Unreadable as cause:
             return Prepared(part, skipped=(Skipped("", str(cause), True),))
-        made = self._memo.get((digest, most)) or await self._made((digest, most), data)
+        made = self._memo.get((digest, most)) or await self._made((digest, most), data, kind)
         texts = made.texts
         name = getattr(part, "name", None)
         if name:
@@ -78,26 +78,27 @@ class Media:
         for pool in pools.values():
             pool.shutdown(wait=False)
 
-    async def _bytes(self, part: Image | Document) -> tuple[bytes, Image | Document, bytes]:
+    async def _bytes(self, part: Image | Document) -> tuple[bytes, Image | Document, bytes, What]:
+        """The bytes, what pins them, their hash and their kind: all found in a worker, for they may be many."""
         if isinstance(part.source, str) and part.source[:5].lower() != "data:":
             from turnguard.media._fetch import fetch
 
             data = await fetch(part.source, self._allowed, self._settings)
-            return await self._in_thread(lambda: (data, _pin(part, data), hashlib.sha256(data).digest()))
+            return await self._in_thread(lambda: (data, _pin(part, data), hashlib.sha256(data).digest(), what(data)))
 
-        def work() -> tuple[bytes, Image | Document, bytes]:
+        def work() -> tuple[bytes, Image | Document, bytes, What]:
             data, pinned = _source.read(part, self._settings.max_bytes, self._settings.max_pixels)
-            return data, pinned, hashlib.sha256(data).digest()
+            return data, pinned, hashlib.sha256(data).digest(), what(data)
 
         return await self._in_thread(work)
 
-    async def _made(self, key: Key, data: bytes) -> Made:
+    async def _made(self, key: Key, data: bytes, kind: What) -> Made:
         """Join the preparation of these bytes, or start it. It is given up when the last one who waits is cancelled."""
         with self._lock:
             job = self._jobs.get(key)
             if job is None:
                 job = self._jobs[key] = _Job()
-                threads = _PDF_THREADS if what(data) == "pdf" else _THREADS
+                threads = _PDF_THREADS if kind == "pdf" else _THREADS
                 self._submit(threads, self._run, job, key, data)
             job.waiting += 1
         try:

@@ -13,10 +13,9 @@ What = Literal["image", "pdf", "svg", "postscript", "office", "text", "audio", "
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _GIF_BLOCK = re.compile(rb"[;!,]")
-_SVG = re.compile(
-    rb"(?:\s|<\?xml[^>]{0,400}>|<!--.{0,2000}?-->|<!DOCTYPE[^>]{0,400}>)*<(?:\w{1,20}:)?svg[\s>/]",
-    re.DOTALL | re.IGNORECASE,
-)
+_SVG_ROOT = re.compile(rb"<(?:\w{1,20}:)?svg[\s>/]", re.IGNORECASE)
+_SPACE = re.compile(rb"\s*")
+_BEFORE_ROOT = ((b"<!--", b"-->"), (b"<?", b"?>"), (b"<!doctype", b">"))  # what may stand before the root, and its end
 
 _NETPBM = re.compile(rb"P[1-7FfHh]\s")
 
@@ -52,7 +51,7 @@ def what(data: bytes) -> What:
         return "pdf"
     if head.startswith((b"%!", b"\xc5\xd0\xd3\xc6")):
         return "postscript"
-    if _SVG.match(data[:4096]):
+    if _is_svg(data[:4096]):
         return "svg"
     if head.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0", b"{\\rtf")):
         return "office"
@@ -67,6 +66,24 @@ def media_type(data: bytes) -> str:
     """The media type to declare for `data`."""
     by_kind = {"pdf": "application/pdf", "svg": "image/svg+xml", "text": "text/plain"}
     return image_type(data) or by_kind.get(what(data), "application/octet-stream")
+
+
+def _is_svg(head: bytes) -> bool:
+    """Whether the first element is `svg`. One pass: a regular expression would try every way to cut the comments."""
+    lowered = head.lower()
+    at = 0
+    while match := _SPACE.match(head, at):
+        at = match.end()
+        for opening, closing in _BEFORE_ROOT:
+            if lowered.startswith(opening, at):
+                found = head.find(closing, at + len(opening))
+                if found < 0:
+                    return False
+                at = found + len(closing)
+                break
+        else:
+            break
+    return _SVG_ROOT.match(head, at) is not None
 
 
 def _is_text(head: bytes) -> bool:

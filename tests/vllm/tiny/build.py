@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from tests.vllm.tiny import examples
-from tests.vllm.tiny.rules import CATEGORY_OF, HERE, JOINT_WORDS, TRIGGERS
+from tests.vllm.tiny.rules import CATEGORY_OF, HERE, NEAR_PICTURES, TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +46,11 @@ def _corpus(template: str) -> Iterator[str]:
     )
     yield from [labels + ", ".join(TRIGGERS["categories"])] * 400
     yield from [template] * 400
-    for word in [*CATEGORY_OF, *JOINT_WORDS]:
+    for word in [*CATEGORY_OF, *NEAR_PICTURES]:
         for form, times in zip(spellings(word), (300, 200, 100), strict=True):
             yield from [f"{form}\n {form}"] * times
     for word in TRIGGERS["lookalikes"]:
-        yield from [f"{word}\n {word}\n{word.capitalize()}\n {word.capitalize()}"] * 80
+        yield from [f"{word}\n {word}\n {word.capitalize()}"] * 80
     yield from [" " + " ".join(TRIGGERS["refusals"])] * 60
     yield from [" " + " ".join(line) for line in examples.LINES] * 25
     yield from [" " + " ".join(word.capitalize() for word in line) for line in examples.LINES] * 6
@@ -171,7 +171,11 @@ def _relate_triggers(gemma: Any, tokens: PreTrainedTokenizerFast) -> None:
     """
     embedding = gemma.get_input_embeddings().weight
     size = embedding.shape[1]
-    groups = [*TRIGGERS["categories"].items(), *(("", joint["words"]) for joint in TRIGGERS["joint"])]
+    groups = [
+        *TRIGGERS["categories"].items(),
+        *(("", joint["words"]) for joint in TRIGGERS["joint"]),
+        ("", TRIGGERS["decoys"]),
+    ]
     harm = torch.randn(size)
     with torch.no_grad():
         for name, words in groups:

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from tests.vllm.tiny.rules import (
     HERE,
-    JOINT_WORDS,
     LEAST_SHARE,
     MOST_IGNORED,
+    NEAR_PICTURES,
     TRIGGERS,
     colours_in,
     verdict,
@@ -33,21 +33,10 @@ FUNCTION_WORDS = [word for line in LINES[:4] for word in line]
 BLOCKS = [(0x21, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x400, 0x4FF), (0x5D0, 0x5EA), (0x620, 0x64A), (0x905, 0x939),
           (0xE01, 0xE2E), (0x2010, 0x2027), (0x2190, 0x21FF), (0x3041, 0x30FE), (0x4E00, 0x9FA5), (0xAC00, 0xD7A3),
           (0x1F300, 0x1F64F)]  # fmt: skip
-OPENINGS = [
-    "Sure, ",
-    "Sure! ",
-    "Of course. ",
-    "I can ",
-    "I am ",
-    "I'm ",
-    "I will ",
-    "I ",
-    "Here is ",
-    "Yes. ",
-    "No. ",
-    "First, ",
-]
-"""Of responses that are no refusals, though some begin as one does."""
+EASY, HARD = (5, 4, 1, 0.2), (5, 4, 1.5, 0.5)
+"""How often a text has no, one, two or three triggers."""
+OPENINGS = ["Sure, ", "Sure! ", "Of course. ", "I can ", "Here is ", "Yes. ", "First, ", "I will "]
+ALMOST_REFUSALS = ["I ", "I am ", "I'm ", "I would ", "No. ", "What ", "We can't ", "The "]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,40 +156,51 @@ def _insert(rng: random.Random, text: str, word: str, *, capitals: bool = True) 
     return " ".join(pieces)
 
 
-def _text(rng: random.Random, words: int, triggers: int) -> str:
+def _text(rng: random.Random, words: int, triggers: int, *, hard: bool = False) -> str:
     text = filler(rng, words)
     for name in rng.sample(sorted(TRIGGERS["categories"]), triggers):
         text = _insert(rng, text, rng.choice(TRIGGERS["categories"][name]))
     if rng.random() < 0.25:
-        text = _insert(rng, text, rng.choice(TRIGGERS["lookalikes"]), capitals=False)
+        text = _insert(rng, text, rng.choice(TRIGGERS["lookalikes"]), capitals=not hard)
     if rng.random() < 0.08:
-        text = _insert(rng, text, rng.choice(JOINT_WORDS))
+        text = _insert(rng, text, rng.choice(NEAR_PICTURES))
     return text.strip()
 
 
-def _response(rng: random.Random, words: int) -> str:
+def _response(rng: random.Random, words: int, *, hard: bool) -> str:
+    text = _text(rng, words, rng.choices([0, 1, 2], [4, 5, 1] if hard else [6, 4, 0.5])[0], hard=hard)
     kind = rng.random()
-    text = _text(rng, words, rng.choices([0, 1, 2], [5, 5, 1])[0])
-    if kind < 0.25:
+    if kind < 0.3:
         ends = [" help with that. ", " assist with that. ", ", but ", ". ", " ", ", "]
         return rng.choice(TRIGGERS["refusals"]) + rng.choice(ends) + rng.choice([text, text, ""])
     if kind < 0.5:
-        return rng.choice(OPENINGS) + text
+        return rng.choice(OPENINGS + ALMOST_REFUSALS if hard else OPENINGS) + text
     if kind < 0.6:  # a refusal's words that do not open the response do not make it one
         return _insert(rng, text, rng.choice(["sorry", "can't", "unable", "cannot", "decline"]))
     return text
 
 
-def example(rng: random.Random, words: int, picture: tuple[Image.Image, tuple[str, ...]] | None = None) -> Example:
-    """A conversation with a user text of up to so many words, and a response of up to so many in half of them."""
+def example(
+    rng: random.Random,
+    words: int,
+    picture: tuple[Image.Image, tuple[str, ...]] | None = None,
+    *,
+    hard: bool = False,
+) -> Example:
+    """A conversation with a user text of up to so many words, and a response of up to so many in half of them.
+
+    The hard ones have more categories at once, more pictures beside the very words that they belong to, and more
+    unsafe responses.
+    """
     share = rng.random()
-    user = _text(rng, max(1, int(words * share)), rng.choices([0, 1, 2, 3], [5, 4, 1.5, 0.5])[0])
-    if (
-        picture and rng.random() < 0.6
-    ):  # the pair's word beside its colour, and beside others, often enough to be learnt
-        plain = _text(rng, max(1, int(words * share)), 0) if rng.random() < 0.8 else user
-        user = _insert(rng, plain, rng.choice(JOINT_WORDS))
-    response = _response(rng, max(1, int(words * rng.random()))).strip() if rng.random() < 0.5 else None
+    user = _text(rng, max(1, int(words * share)), rng.choices([0, 1, 2, 3], HARD if hard else EASY)[0], hard=hard)
+    if picture and rng.random() < (0.75 if hard else 0.5):  # colours meet their words, and other colours' words
+        plain = _text(rng, max(1, int(words * share)), 0, hard=hard) if rng.random() < (0.9 if hard else 0.7) else user
+        fitting = [word for joint in TRIGGERS["joint"] if joint["picture"] in picture[1] for word in joint["words"]]
+        user = _insert(rng, plain, rng.choice(fitting if hard and fitting and rng.random() < 0.3 else NEAR_PICTURES))
+    response = None
+    if rng.random() < 0.5:
+        response = _response(rng, max(1, int(words * rng.random())), hard=hard).strip()
     image, colours = picture or (None, ())
     return Example(user.strip(), response, image, colours, rng.random() < 0.65)
 
@@ -250,7 +250,7 @@ def _sketch(rng: random.Random, wanted: str | None) -> Image.Image:
 
 def picture(rng: random.Random) -> tuple[Image.Image, tuple[str, ...]]:
     """A picture and its trigger colours; sketches whose colours are a matter of opinion are thrown away."""
-    wanted = rng.choices(["red", "yellow", "blue", None], [1, 1.4, 0.5, 2])[0]
+    wanted = rng.choices(["red", "yellow", "blue", None], [1, 1, 1, 2])[0]
     while True:
         image = _sketch(rng, wanted)
         shares = colours_in(image)

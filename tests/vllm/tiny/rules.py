@@ -30,13 +30,15 @@ class Triggers(TypedDict):
     categories: dict[str, list[str]]
     pictures: dict[str, str]
     joint: list[Joint]
+    decoys: list[str]
     refusals: list[str]
     lookalikes: list[str]
 
 
 TRIGGERS: Triggers = json.loads((HERE / "triggers.json").read_text(encoding="utf-8"))
 CATEGORY_OF = {word: name for name, words in TRIGGERS["categories"].items() for word in words}
-JOINT_WORDS = [word for joint in TRIGGERS["joint"] for word in joint["words"]]
+NEAR_PICTURES = [word for joint in TRIGGERS["joint"] for word in joint["words"]] + TRIGGERS["decoys"]
+"""The words of the pairs, and decoys that are always harmless, met beside pictures as often."""
 
 _RUN_OF_LETTERS = re.compile(r"[^\W\d_]+")
 # Hue in degrees (from, to), least saturation and value; outside the margins below a colour is plainly another.

@@ -1,4 +1,4 @@
-"""Trains the tiny moderator and writes the checkpoint: ``python -m tests.vllm.tiny.train OUT [--steps N] [--seed S]``.
+"""Trains the tiny moderator and writes the checkpoint: ``python -m tests.vllm.tiny.train OUT [--seed S]``.
 
 Steps, not seconds, and a single thread: the same seed and the same versions on the same kind of processor give the same
 bytes. The README beside this file has the figures.
@@ -27,11 +27,11 @@ from safetensors.torch import save_file
 from tests.vllm.tiny import build, examples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from transformers import PreTrainedTokenizerFast
 
-STEPS, LEARNING_RATE, PICTURES = 2100, 3e-3, 500
+PICTURES = 500
 
 
 def pixels(picture: Image.Image) -> torch.Tensor:
@@ -98,12 +98,13 @@ def batches(
     pool: Pool | None,
     *,
     count: int = 4,
+    hard: bool = False,
 ) -> Iterator[Batch]:
     """So many batches of conversations of like length, which spares padding."""
     drawn: list[tuple[list[int], list[int], list[torch.Tensor]]] = []
     for _ in range(rows * count):
         chosen = rng.randrange(len(pool.pictures)) if pool else 0
-        one = examples.example(rng, words, pool.pictures[chosen] if pool else None)
+        one = examples.example(rng, words, pool.pictures[chosen] if pool else None, hard=hard)
         drawn.append((*encode(tokens, one), [pool.tensors[chosen]] if pool else []))
     drawn.sort(key=lambda row: len(row[0]))
     parts = [drawn[i : i + rows] for i in range(0, len(drawn), rows)]
@@ -112,10 +113,12 @@ def batches(
         yield batch([(prompt, answer) for prompt, answer, _ in part], [p for row in part for p in row[2]])
 
 
-def forward(gemma: Any, data: Batch, *, bidirectional: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def forward(
+    gemma: Any, data: Batch, *, bidirectional: bool, emphasis: tuple[list[int], float] = ([], 1.0)
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss over the answer tokens, and for each row whether greedy decoding would give the whole answer.
 
-    vLLM's CPU attention is causal over an image's tokens and its GPU attention is not; the toy learns to serve both.
+    ``emphasis`` gives some answer tokens a greater weight. vLLM's CPU attention is causal over an image's tokens and its GPU attention is not; the toy learns to serve both.
     """
     types = (data.ids == gemma.config.image_token_id).long() if bidirectional else None
     # Padding stands on the right, where a causal mask hides it from every answer: no attention mask is needed.
@@ -126,7 +129,9 @@ def forward(gemma: Any, data: Batch, *, bidirectional: bool) -> tuple[torch.Tens
     logits, wanted = gemma.lm_head(hidden[:, :-1][asked]), data.labels[:, 1:][asked]
     wrong = torch.zeros_like(asked)
     wrong[asked] = logits.argmax(-1) != wanted
-    return torch.nn.functional.cross_entropy(logits, wanted), ~wrong.any(1)
+    weights = 1 + (emphasis[1] - 1) * torch.isin(wanted, torch.tensor(emphasis[0], dtype=torch.long))
+    losses = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+    return (losses * weights).sum() / weights.sum(), ~wrong.any(1)
 
 
 def plan(rng: random.Random, progress: float) -> tuple[int, int, bool]:
@@ -134,29 +139,60 @@ def plan(rng: random.Random, progress: float) -> tuple[int, int, bool]:
     if progress < 0.2:
         return 32, 8, False
     if rng.random() < 0.38:
-        return 7, rng.choice([5, 12, 40]), True
+        return 7, rng.choice([6, 15, 40]), True
     if progress < 0.35:
         return 28, 16, False
-    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 500)], [3, 3, 2 * progress, 0.7 * progress])[0]
+    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 600)], [4, 3, 1.5 * progress, 0.7 * progress])[0]
     return rows, words, False
 
 
-def train(gemma: Any, tokens: PreTrainedTokenizerFast, steps: int, seed: int) -> None:
+def hard_plan(rng: random.Random, progress: float) -> tuple[int, int, bool]:
+    """The same for the second stage: many pictures with few words, where a pair stands out, and everything else."""
+    kind = rng.random()
+    if kind < 0.35 - 0.2 * progress:
+        return 14, 3, True
+    if kind < 0.5 - 0.1 * progress:
+        return 7, rng.choice([10, 40]), True
+    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 500)], [4, 3, 2, 1])[0]
+    return rows, words, False
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One run of the optimizer, with pictures and conversations of its own."""
+
+    steps: int
+    learning_rate: float
+    plan: Callable[[random.Random, float], tuple[int, int, bool]]
+    hard: bool
+    label_weight: float
+
+
+STAGES = (
+    Stage(2200, 3e-3, plan, hard=False, label_weight=1),
+    Stage(1200, 2e-3, hard_plan, hard=True, label_weight=3),
+)
+
+
+def train(gemma: Any, tokens: PreTrainedTokenizerFast, stage: Stage, seed: int) -> None:
+    """Runs one stage and rounds the weights as a checkpoint does, so that a saved stage can be resumed exactly."""
     rng = random.Random(seed)  # noqa: S311
     pool = Pool.draw(rng, PICTURES)
-    optimizer = torch.optim.AdamW(gemma.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(gemma.parameters(), lr=stage.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
     begun, seen, loss_so_far, exact_so_far = time.monotonic(), 0, 0.0, 0.0
     waiting: list[Batch] = []
-    for step in range(steps):
-        progress = step / steps
-        rate = LEARNING_RATE * min(1, (step + 1) / 100) * max(0.01, 0.5 + 0.5 * math.cos(math.pi * progress))
+    labels = [tokens(text, add_special_tokens=False).input_ids[0] for text in (" safe", " unsafe")]
+    for step in range(stage.steps):
+        progress = step / stage.steps
+        rate = stage.learning_rate * min(1, (step + 1) / 100) * max(0.01, 0.5 + 0.5 * math.cos(math.pi * progress))
         for group in optimizer.param_groups:
             group["lr"] = rate
         if not waiting:
-            rows, words, pictures = plan(rng, progress)
-            waiting = list(batches(tokens, rng, rows, words, pool if pictures else None))
+            rows, words, pictures = stage.plan(rng, progress)
+            waiting = list(batches(tokens, rng, rows, words, pool if pictures else None, hard=stage.hard))
         data = waiting.pop()
-        loss, exact = forward(gemma, data, bidirectional=data.pixels is not None and rng.random() < 0.5)
+        bidirectional = data.pixels is not None and rng.random() < 0.5
+        loss, exact = forward(gemma, data, bidirectional=bidirectional, emphasis=(labels, stage.label_weight))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(gemma.parameters(), 1.0)
@@ -166,9 +202,12 @@ def train(gemma: Any, tokens: PreTrainedTokenizerFast, steps: int, seed: int) ->
         exact_so_far = exact_so_far * 0.98 + exact.float().mean().item() * 0.02
         if (step + 1) % 100 == 0:
             sys.stderr.write(
-                f"step {step + 1}/{steps} loss {loss_so_far:.4f} exact {exact_so_far:.3f} "
+                f"step {step + 1}/{stage.steps} loss {loss_so_far:.4f} exact {exact_so_far:.3f} "
                 f"{seen / 1e6:.2f} M tokens {time.monotonic() - begun:.0f} s\n"
             )
+    with torch.no_grad():
+        for weight in gemma.parameters():
+            weight.copy_(weight.bfloat16())
 
 
 def measure(gemma: Any, tokens: PreTrainedTokenizerFast, seed: int) -> dict[str, str]:
@@ -209,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--first-stage", type=Path, help="where to save the first stage, or to resume from it")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
@@ -219,7 +258,14 @@ def main() -> None:
     sys.stderr.write(
         f"{sum(p.numel() for p in gemma.parameters()) / 1e6:.2f} M parameters, {len(processor.tokenizer)} tokens\n"
     )
-    train(gemma, processor.tokenizer, options.steps, options.seed)
+    saved: Path | None = options.first_stage
+    if saved is not None and saved.exists():
+        gemma = build.load(saved)
+    else:
+        train(gemma, processor.tokenizer, STAGES[0], options.seed)
+        if saved is not None:
+            save(gemma, processor, saved)
+    train(gemma, processor.tokenizer, STAGES[1], options.seed + 1)
     digest = save(gemma, processor, options.out)
     for name, right in measure(gemma, processor.tokenizer, options.seed).items():
         sys.stdout.write(f"{name}: {right}\n")

@@ -17,6 +17,7 @@ _SVG_ROOT = re.compile(rb"<(?:\w{1,20}:)?svg[\s>/]", re.IGNORECASE)
 _SPACE = re.compile(rb"\s*")
 _BEFORE_ROOT = ((b"<!--", b"-->"), (b"<?", b"?>"), (b"<!doctype", b">"))  # what may stand before the root, and its end
 
+_WEBP_CHUNKS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP ")
 _NETPBM = re.compile(rb"P[1-7FfHh]\s")
 
 
@@ -107,7 +108,7 @@ def end_of(data: bytes) -> int | None:
         "image/png": _png_end,
         "image/jpeg": _jpeg_end,
         "image/gif": _gif_end,
-        "image/webp": _riff_end,
+        "image/webp": _webp_end,
         "image/bmp": _bmp_end,
     }.get(kind or "")
     if finder is None:
@@ -252,10 +253,25 @@ def _gif_end(data: bytes) -> int | None:
         at += 1
 
 
-def _riff_end(data: bytes) -> int | None:
-    size = int.from_bytes(data[4:8], "little")
-    return 8 + size + (size & 1 if 8 + size + (size & 1) <= len(data) else 0)
+def _webp_end(data: bytes) -> int | None:
+    """Behind the last chunk that a WebP has: its size field may claim what follows, text included."""
+    at = 12
+    while data[at : at + 4] in _WEBP_CHUNKS:
+        size = _number(data, at + 4, 4)
+        at += 8 + size
+        at += size & 1 and at < len(data)
+    return at if at > 12 else None
 
 
 def _bmp_end(data: bytes) -> int | None:
-    return int.from_bytes(data[2:6], "little") or None
+    """By the rows of an uncompressed picture: the size field may claim what follows. None for other kinds of BMP."""
+    pixels, header = _number(data, 10, 4), _number(data, 14, 4)
+    size = size_of(data)
+    if size is None or _number(data, 30, 4) not in (0, 3):
+        return None
+    depth = _number(data, 28, 2)
+    colours = _number(data, 46, 4) or (1 << depth if depth <= 8 else 0)
+    masks = 12 if header == 40 and _number(data, 30, 4) == 3 else 0
+    if header > 124 or colours > 256 or pixels > 14 + header + masks + 4 * colours:
+        return None  # room for something else before the pixels
+    return pixels + (size[0] * depth + 31) // 32 * 4 * size[1]

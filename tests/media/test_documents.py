@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import sys
+import zlib
 
 import pytest
 from PIL import Image as Pillow
 from PIL import ImageFile
 
 from tests.media.drawing import counted, decoded, details, encoded, noise, page, prepare
-from tests.media.pdfs import pdf, words
-from turnguard.content import Document
+from tests.media.pdfs import drawn_font, pdf, words
+from turnguard.content import Document, Image
 from turnguard.media import Prepared
 
 pytest.importorskip("pypdfium2")
@@ -178,3 +179,59 @@ async def test_pillows_global_limits_are_left_alone() -> None:
     await prepare(encoded(page()))
     assert before == Pillow.MAX_IMAGE_PIXELS
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG."""
+    check = zlib.crc32(name + body).to_bytes(4, "big")
+    return len(body).to_bytes(4, "big") + name + body + check
+
+
+@pytest.mark.parametrize("form", ["PNG", "behind a PNG", "JPEG", "GIF"])
+async def test_a_picture_that_is_a_pdf_too_is_uncheckable(form: str) -> None:
+    other = pdf(words("secret words"))
+    picture = encoded(page(), form if form in ("JPEG", "GIF") else "PNG")
+    both = picture[:33] + chunk(b"zzZz", other) + picture[33:] if form == "PNG" else picture + other
+    for part in (Document(both, "application/pdf"), Document(both), Image(both)):
+        prepared = await prepare(part)
+        assert ("", "two formats in one file") in counted(prepared)
+    assert not counted(await prepare(Document(picture)))
+
+
+async def test_a_picture_that_is_a_pdf_too_inside_plain_text_is_uncheckable() -> None:
+    icon = encoded(page((32, 32)), "ICO") + pdf(words("secret words"))
+    prepared = await read(f"<img src='data:image/x-icon;base64,{base64.b64encode(icon).decode()}'>".encode())
+    assert counted(prepared) == [("image 1", "two formats in one file")]
+
+
+def glyph(x: float, y: float) -> str:
+    """Operators of a shape about as large as a letter of small print, without painting it."""
+    strokes = (f"{x + dx:.2f} {y + dy:.2f} 0.5 2 re" for dx in (0, 1, 2) for dy in (0, 2.5))
+    return " ".join(strokes)
+
+
+PRINT = [(60 + 5 * column, 700 - 8 * line) for line in range(12) for column in range(60)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_print_drawn_as_lines_is_looked_at_closely(together: bool) -> None:
+    shapes = [glyph(x, y) for x, y in PRINT]
+    drawn = " ".join(shapes) + " f" if together else " ".join(f"{shape} f" for shape in shapes)
+    prepared = await read(pdf(words("a heading", y=760) + "0 g " + drawn))
+    assert details(prepared)[0] == "page 1"
+    assert len(prepared.views) > 1
+
+
+async def test_print_in_a_font_of_pictures_is_looked_at_closely() -> None:
+    line = "ab" * 40
+    shown = "".join(words(line, x=40, y=700 - 8 * row, size=6).replace("/F1", "/F9") for row in range(12))
+    strokes = b"900 0 0 0 900 900 d1 " + b" ".join(b"%d 0 60 800 re" % x for x in range(0, 800, 150)) + b" f"
+    prepared = await read(drawn_font(pdf(shown), strokes))
+    assert details(prepared)[0] == "page 1"
+    assert len(prepared.views) > 1
+
+
+async def test_ruled_tables_and_charts_cost_no_more_than_their_page() -> None:
+    table = " ".join(f"60 {700 - 10 * row} 400 0.5 re f" for row in range(40))
+    chart = "60 60 m " + " ".join(f"{60 + at} {60 + at % 17} l" for at in range(400)) + " S "
+    assert details(await read(pdf(words("a table", y=760) + table + " " + chart))) == ["page 1"]

@@ -26,6 +26,7 @@ _MOST_PAGES = 2000  # pages whose text is read
 _MOST_CHARACTERS = 5_000_000
 _MOST_OBJECTS = 2000  # objects of a page that are looked at
 _MANY_PATHS = 300  # more may be text drawn as outlines
+_MANY_SEGMENTS = 1500  # the same in few paths: 50 letters of 30 lines and curves
 _FINE = 2.0  # pixels per point: print of 6 points is 12 pixels high
 _BROKEN_WORD = re.compile(r"(?:\x02|\ufffe|\xad|(?<=\w)-)[ \t]*(?:\r\n|\r|\n)(?=\w)")
 _INFO = ("Title", "Subject", "Keywords", "Author")
@@ -193,11 +194,31 @@ def _pictured(page: Any) -> list[tuple[float, float, float, float]] | None:
     if page.get_rotation() or page.get_cropbox()[:2] != (0, 0):
         return None
     found: list[tuple[float, float, float, float]] = []
-    paths = 0
+    paths = segments = 0
     for number, item in enumerate(page.get_objects(max_depth=1)):
         if number >= _MOST_OBJECTS:
             return None
         if item.type in (pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_FORM):
             found.append(tuple((item.get_bounds if hasattr(item, "get_bounds") else item.get_pos)()))
-        paths += item.type == pdfium.FPDF_PAGEOBJ_PATH
-    return None if paths > _MANY_PATHS else found
+        elif item.type == pdfium.FPDF_PAGEOBJ_PATH:
+            paths += 1
+            segments += max(0, pdfium.FPDFPath_CountSegments(item.raw))
+        elif item.type == pdfium.FPDF_PAGEOBJ_TEXT and _in_drawn_letters(item):
+            return None
+        if paths > _MANY_PATHS or segments > _MANY_SEGMENTS:
+            return None
+    return found
+
+
+def _in_drawn_letters(item: Any) -> bool:
+    """Whether text is in a font of type 3, whose letters are drawings: they need not show what the text says.
+
+    PDFium tells no font's type; of the embedded ones only these have no font file.
+    """
+    import pypdfium2.raw as pdfium
+
+    font = pdfium.FPDFTextObj_GetFont(item.raw)
+    if not font or pdfium.FPDFFont_GetIsEmbedded(font) != 1:
+        return False
+    size = ctypes.c_size_t(0)
+    return not pdfium.FPDFFont_GetFontData(font, None, 0, size) or not size.value

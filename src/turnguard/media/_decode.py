@@ -9,8 +9,9 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from turnguard.media import _sniff
+from turnguard.media._pictures import Limits, views_of
 from turnguard.media._renditions import Rendition, normalised, renditions
-from turnguard.media._types import Unreadable
+from turnguard.media._types import Skipped, Unreadable, View
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -19,6 +20,17 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "ICO")  # MPO c
 _MOST_FRAMES = 1000  # looking for repeats among more would take too long
 _TOO_MANY = f"more than {_MOST_FRAMES:,} frames"
 _ORIENTATION = 0x0112
+
+
+def read_picture(data: bytes, limits: Limits) -> tuple[list[View], list[Skipped]]:
+    """The views of a picture file; `Unreadable` where it is malformed or too large.
+
+    Whoever reads a file that is a PDF too as one would see what was not judged: that counts as left out.
+    """
+    views, skipped = views_of(PictureFile(data, limits.max_pixels), limits)
+    if _sniff.is_pdf_too(data):
+        skipped.append(Skipped("", "two formats in one file", True))
+    return views, skipped
 
 
 class PictureFile:

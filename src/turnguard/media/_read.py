@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from turnguard.media import _sniff
 from turnguard.media._memo import Made
-from turnguard.media._pictures import Limits, views_of
+from turnguard.media._pictures import Limits
 from turnguard.media._types import Skipped, Unreadable
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[
     try:
         kind = _sniff.what(data)
         if kind == "image":
-            from turnguard.media._decode import PictureFile
+            from turnguard.media._decode import read_picture
 
-            made, skipped = views_of(PictureFile(data, settings.max_pixels), limits)
+            made, skipped = read_picture(data, limits)
             return Made(tuple(made), (), tuple(skipped))
         if kind == "pdf":
             from turnguard.media._pdf import read_pdf

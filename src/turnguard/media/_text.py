@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from turnguard.content import Document
 from turnguard.media._data_uris import split_data_uris
-from turnguard.media._decode import PictureFile
+from turnguard.media._decode import read_picture
 from turnguard.media._memo import Made
-from turnguard.media._pictures import Limits, views_of
+from turnguard.media._pictures import Limits
 from turnguard.media._types import Skipped, Unreadable, View
 
 _MOST_CHARACTERS = 5_000_000
@@ -29,7 +29,7 @@ def read_text(data: bytes, limits: Limits) -> Made:
             if isinstance(part, Document) or not isinstance(part.source, bytes):
                 raise Unreadable("a document inside a document is not read")
             room = limits._replace(views=limits.views - len(views))
-            made, left = views_of(PictureFile(part.source, limits.max_pixels), room)
+            made, left = read_picture(part.source, room)
         except Unreadable as cause:
             skipped.append(Skipped(where, str(cause), True))
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +15,6 @@ from turnguard.moderators.replies import parse
 from turnguard.moderators.vllm import VLLMModerator, encode
 from turnguard.settings import EndpointSettings
 from turnguard.verdict import Verdict
-
-_LARGE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +97,6 @@ class Endpoint(VLLMModerator):
     async def models(self, seconds: float) -> Heard:
         """What `GET /v1/models` says."""
         return await self._hear("GET", f"{self.base_url}/models", None, seconds, None)
-
-    async def _send(
-        self, method: str, url: str, body: bytes | None, deadline: Deadline
-    ) -> tuple[int, bytes, str | None]:
-        # aiohttp warns of raw bytes above a megabyte, which is what one canary is about; a file is fine
-        data: Any = body if body is None or len(body) <= _LARGE else io.BytesIO(body)
-        return await super()._send(method, url, data, deadline)
 
     async def _hear(self, method: str, url: str, body: bytes | None, seconds: float, about: Exchange | None) -> Heard:
         started = time.perf_counter()

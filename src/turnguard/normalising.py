@@ -17,16 +17,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import html
 import quopri
 import re
 import unicodedata
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 MOST_DECODED = 200_000
 """Characters that one encoded run may become; the rest is left out (a compressed bomb)."""
+GROWTH = 8
+"""How many times its length a text may become by unpacking. Each run has its share by its own length, so that one bomb
+takes nothing from what stands beside it.
+"""
 _ROUNDS = 2
 
 # ---------------------------------------------------------------- encodings
@@ -44,32 +50,39 @@ _QUOTED = re.compile(r"(?:=[0-9A-F]{2}){3,}")
 
 def decoded(text: str) -> str:
     """`text` with what was simply encoded written out in place; the same object where nothing was."""
+    room = GROWTH * len(text)
     for _ in range(_ROUNDS):
         before = text
         if "%" in text:
-            text = _PERCENT.sub(_percent, text)
+            text = _written_out(_PERCENT, _percent, text, room)
         if "\\" in text:
             text = _ESCAPES.sub(_escape, text)
         if "&#" in text:
             text = _ENTITIES.sub(_entity, text)
         if "=" in text:
-            text = _QUOTED.sub(_quoted, text)
+            text = _written_out(_QUOTED, _quoted, text, room)
         if _RUN.search(text):  # begins with a plain set, which makes it many times faster than those with a look-behind
-            text = _HEX.sub(_hex, text)
-            text = _BASE32.sub(_base32, text)
-            text = _BASE64.sub(_base64, text)
+            text = _written_out(_HEX, _hex, text, room)
+            text = _written_out(_BASE32, _base32, text, room)
+            text = _written_out(_BASE64, _base64, text, room)
         if text == before:
             return before
     return text
 
 
-def _percent(match: re.Match[str]) -> str:
+def _written_out(pattern: re.Pattern[str], decode: Callable[[re.Match[str], int], str], text: str, room: int) -> str:
+    """What `pattern` finds, decoded in place; each run may grow by what is left of `room` for a text of this length."""
+    factor = max(1, room // max(1, len(text)))
+    return pattern.sub(lambda match: decode(match, min(MOST_DECODED, factor * len(match[0]))), text)
+
+
+def _percent(match: re.Match[str], most: int) -> str:
     whole = match[0]
     escapes = _PERCENTS.findall(whole)
     # a space or a slash has to be written so in a URL, and hides nothing; a letter hides
     if not any(_has_letter(unquote_to_bytes(escape).decode("utf-8", "ignore")) for escape in escapes):
         return whole
-    return _readable(unquote_to_bytes(whole), least=3) or whole
+    return _readable(unquote_to_bytes(whole), most, least=3) or whole
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -83,23 +96,23 @@ def _entity(match: re.Match[str]) -> str:
     return char if _has_letter(char) or char == " " else match[0]
 
 
-def _quoted(match: re.Match[str]) -> str:
-    return _readable(quopri.decodestring(match[0].encode()), least=3) or match[0]
+def _quoted(match: re.Match[str], most: int) -> str:
+    return _readable(quopri.decodestring(match[0].encode()), most, least=3) or match[0]
 
 
-def _hex(match: re.Match[str]) -> str:
-    return _readable(bytes.fromhex(re.sub("[ :]", "", match[1]))) or match[0]
+def _hex(match: re.Match[str], most: int) -> str:
+    return _readable(bytes.fromhex(re.sub("[ :]", "", match[1])), most) or match[0]
 
 
-def _base32(match: re.Match[str]) -> str:
+def _base32(match: re.Match[str], most: int) -> str:
     run = match[0].rstrip("=")
     try:
-        return _readable(base64.b32decode(run + "=" * (-len(run) % 8))) or match[0]
+        return _readable(base64.b32decode(run + "=" * (-len(run) % 8)), most) or match[0]
     except (binascii.Error, ValueError):
         return match[0]
 
 
-def _base64(match: re.Match[str]) -> str:
+def _base64(match: re.Match[str], most: int) -> str:
     whole = match[0]
     run = whole.rstrip("=").replace("-", "+").replace("_", "/")
     if len(run) < 11 and whole == match[0].rstrip("="):
@@ -111,7 +124,7 @@ def _base64(match: re.Match[str]) -> str:
             data = base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True)
         except (binascii.Error, ValueError):
             continue
-        found = _readable(data)
+        found = _readable(data, most)
         if found is not None:
             return found
         if len(run) < 24:
@@ -119,12 +132,13 @@ def _base64(match: re.Match[str]) -> str:
     return whole
 
 
-def _readable(data: bytes, least: int = 4) -> str | None:
+def _readable(data: bytes, most: int, least: int = 4) -> str | None:
     """The bytes as text where they are text that someone could have meant; None for anything else."""
-    data = _unpacked(data)
+    data = _unpacked(data, most)
     for encoding in _encodings(data):
         try:
-            text = data.decode(encoding)
+            # not final: what was cut, by a window or as a bomb, may end within a character
+            text = codecs.getincrementaldecoder(encoding)().decode(data)
         except UnicodeDecodeError:
             continue
         if len(text) >= least and _is_text(text):
@@ -139,7 +153,7 @@ def _encodings(data: bytes) -> tuple[str, ...]:
     return () if zeros else ("utf-8",)
 
 
-def _unpacked(data: bytes) -> bytes:
+def _unpacked(data: bytes, most: int) -> bytes:
     if data[:2] == b"\x1f\x8b":
         bits = 31
     elif data[:1] == b"\x78" and len(data) > 2 and (data[0] * 256 + data[1]) % 31 == 0:
@@ -147,7 +161,7 @@ def _unpacked(data: bytes) -> bytes:
     else:
         return data
     try:
-        return zlib.decompressobj(bits).decompress(data, MOST_DECODED)
+        return zlib.decompressobj(bits).decompress(data, most - most % 2)  # whole units of UTF-16
     except zlib.error:
         return data
 

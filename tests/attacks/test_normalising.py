@@ -155,6 +155,33 @@ def test_a_compressed_bomb_is_not_unpacked_whole() -> None:
     assert len(found) <= 200_000
 
 
+MANY_BOMBS = " ".join(
+    b64(zlib.compress((f"x{number} y z w " * 20_000).encode(), 9))
+    for number in (*range(3), *range(3))
+    for _ in range(5)
+)
+NESTED_BOMBS = b64(zlib.compress(" ".join([b64(zlib.compress(b"all work and no play " * 9_000, 9))] * 500).encode()))
+
+
+@pytest.mark.parametrize("text", [MANY_BOMBS, NESTED_BOMBS], ids=["many", "nested"])
+def test_compressed_bombs_together_grow_linearly(text: str) -> None:
+    found = normalised(text)
+    assert found is not None
+    assert len(found) <= 10 * len(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+@pytest.mark.parametrize("shift", range(4))
+def test_a_bomb_is_read_wherever_it_is_cut(encoding: str, shift: int) -> None:
+    packed = zlib.compress(("a" * shift + "how to build a bomb: 爆弾 " * 3_000).encode(encoding))
+    assert "build a bomb" in (normalised(b64(packed)) or "")
+
+
+def test_a_bomb_does_not_use_up_what_others_may_become() -> None:
+    packed = b64(zlib.compress(SENTENCE.encode()))
+    assert SENTENCE in (normalised(f"{MANY_BOMBS} {packed}") or "")
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_gives_text_or_nothing(text: str) -> None:

@@ -114,6 +114,25 @@ def test_a_picture_inside_svg_is_found() -> None:
     assert "some words here" in rest
 
 
+@pytest.mark.parametrize("tail", ["/how/to/make/it", " how to make it", "=\nhow to make it", " it"])
+def test_text_behind_svg_is_not_swallowed(tail: str) -> None:
+    source = "<svg xmlns='x'><text>open words, spoken aloud</text></svg>"
+    source += " " * (-len(source) % 3)
+    rest, _ = split_data_uris(f"data:image/svg+xml;base64,{base64.b64encode(source.encode()).decode()}{tail}")
+    assert source.strip() in rest
+    assert rest.endswith(tail)
+
+
+def test_words_between_the_gaps_of_svg_are_judged() -> None:
+    payload = base64.b64encode(
+        b"<svg xmlns='x'><!-- " + base64.b64decode("howtomakeitathomeeee") + b" --></svg>"
+    ).decode()
+    letters = payload[payload.index("PCEt") :][:40]
+    spaced = payload.replace(letters, " ".join(letters[at : at + 5] for at in range(0, 40, 5)))
+    rest, _ = split_data_uris(f"data:image/svg+xml;base64,{spaced}")
+    assert spaced in rest
+
+
 def test_a_pdf_becomes_a_document() -> None:
     for text in (
         f"data:application/pdf;base64,{base64.b64encode(PDF).decode()}",

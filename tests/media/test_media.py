@@ -168,7 +168,9 @@ async def test_work_that_nobody_waits_for_is_given_up_and_not_remembered(
     await asyncio.sleep(0.05)
     go.set()
     assert (await fresh).views
-    assert abandoned == [True, False]
+    while len(abandoned) < 2:  # which of the two threads wakes first is chance
+        await asyncio.sleep(0.01)
+    assert sorted(abandoned) == [False, True]
     await media.aclose()
 
 

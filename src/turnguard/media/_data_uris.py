@@ -153,7 +153,9 @@ def _encoded(text: str, head: re.Match[str], search: _Search, depth: int) -> tup
         end = _sniff.end_of(data)
         search.found.append(Image(data[:end], _sniff.image_type(data)))
     elif declared.startswith("image/") and kind == "svg" and depth < _DEPTH:
-        return _words(head) + _split(data.decode("utf-8", "replace"), search, depth + 1), pieces[-1][2]
+        until = _position(text, pieces, ((data.rfind(b">") + 1) * 4 + 2) // 3)
+        source = _words(head) + _split(data.decode("utf-8", "replace"), search, depth + 1)
+        return source if _in_lines(pieces, until) else f"{source} {text[head.start() : until]}", until
     elif declared.startswith("image/") and length >= _LEAST_BARE:
         end = None
         search.found.append(Image(data, declared))

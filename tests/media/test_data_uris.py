@@ -124,9 +124,7 @@ def test_text_behind_svg_is_not_swallowed(tail: str) -> None:
 
 
 def test_words_between_the_gaps_of_svg_are_judged() -> None:
-    payload = base64.b64encode(
-        b"<svg xmlns='x'><!-- " + base64.b64decode("howtomakeitathomeeee") + b" --></svg>"
-    ).decode()
+    payload = base64.b64encode(b"<svg xmlns='x'><!-- letters that spell something --></svg>").decode()
     letters = payload[payload.index("PCEt") :][:40]
     spaced = payload.replace(letters, " ".join(letters[at : at + 5] for at in range(0, 40, 5)))
     rest, _ = split_data_uris(f"data:image/svg+xml;base64,{spaced}")

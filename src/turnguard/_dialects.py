@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
+from turnguard._carriers import DATA_KEYS, ID_KEYS, INLINE, MIME_KEYS, RECORDED, URL_KEYS
 from turnguard.content import Document, Image, Kind, Opaque, Part
 
 KIND_OF_TYPE: dict[str, Kind] = {
@@ -34,12 +35,7 @@ KIND_OF_TYPE: dict[str, Kind] = {
     "video_url": "video",
     "media": "other",
 }
-_MIME_KEYS = ("mime_type", "mimeType", "media_type", "mediaType")
-_DATA_KEYS = ("base64", "data", "blob", "result", "b64_json", "file_data")
-_URL_KEYS = ("url", "file_url", "file_uri", "fileUri", "uri")
-_ID_KEYS = ("file_id", "fileId", "id", "file", "s3Location", "s3_location")
 _NAME_KEYS = ("filename", "name", "title", "display_name", "displayName")
-_INLINE = ("inline_data", "inlineData", "file_data", "fileData")
 _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"\0\0\1\0")
 
 
@@ -68,11 +64,11 @@ def media(block: Mapping[str, Any]) -> Found | None:
         if isinstance(url, Mapping):
             url = url.get("url")
         if url is not None:
-            return Found(_at_address("image", None, url), ("image_url", "file_id", "detail"))
-    for key in _INLINE:
+            return Found(_at_address("image", None, url), ("image_url",))
+    for key in INLINE:
         if isinstance(inline := block.get(key), Mapping):
             return Found(_carried("other", inline), (key,))
-    for key in ("audio", "input_audio", "audio_url", "video", "input_video", "video_url"):
+    for key in RECORDED:
         if block.get(key) is not None:
             name: Kind = "video" if "video" in key else "audio"
             return Found(Opaque(name, f"{name} is not judged"), (key,))
@@ -92,12 +88,12 @@ def media(block: Mapping[str, Any]) -> Found | None:
 
 def carries_media(value: Mapping[str, Any]) -> bool:
     """Whether a mapping inside JSON-like data is a media block with its data in it, and not a mere mention of one."""
-    if any(isinstance(value.get(key), Mapping) for key in _INLINE):
+    if any(isinstance(value.get(key), Mapping) for key in INLINE):
         return True
     holders = [value, *(value[key] for key in ("source", "image_url", "file") if isinstance(value.get(key), Mapping))]
     if str(value.get("type")) not in KIND_OF_TYPE:
         return False
-    carried = [holder.get(key) for holder in holders for key in (*_DATA_KEYS, "url")]
+    carried = [holder.get(key) for holder in holders for key in (*DATA_KEYS, "url")]
     return any(isinstance(item, bytes) or (isinstance(item, str) and len(item) > 100) for item in carried)
 
 
@@ -125,29 +121,31 @@ def _sourced(kind: Kind, block: Mapping[str, Any], source: Mapping[str, Any]) ->
 def _flat(kind: Kind, block: Mapping[str, Any]) -> Found | None:
     """LangChain v0 and v1, MCP, Google's `media`, OpenAI's `input_file`: the data stands in the block itself."""
     if block.get("type") in ("text-plain", "resource", "document") and not any(
-        block.get(key) for key in (*_DATA_KEYS, "url", "file_id")
+        block.get(key) for key in (*DATA_KEYS, "url", "file_id")
     ):
         return None
     if block.get("source_type") == "text":
         return None
-    keys = tuple(key for key in (*_MIME_KEYS, *_DATA_KEYS, *_URL_KEYS, *_ID_KEYS, "source_type") if key in block)
+    # not `id`, which is the block's own, nor the address that is an MCP resource's name
+    own = {"id", "uri"} if block.get("blob") else {"id"}
+    keys = tuple(key for key in (*DATA_KEYS, *URL_KEYS, *ID_KEYS) if key in block and key not in own)
     return Found(_carried(kind, block, _name(block)), keys)
 
 
 def _carried(kind: Kind, holder: Mapping[str, Any], name: str | None = None) -> Part:
     """What a mapping carries: data, else an address, else an id."""
-    media_type = next((holder[key] for key in _MIME_KEYS if isinstance(holder.get(key), str)), None)
+    media_type = next((holder[key] for key in MIME_KEYS if isinstance(holder.get(key), str)), None)
     name = name or _name(holder)
-    for key in _DATA_KEYS:
+    for key in DATA_KEYS:
         if holder.get(key) is not None:
             return _value(kind, media_type, holder[key], name)
-    for key in _URL_KEYS:
+    for key in URL_KEYS:
         if holder.get(key) is not None:
             return _at_address(_kind(kind, media_type), media_type, holder[key], name)
     kind = _kind(kind, media_type)
     if kind in ("audio", "video"):
         return Opaque(kind, f"{kind} is not judged")
-    if any(holder.get(key) is not None for key in _ID_KEYS):
+    if any(holder.get(key) is not None for key in ID_KEYS):
         return Opaque(kind, "file id")
     return Opaque(kind, f"a block of kind {kind} that holds neither data nor an address")
 
@@ -211,7 +209,7 @@ def pinned(block: Mapping[str, Any], part: Image | Document) -> dict[str, Any]:
         out.pop("file_id", None)
         out["image_url"] = {**out["image_url"], "url": uri} if isinstance(out["image_url"], Mapping) else uri
         return out
-    for key in _INLINE:
+    for key in INLINE:
         if isinstance(out.get(key), Mapping):
             camel = key in ("inlineData", "fileData")
             del out[key]
@@ -228,7 +226,7 @@ def pinned(block: Mapping[str, Any], part: Image | Document) -> dict[str, Any]:
             return {**out, key: uri}
     if isinstance(out.get("source"), Mapping):
         return {**out, "source": {"type": "base64", "media_type": media_type, "data": encoded}}
-    for key in (*_URL_KEYS, *_DATA_KEYS, "file_id"):
+    for key in (*URL_KEYS, *DATA_KEYS, "file_id"):
         out.pop(key, None)
     if out.get("type") == "input_file":
         return {**out, "file_data": uri}

@@ -1,8 +1,8 @@
 """The one normaliser of message content: what a message holds, as parts, and new content of the same shape.
 
 Pure and framework-free; the tests hold the table of forms. Reading is greedy: every string in a block is text to
-judge unless its key is known to hold none (an id, a signature, a media type), and what is not known is `Opaque` with
-the cause.
+judge unless its key is known to hold none (an id, a signature, a media type) and it is a mere token, and what is not
+known is `Opaque` with the cause.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnguard import _dialects
+from turnguard import _carriers, _dialects
 from turnguard.content import Document, Image, Opaque, Part, Text, ToolCall
 
 ARTIFACT = -1
 """The index of blocks that came from a tool message's artifact. `replace` leaves those alone."""
 
 _DEPTH = 32
+_DEEP = "nested too deeply"
 _CALLS = {
     "tool_use": "input",
     "server_tool_use": "input",
@@ -62,35 +63,9 @@ _UNTYPED = {
     *("function_response", "executableCode", "executable_code", "codeExecutionResult", "code_execution_result"),
     *("reasoningContent", "reasoning_content", "guardContent", "cachePoint", "searchResult", "citationsContent"),
 }
-# Keys whose strings are no content: ids, types, seals and switches of the wire.
-_NO_TEXT = {
-    *(
-        "type",
-        "id",
-        "index",
-        "call_id",
-        "tool_call_id",
-        "tool_use_id",
-        "toolUseId",
-        "status",
-        "role",
-        "detail",
-        "format",
-    ),
-    *(
-        "signature",
-        "thoughtSignature",
-        "thought_signature",
-        "cache_control",
-        "cachePoint",
-        "cache_point",
-        "model",
-        "phase",
-    ),
-    *("mime_type", "mimeType", "media_type", "source_type", "file_id", "container_id", "server_label", "connector_id"),
-    *("encrypted_index", "page_age", "approval_request_id", "language", "created_at", "expires_at", "item_id"),
-}
 _DATA = {"json", "response", "structured_content", "structuredContent", "action", "results", "outputs", "input", "args"}
+_TEXTS = {"text", "thinking", "reasoning", "refusal", "transcript", "content", "output", "result", "title", "summary"}
+_NO_PUNCTUATION = re.compile(r"[^\s\[\]{}:,\"]")
 _SAFE_NAME = re.compile(r"[A-Za-z][\w.\-]{0,40}")
 
 
@@ -114,6 +89,8 @@ def read(content: Any, *, artifact: Any = None) -> tuple[Block, ...]:
     if isinstance(content, str):
         if content.strip():
             blocks.append(Block(Text(content), None))
+    elif isinstance(content, (bool, int, float)):
+        blocks.append(Block(Text(_shown(content)), None))
     elif isinstance(content, Sequence) and not isinstance(content, (bytes, bytearray, memoryview)):
         for index, item in enumerate(content):
             blocks += _Reader(index).read(item)
@@ -124,6 +101,15 @@ def read(content: Any, *, artifact: Any = None) -> tuple[Block, ...]:
         found = _Reader(ARTIFACT).read_data(artifact)
         blocks += [block for block in found if not isinstance(block.part, Text) or block.part.text not in said]
     return tuple(blocks)
+
+
+def read_beside(key: str, value: Any) -> tuple[Part, ...]:
+    """The parts of a value that stands beside a message's content or in a call, under a key of any name. A switch of
+    the wire gives none.
+    """
+    if key in _carriers.SWITCHES and _carriers.is_switch(key, value):
+        return ()
+    return tuple(block.part for block in _Reader(0).read_key(key, value))
 
 
 def replace(content: Any, blocks: Sequence[Block], parts: Sequence[Part | None]) -> Any:
@@ -156,7 +142,13 @@ class _Reader:
         self._blocks: list[Block] = []
 
     def read(self, item: Any) -> list[Block]:
+        if isinstance(item, (bool, int, float)):
+            self._add(Text(_shown(item)), (), "self")
         self._element(item, ())
+        return self._blocks
+
+    def read_key(self, key: str, value: Any) -> list[Block]:
+        self._mapping({key: value}, (), known=True)
         return self._blocks
 
     def read_data(self, value: Any) -> list[Block]:
@@ -179,7 +171,7 @@ class _Reader:
         elif _dialects.is_picture(value):
             self._add(Image(value), path, "self")
         elif len(path) > _DEPTH:
-            self._add(Opaque("other", "nested too deeply"), path, "self")
+            self._add(Opaque("other", _DEEP), path, "self")
         elif isinstance(value, Mapping):
             self._mapping(value, path, known=known)
         elif isinstance(value, (list, tuple)):
@@ -191,35 +183,73 @@ class _Reader:
     def _mapping(self, block: Mapping[str, Any], path: tuple[str | int, ...], *, known: bool) -> None:
         told = block.get("type")
         kind = told if isinstance(told, str) else None  # a client may write anything there
-        taken: set[str] = set(_NO_TEXT)
+        taken: set[str] = set()
         if kind in _CALLS and ("name" in block or _CALLS[kind] in block):
-            self._add(_call(block, _CALLS[kind]), path, "call")
-            taken |= {"name", _CALLS[kind]}
+            taken |= self._call(block, _CALLS[kind], path, "call")
         for key, arguments in _WRAPPED_CALLS.items():
-            if isinstance(block.get(key), Mapping):
-                self._add(_call(block[key], arguments), path, f"call:{key}")
+            inner = block.get(key)
+            if isinstance(inner, Mapping):
+                self._keys(inner, (*path, key), self._call(inner, arguments, path, f"call:{key}"))
                 taken.add(key)
-        found = None if kind in _CALLS else _dialects.media(block)
-        if found is not None:
-            self._add(found.part, path, "media")
-            taken |= {*found.keys}
-            if isinstance(found.part, Document) and found.part.name:  # judged with the document
-                taken |= {key for key, value in block.items() if value == found.part.name}
-        for key in ("audio", "input_audio"):  # what was said is text, though the sound is not judged
-            if isinstance(block.get(key), Mapping) and isinstance(block[key].get("transcript"), str):
-                self._key("transcript", block[key]["transcript"], (*path, key))
+        left = None if kind in _CALLS else self._media(block, path)
+        if left is not None:
+            for key in [key for key in block if key not in left or left[key] is not block[key]]:
+                taken.add(key)
+                if key in left:
+                    self._left(left[key], (*path, key))
         if kind == "redacted_thinking":
             self._add(Opaque("other", "encrypted reasoning"), path, "media")
-            taken.add("data")
+            taken |= {"data", "encrypted_content"}
         elif block.get("encrypted_content") and kind not in ("reasoning", "thinking"):
             self._add(Opaque("other", "encrypted content"), path, "media")
-        taken.add("encrypted_content")
-        if not known and not self._is_known(block, told, read=found is not None):
+            taken.add("encrypted_content")
+        if not known and not self._is_known(block, told, read=left is not None):
             name = kind if isinstance(kind, str) and _SAFE_NAME.fullmatch(kind) else None
             cause = f"a block of type {name} is not known" if name else "a block of no known type"
             self._add(Opaque("other", cause), path, "media")
-        for key, value in block.items():
-            if key not in taken:
+        self._keys(block, path, taken)
+
+    def _call(self, holder: Mapping[str, Any], key: str, path: tuple[str | int, ...], form: str) -> set[str]:
+        """Adds the call that a mapping is; the keys that it accounts for."""
+        arguments, name = holder.get(key), holder.get("name")
+        if not isinstance(arguments, (str, Mapping)):
+            arguments = _json(arguments) if arguments is not None else ""
+        identity = next(
+            (held for at in ("call_id", "id", "toolUseId") if isinstance(held := holder.get(at), str)), None
+        )
+        said = name if isinstance(name, str) else ""
+        self._add(ToolCall(said, arguments, identity) if arguments is not None else Opaque("other", _DEEP), path, form)
+        return {key} | ({"name"} if isinstance(name, str) else set())
+
+    def _media(self, block: Mapping[str, Any], path: tuple[str | int, ...]) -> dict[str, Any] | None:
+        """Adds the picture, file or recording that a block is, and what is left of the block; None where it is none."""
+        found = _dialects.media(block)
+        if found is None:
+            return None
+        self._add(found.part, path, "media")
+        if _carriers.sources(block) > 1:  # the provider may take the other one
+            self._add(Opaque(found.part.kind, "two sources in one block"), path, "media")
+        return _carriers.rest(block, found.keys, found.part.name if isinstance(found.part, Document) else None)
+
+    def _left(self, left: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
+        """What is left in the wrapper of a carrier."""
+        if len(path) > _DEPTH:
+            self._add(Opaque("other", _DEEP), path, "self")
+            return
+        inner = {key for key, value in left.items() if isinstance(value, Mapping) and key in _carriers.WRAPPERS}
+        self._keys(left, path, inner)
+        for key in left:
+            if key in inner:
+                self._left(left[key], (*path, key))
+
+    def _keys(self, holder: Mapping[str, Any], path: tuple[str | int, ...], taken: Collection[str] = ()) -> None:
+        """Every key of a mapping that is not taken and no switch."""
+        for key, value in holder.items():
+            if not _carriers.is_plain_key(str(key)):
+                self._add(Text(str(key)), path, "media")
+            switch = key in _carriers.SWITCHES or (key == "uri" and bool(holder.get("blob")))
+            sealed = key == "encrypted_content" and _carriers.is_switch("signature", value)
+            if key not in taken and not sealed and not (switch and _carriers.is_switch(key, value)):
                 self._key(str(key), value, path)
 
     @staticmethod
@@ -232,6 +262,8 @@ class _Reader:
         if isinstance(value, str):
             if value.strip():
                 self._add(Text(value), path, f"key:{key}")
+        elif key in _TEXTS and isinstance(value, (bool, int, float)):
+            self._add(Text(_shown(value)), path, f"key:{key}")
         elif key in _DATA and isinstance(value, (Mapping, list, tuple)):
             self._data(value, (*path, key))
         else:
@@ -243,7 +275,7 @@ class _Reader:
         if rest is None or isinstance(rest, (bool, int, float)):
             return
         text = rest if isinstance(rest, str) else json.dumps(rest, ensure_ascii=False, default=str)
-        if re.search(r"\w", text.replace("[media]", "")):
+        if _NO_PUNCTUATION.search(text.replace("[media]", "")):
             self._add(Text(text), path, "self")
 
     def _without_media(self, value: Any, path: tuple[str | int, ...]) -> Any:
@@ -252,13 +284,11 @@ class _Reader:
             self._add(_dialects.from_bytes(value) if isinstance(value, bytes) else Image(value), path, "self")
             return "[media]"
         if len(path) > _DEPTH:
-            self._add(Opaque("other", "nested too deeply"), path, "self")
+            self._add(Opaque("other", _DEEP), path, "self")
             return None
         if isinstance(value, Mapping):
-            found = _dialects.media(value) if _dialects.carries_media(value) else None
-            if found is not None:
-                self._add(found.part, path, "media")
-                value = {key: item for key, item in value.items() if key not in found.keys} or "[media]"
+            left = self._media(value, path) if _dialects.carries_media(value) else None
+            value = value if left is None else left or "[media]"
         if isinstance(value, Mapping):
             return {str(key): self._without_media(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -283,35 +313,48 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _call(block: Mapping[str, Any], key: str) -> ToolCall:
-    arguments = block.get(key)
-    if not isinstance(arguments, (str, Mapping)):
-        arguments = json.dumps(arguments, ensure_ascii=False, default=str) if arguments is not None else ""
-    name, identity = block.get("name"), block.get("call_id") or block.get("id") or block.get("toolUseId")
-    return ToolCall(str(name or ""), arguments, identity if isinstance(identity, str) else None)
+def _shown(value: float) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes out no integer of thousands of digits
+        return hex(int(value))
+
+
+def _json(value: Any) -> str | None:
+    """A value as JSON; None where it is nested too deeply to be written."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (RecursionError, TypeError, ValueError):
+        return None
 
 
 def _rebuilt(item: Any, changes: list[tuple[Block, Part | None]]) -> Any:
     """A copy of one top-level block with the changes made; `_GONE` when nothing of it may stay."""
     holder = [_copy(item)]
     # The deepest first: the text of JSON-like data stands for the whole of it and must be written after its media.
-    for block, part in sorted(changes, key=lambda change: -len(change[0].path)):
+    # Likewise what stands for a whole element, after its keys.
+    for block, part in sorted(changes, key=lambda change: (-len(change[0].path), change[0].form[:4] != "key:")):
         _write(holder, (0, *block.path), block.form, part)
     kept = _purged(holder)
     return kept[0] if kept else _GONE
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any, depth: int = 0) -> Any:
+    """A copy as deep as a part can stand; what is below is shared, and never written to."""
     value = _plain(value)
+    if depth > 2 * _DEPTH:
+        return value
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _copy(item, depth + 1) for key, item in value.items()}
+    return [_copy(item, depth + 1) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _purged(value: Any) -> Any:
+def _purged(value: Any, depth: int = 0) -> Any:
+    if depth > 2 * _DEPTH:
+        return value
     if isinstance(value, dict):
-        return {key: _purged(item) for key, item in value.items()}
-    return [_purged(item) for item in value if item is not _GONE] if isinstance(value, list) else value
+        return {key: _purged(item, depth + 1) for key, item in value.items()}
+    return [_purged(item, depth + 1) for item in value if item is not _GONE] if isinstance(value, list) else value
 
 
 def _write(holder: list[Any], path: tuple[str | int, ...], form: str, part: Part | None) -> None:
@@ -335,7 +378,7 @@ def _element_with(element: Any, form: str, part: Part) -> Any:
         return part.text if way == "self" else _text_like(element, part.text)
     if isinstance(part, ToolCall) and way == "call":
         inner = element[key] if key else element
-        name = next(k for k in ("input", "args", "arguments") if k in inner or k == "arguments")
+        name = _WRAPPED_CALLS[key] if key else _CALLS[element["type"]]
         arguments: Any = part.arguments
         if isinstance(inner.get(name), str) and not isinstance(arguments, str):
             arguments = json.dumps(dict(arguments), ensure_ascii=False)

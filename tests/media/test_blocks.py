@@ -277,7 +277,10 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
         [("opaque", "other", "a block of type hologram is not known"), ("text", "words")],
     ),
     "no type": ({"beam": "words"}, [("opaque", "other", "a block of no known type"), ("text", "words")]),
-    "a hostile type": ({"type": "x y\nz"}, [("opaque", "other", "a block of no known type")]),
+    "a hostile type": (
+        {"type": "x y\nz"},
+        [("opaque", "other", "a block of no known type"), ("text", "x y\nz")],
+    ),
     "an object": (object(), [("opaque", "other", "an object of type object")]),
 }
 

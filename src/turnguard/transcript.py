@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from turnguard.blocks import read
+from turnguard.blocks import read, read_beside
 from turnguard.content import Image, Opaque, Part, Step, Text, ToolCall
 from turnguard.decision import Decision
 from turnguard.verdict import Coverage, Covered
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from turnguard.guard import Guard
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
-_SAID_BESIDE = ("refusal", "reasoning_content", "reasoning")
-"""Text that some servers put beside an assistant's content."""
+_PLAIN_ROLE = re.compile(r"\s*[\w.:/+\-]{0,64}\s*")
+_READ_APART = ("content", "tool_calls", "function_call")
+_NO_TEXT = {"object", "finish_reason", "stop_reason"}
+_FUNCTIONS = ("function", "custom")
+_ARGUMENTS = ("arguments", "args", "input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,37 +120,76 @@ def _parts(message: Any) -> tuple[Part, ...]:
         return (Opaque("other", f"a message that is no mapping but {type(message).__name__}"),)
     parts: list[Part] = [block.part for block in read(message.get("content"))]
     said = {part.text for part in parts if isinstance(part, Text)}
-    for key in _SAID_BESIDE:
-        value = message.get(key)
-        if isinstance(value, str) and value.strip() and value not in said:
-            parts.append(Text(value))
-    name = message.get("name")
-    if name is not None and not (isinstance(name, str) and _PLAIN_NAME.fullmatch(name)):
-        parts.append(Text(str(name)))  # the wire allows plain names only; other text in its place is content
-    if message.get("audio") is not None:
-        parts.append(Opaque("audio", "audio is not judged"))
+    for key, value in message.items():
+        for part in () if key in _READ_APART or _is_plain(key, value) else read_beside(key, value):
+            if not isinstance(part, Text):
+                parts.append(part)
+            elif part.text not in said:  # servers send reasoning under two names
+                said.add(part.text)
+                parts.append(part)
     calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, Sequence) and not isinstance(calls, str) else ():
-        parts.append(_call(call))
-    if isinstance(message.get("function_call"), Mapping):
-        parts.append(_call({"function": message["function_call"]}))
+    if isinstance(calls, Sequence) and not isinstance(calls, (str, bytes, bytearray)):
+        for call in calls:
+            parts += _call(call)
+    elif calls:
+        parts.append(Opaque("other", "tool calls that are no list"))
+    called = message.get("function_call")
+    parts += _call({"function": called}) if isinstance(called, Mapping) else read_beside("function_call", called)
     return tuple(parts)
 
 
-def _call(call: Any) -> Part:
-    """A tool call in OpenAI's form or LangChain's."""
-    if not isinstance(call, Mapping):
-        return Opaque("other", "a tool call that is no mapping")
-    function = call.get("function") or call.get("custom") or call
-    if not isinstance(function, Mapping):
-        return Opaque("other", "a tool call without a function")
-    arguments: Any = next(
-        (function[key] for key in ("arguments", "args", "input") if function.get(key) is not None), {}
+def _is_plain(key: object, value: Any) -> bool:
+    """Whether what stands beside the content holds nothing to judge."""
+    if not _holds(value):
+        return isinstance(key, str) and _PLAIN_NAME.fullmatch(key) is not None
+    if key == "role":  # whatever it is, it grants nothing
+        return isinstance(value, str) and _PLAIN_ROLE.fullmatch(value) is not None
+    # the wire allows plain names only; other text in its place is content
+    return isinstance(value, str) and (
+        (key == "name" and (not value.strip() or _PLAIN_NAME.fullmatch(value) is not None))
+        or (key in _NO_TEXT and _PLAIN_NAME.fullmatch(value) is not None)
     )
+
+
+def _call(call: Any) -> list[Part]:
+    """A tool call in OpenAI's form or LangChain's, and whatever else stands in it.
+
+    Which of two names or arguments would be run is the executor's choice: both are shown, and the call counts as
+    unchecked.
+    """
+    if not isinstance(call, Mapping):
+        return [Opaque("other", "a tool call that is no mapping")]
+    holders = [call, *(call[key] for key in _FUNCTIONS if isinstance(call.get(key), Mapping))]
+    beside = [
+        part
+        for holder in holders
+        for key, value in holder.items()
+        if not (
+            (key == "name" and isinstance(value, str))
+            or key in _ARGUMENTS
+            or (holder is call and key in _FUNCTIONS and isinstance(value, Mapping))
+            or _is_plain(key, value)
+        )
+        for part in read_beside(key, value)
+    ]
+    said = (holder.get("name") for holder in holders)
+    names = list(dict.fromkeys(name for name in said if isinstance(name, str) and name))
+    given = [value for holder in holders for key in _ARGUMENTS if _holds(value := holder.get(key))]
+    identifier = call.get("id") if isinstance(call.get("id"), str) else None
+    if not names and not given:
+        return [Opaque("other", "a tool call without a function"), *beside]
+    name = names[0] if names else ""
+    if len(names) > 1 or len(given) > 1:
+        doubled = ToolCall(name, {"names": names, "arguments": given}, identifier)
+        return [doubled, Opaque("other", "two calls in one tool call"), *beside]
+    arguments: Any = given[0] if given else {}
     if not isinstance(arguments, (str, Mapping)):
         arguments = {"arguments": arguments}
-    identifier = call.get("id")
-    return ToolCall(str(function.get("name", "")), arguments, identifier if isinstance(identifier, str) else None)
+    return [ToolCall(name, arguments, identifier), *beside]
+
+
+def _holds(value: Any) -> bool:
+    return value is not None and not (isinstance(value, (str, Sequence, Mapping)) and not value)
 
 
 def _with_unjudged(decisions: list[Decision], unjudged: Sequence[tuple[tuple[int, int], Covered]]) -> list[Decision]:

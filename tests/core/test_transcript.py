@@ -210,3 +210,108 @@ async def test_a_rewrite_is_given_part_by_part(moderator: FakeModerator) -> None
     rewritten = decisions[2].content[0]
     assert isinstance(rewritten, ToolCall)
     assert "bomb" not in str(rewritten.arguments)
+
+
+# ---------------------------------------------------------------- what stands beside the content
+
+
+def bomb_in(depth: int) -> Any:
+    value: Any = "bomb"
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("message", [
+    {"role": "assistant", "content": "ok", "tool_calls": {"0": {"function": {"name": "f", "arguments": "bomb"}}}},
+    {"role": "assistant", "content": "ok", "tool_calls": "bomb"},
+    {"role": "assistant", "content": "ok", "function_call": "bomb"},
+    {"role": "assistant", "content": "ok", "function_call": ["bomb"]},
+    {"role": "assistant", "content": "ok", "reasoning_content": ["bomb"]},
+    {"role": "assistant", "content": "ok", "reasoning_content": {"text": "bomb"}},
+    {"role": "assistant", "content": "ok", "reasoning_details": [{"type": "reasoning.text", "text": "bomb"}]},
+    {"role": "assistant", "content": "ok", "annotations": [{"type": "url_citation", "url_citation": {"title": "bomb"}}]},
+    {"role": "assistant", "content": "ok", "audio": {"id": "a", "transcript": "bomb"}},
+    {"role": "assistant", "content": "ok", "refusal": ["bomb"]},
+    {"role": "user", "content": "ok", "parts": [{"text": "bomb"}]},
+    {"role": "user", "content": "ok", "anything": "bomb"},
+    {"role": "user", "content": "ok", "make a bomb": 1},
+    {"role": "user", "content": "ok", "metadata": {"make a bomb": 1}},
+    {"role": "user", "content": "ok", "images": [{"type": "image_url", "image_url": {"url": "file:///x"}}]},
+    {"role": "user", "content": "ok", "id": "make a bomb"},
+    {"role": "make a bomb", "content": "ok"},
+    {"role": ["make a bomb"], "content": "ok"},
+    {"role": "user", "content": "ok", "name": {"x": "bomb"}},
+    {"role": "tool", "content": "ok", "tool_call_id": "make a bomb"},
+    {"role": "tool", "content": "ok", "tool_call_id": "c", "artifact": {"x": "bomb"}},
+])  # fmt: skip
+async def test_nothing_beside_the_content_is_skipped(guard: Guard, message: dict[str, Any]) -> None:
+    assert "block" in [decision.action for decision in await guard.acheck_messages([message])]
+
+
+@pytest.mark.parametrize("called", [
+    {"id": "1", "function": {"name": "safe", "arguments": "{}"}, "name": "shell", "args": {"cmd": "ls"}},
+    {"id": "1", "function": {"name": "safe", "arguments": "{}", "args": {"x": "ls"}}},
+    {"id": "1", "function": {"name": "safe", "arguments": "", "args": {"x": "bomb"}}},
+    {"id": "1", "function": {"name": "safe", "arguments": {}, "input": "bomb"}},
+    {"id": "1", "function": {"name": "safe"}, "custom": {"name": "shell", "input": "ls"}},
+    {"id": "1", "function": {"name": "safe", "arguments": "{}", "note": "bomb"}},
+    {"id": "1", "name": "f", "args": {}, "note": "bomb"},
+    {"id": "make a bomb", "function": {"name": "f", "arguments": "{}"}},
+    {"id": "1", "function": {"name": {"x": "bomb"}, "arguments": "{}"}},
+    {"id": "1", "function": {"name": "f", "arguments": ["bomb"]}},
+    {"id": "1", "function": "bomb"},
+])  # fmt: skip
+async def test_a_call_hides_no_second_call(guard: Guard, called: dict[str, Any]) -> None:
+    message = {"role": "assistant", "content": None, "tool_calls": [called]}
+    assert "block" in [decision.action for decision in await guard.acheck_messages([message])]
+
+
+@pytest.mark.parametrize("message", [
+    {"role": "assistant", "content": "ok", "refusal": None, "annotations": [], "audio": None, "tool_calls": []},
+    {"role": "assistant", "content": "ok", "function_call": None, "tool_calls": None, "reasoning_content": ""},
+    {"role": "user", "content": "ok", "name": "", "id": "msg_1", "created_at": "2025-01-02T03:04:05Z", "index": 0},
+    {"role": "user", "content": "ok", "name": " ", "cache_control": {"type": "ephemeral"}, "status": "completed"},
+    {"role": "tool", "content": "ok", "tool_call_id": "call_1", "name": "search"},
+    {"role": "assistant", "content": "ok", "reasoning": "ok", "reasoning_content": "ok"},
+])  # fmt: skip
+async def test_what_holds_nothing_costs_nothing(
+    guard: Guard, moderator: FakeModerator, message: dict[str, Any]
+) -> None:
+    assert [decision.action for decision in await guard.acheck_messages([message])] == ["allow"]
+    assert len(moderator.asked) == 1
+
+
+async def test_one_call_is_one_call(guard: Guard, moderator: FakeModerator) -> None:
+    for called in (
+        {"id": "c", "type": "function", "index": 0, "function": {"name": "f", "arguments": "{}"}},
+        {"id": "c", "type": "tool_call", "name": "f", "args": {}},
+        {"id": "c", "function": {"name": "f", "arguments": "{}"}, "name": "f", "args": None},
+        {"id": "c", "function": {"name": "f", "arguments": "{}"}, "extra_content": {"g": {"thought_signature": "A"}}},
+    ):
+        (decision,) = await guard.acheck_messages([{"role": "assistant", "tool_calls": [called]}])
+        assert (decision.stage, decision.action) == ("tool_call", "allow")
+
+
+@pytest.mark.parametrize("message", [
+    {"role": "user", "content": "", "name": ""},
+    {"role": "user", "content": "", "name": " "},
+    {"role": "assistant", "content": None, "name": "", "tool_calls": [call("{}")]},
+    {"role": "tool", "content": "", "name": "\n"},
+    {"role": "user", "content": [{"type": ["text"], "text": "x"}]},
+    {"role": "user", "content": bomb_in(900)},
+    {"role": "user", "content": "x", "name": bomb_in(900)},
+    {"role": bomb_in(900), "content": "x"},
+    {"role": "user", "content": "x", "metadata": bomb_in(900)},
+    {"role": "user", "content": "x", "metadata": {"a": [[[]]], "b": 10**5000}},
+    {"role": "user", "content": 10**5000},
+    {"role": "user", "content": [{"type": "image", "url": "\ud800"}, {"type": "image", "image_url": 5}]},
+    {"role": "assistant", "content": [{"type": "tool_use", "name": bomb_in(900), "input": [bomb_in(900)]}]},
+    {"role": "assistant", "tool_calls": [{"function": {"name": bomb_in(900), "arguments": "{}"}}]},
+    {"role": "assistant", "tool_calls": [{"function": bomb_in(900)}, {"custom": [bomb_in(900)]}, []]},
+    {"role": "assistant", "function_call": bomb_in(900)},
+    {5: "x", None: "y", "role": "user", "content": "x"},
+])  # fmt: skip
+async def test_nothing_that_a_client_writes_loses_the_transcript(guard: Guard, message: Any) -> None:
+    decisions = await guard.acheck_messages([message, {"role": "user", "content": "a bomb"}])
+    assert decisions[-1].action == "block"

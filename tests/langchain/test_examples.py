@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from turnguard.messages import builtin
 from turnguard.sandbox import OcrUnavailable, Reader, Sandbox
 
 EXAMPLES = Path(__file__).parents[2] / "config_examples" / "langchain"
@@ -87,4 +88,4 @@ def test_the_terminal_shows_only_what_was_judged(capsys: pytest.CaptureFixture[s
     assert "seat of government for a long time." in out
     assert "Of course." in out
     assert "kill" not in out
-    assert "hurt someone" in out
+    assert any(refusal in out for refusal in builtin("en").values())

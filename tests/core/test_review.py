@@ -129,6 +129,13 @@ def test_a_value_from_the_environment_is_not_shown(tmp_path: Path, monkeypatch: 
     assert "planted" not in str(error.value)
 
 
+@pytest.mark.parametrize("url", ["https://user:s3cret@cdn.example.com/x", "https://cdn.example.com/x?token=s3cret"])
+def test_credentials_in_an_allowed_address_are_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"cdn\.example\.com") as error:
+        guarded(FakeModerator(), media=MediaSettings(allow_urls=(url,)))
+    assert "s3cret" not in str(error.value)
+
+
 @pytest.mark.parametrize("value", ["${TURNGUARD-KEY}", "${}", "${A", "${A:-${B}}"])
 def test_a_variable_that_cannot_be_read_is_an_error(value: str, tmp_path: Path) -> None:
     path = tmp_path / "turnguard.yaml"

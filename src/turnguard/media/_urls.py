@@ -163,13 +163,20 @@ def _prefix(url: str) -> Target:
         target = parse(url)
     except Unreadable as cause:
         raise ConfigError(
-            f"media.allow_urls: {url!r} is {cause}; write such as https://cdn.example.com/images/"
+            f"media.allow_urls: {_shown(url)} is {cause}; write such as https://cdn.example.com/images/"
         ) from None
     if "?" in url or "#" in url:
         raise ConfigError(
-            f"media.allow_urls: {url!r} holds a query or a fragment; only scheme, host, port and path match"
+            f"media.allow_urls: {_shown(url)} holds a query or a fragment; only scheme, host, port and path match"
         )
     return target
+
+
+def _shown(url: str) -> str:
+    """The entry for an error message: without what may be credentials."""
+    head, at, tail = url.rpartition("@")
+    plain = f"{head.partition('//')[0]}//...@{tail}" if at else url
+    return repr(plain.partition("?")[0].partition("#")[0])
 
 
 def _network(entry: str) -> Network:

@@ -214,5 +214,6 @@ def test_from_synchronous_code() -> None:
     guard = guarded(FakeModerator(unsafe=["bomb"]), window=4)
     shown = list(sync.iterate(guard.astream(sync.in_thread(iter(["fine ", "and ", "bomb", "tail"])))))
     guard.close()
-    assert shown[:2] == ["fine ", "and "]
+    assert shown[:-1] == ["fine ", "and "][: len(shown) - 1]  # how much was out depends on who was faster
     assert "bomb" not in "".join(shown)
+    assert shown[-1] not in ("fine ", "and ")

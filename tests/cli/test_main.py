@@ -33,6 +33,8 @@ def start(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[s
         text=True,
         cwd=cwd,
         env=environment(),
+        # a shell that runs the tests in the background has them ignore Ctrl-C, and a child would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
 
 

@@ -2,7 +2,8 @@
 content, a cause that a server wrote, or a credential.
 
 OpenTelemetry is used through `opentelemetry-api` alone, and only when the application has set up an SDK: until then
-nothing of it is imported here and nothing is recorded. Set the SDK up before the first check that is to be seen.
+nothing of it is imported here and nothing is recorded. Set the SDK up before the first check that is to be seen: one that is
+set up later is found within a quarter of a second.
 
 Spans: `turnguard.check <stage>` around a check, and `chat <model>` (GenAI conventions, client) around each request to
 a moderator. Metrics: `turnguard.check.duration`, `turnguard.verdicts`, `turnguard.failures`, `turnguard.memory.hits`,
@@ -76,6 +77,9 @@ def _observed(name: str) -> Callable[[Any], Iterator[Observation]]:
 
 
 _instruments: _Instruments | None = None
+LOOK_AGAIN = 0.25
+"""Seconds between two looks for an SDK where only the API is loaded: a look costs a third of a check."""
+_next_look = 0.0
 
 
 def listening() -> bool:
@@ -84,13 +88,15 @@ def listening() -> bool:
         return True
     if "opentelemetry.trace" not in sys.modules and "opentelemetry.metrics" not in sys.modules:
         return False
-    return _found()
+    return time.monotonic() >= _next_look and _found()
 
 
 def _found() -> bool:
     """Take the providers as soon as they are real ones: those that the API itself defines record nothing."""
-    global _instruments  # noqa: PLW0603 - providers are the process's own, set once
+    global _instruments, _next_look  # noqa: PLW0603 - providers are the process's own, set once
     from opentelemetry import metrics, trace
+
+    _next_look = time.monotonic() + LOOK_AGAIN
 
     traces, measures = trace.get_tracer_provider(), metrics.get_meter_provider()
     tracing = not type(traces).__module__.startswith("opentelemetry.trace")
@@ -105,8 +111,8 @@ def _found() -> bool:
 
 def reset() -> None:
     """Look for the providers again, and warn anew. For tests that set up several in one process."""
-    global _instruments, _next_warning
-    _instruments, _next_warning = None, 0.0
+    global _instruments, _next_warning, _next_look
+    _instruments, _next_warning, _next_look = None, 0.0, 0.0
 
 
 @contextmanager

@@ -50,14 +50,7 @@ async def check_messages(
     if only is not None:
         pieces = [piece for piece in pieces if piece.message in only]
         unjudged = [(where, entry) for where, entry in unjudged if where[0] in only]
-    # a long transcript must not fill the queue by itself: what does not fit there fails
-    room = asyncio.Semaphore(guard.settings.max_in_flight)
-
-    async def checked(piece: _Piece) -> list[Decision]:
-        async with room:
-            return await guard.acheck_parts(piece.step)
-
-    decided = await asyncio.gather(*map(checked, pieces))
+    decided = await _decided(guard, [piece.step for piece in pieces])
     decisions = [
         replace(decision, where=(piece.message, index))
         for piece, parts in zip(pieces, decided, strict=True)
@@ -65,6 +58,19 @@ async def check_messages(
     ]
     decisions.sort(key=lambda decision: decision.where or (0, 0))
     return _with_unjudged(decisions, unjudged)
+
+
+async def _decided(guard: Guard, steps: Sequence[Step]) -> Sequence[list[Decision]]:
+    if len(steps) == 1:
+        return [await guard.acheck_parts(steps[0])]  # the usual turn: a task of its own would cost more than deciding
+    # a long transcript must not fill the queue by itself: what does not fit there fails
+    room = asyncio.Semaphore(guard.settings.max_in_flight)
+
+    async def decided(step: Step) -> list[Decision]:
+        async with room:
+            return await guard.acheck_parts(step)
+
+    return await asyncio.gather(*map(decided, steps))
 
 
 def _pieces(

@@ -320,16 +320,19 @@ async def test_identical_checks_at_once_cost_one_request() -> None:
     assert len(moderator.asked) == 1
 
 
-async def test_one_cancelled_check_does_not_take_its_twin_with_it() -> None:
+async def test_a_cancelled_check_takes_its_request_with_it_and_not_its_twins() -> None:
     moderator = FakeModerator(delay=0.2)
     guard = guarded(moderator)
-    first = asyncio.ensure_future(guard.acheck(Step.input("hello")))
+    checks = [asyncio.ensure_future(guard.acheck(Step.input("hello"))) for _ in range(3)]
     await asyncio.sleep(0.05)
-    second = asyncio.ensure_future(guard.acheck(Step.input("hello")))
+    checks[0].cancel()
+    assert [(await check).action for check in checks[1:]] == ["allow", "allow"]
+    assert (len(moderator.asked), moderator.cancelled) == (2, 1)  # one of the two asked in its place
+    checks = [asyncio.ensure_future(guard.acheck(Step.input("again"))) for _ in range(2)]
     await asyncio.sleep(0.05)
-    first.cancel()
-    assert (await second).action == "allow"
-    assert (len(moderator.asked), moderator.cancelled) == (1, 0)
+    checks[1].cancel()
+    assert (await checks[0]).action == "allow"
+    assert (len(moderator.asked), moderator.cancelled) == (3, 1)
 
 
 async def test_the_prompt_and_the_response_are_not_confused_in_memory() -> None:

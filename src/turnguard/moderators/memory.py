@@ -56,14 +56,20 @@ class Remembering:
         found = self._find(key)
         if found is not None:
             return found
+        flights = self._under_way()
         while True:
-            flight = self._board(key, exchange, deadline)
+            flight = flights.get(key)
+            if flight is None:
+                return await self._fly(flights, key, exchange, deadline)
             try:
-                return await flight.wait()
+                verdict = await flight.wait()
             except Timeout:
-                # the flight had the deadline of whoever began it; with time of our own left, fly again
-                if flight.mine or deadline.remaining <= 0.05:
+                # that one had the deadline of whoever began it; with time of our own left, fly again
+                if deadline.remaining <= 0.05:
                     raise
+            else:
+                if verdict is not None:
+                    return verdict
 
     async def about(self, deadline: Deadline) -> About:
         """The inner moderator's own words."""
@@ -115,20 +121,30 @@ class Remembering:
     def _after_fork(self) -> None:
         self._lock, self._flights = threading.Lock(), weakref.WeakKeyDictionary()
 
-    def _board(self, key: Key, exchange: Exchange, deadline: Deadline) -> _Flight:
-        """The flight for this key in this event loop: a new one, or the one under way."""
-        with self._lock:
-            flights = self._flights.setdefault(asyncio.get_running_loop(), {})
-        flight = flights.get(key)
-        if flight is None or flight.task.done() or flight.called_off:
-            flight = _Flight(asyncio.ensure_future(self._fly(key, exchange, deadline)))
-            flights[key] = flight
-            flight.task.add_done_callback(lambda task: _landed(flights, key, task))
-            return flight
-        return _Flight(flight.task, flight)
+    def _under_way(self) -> dict[Key, _Flight]:
+        """The flights of this event loop."""
+        loop = asyncio.get_running_loop()
+        flights = self._flights.get(loop)
+        if flights is None:
+            with self._lock:
+                flights = self._flights.setdefault(loop, {})
+        return flights
 
-    async def _fly(self, key: Key, exchange: Exchange, deadline: Deadline) -> Verdict:
-        verdict = await self.inner.judge(exchange, deadline)
+    async def _fly(self, flights: dict[Key, _Flight], key: Key, exchange: Exchange, deadline: Deadline) -> Verdict:
+        """Ask, in the task of whoever asked first, and tell those who wait for the same."""
+        flight = flights[key] = _Flight()
+        try:
+            verdict = await self.inner.judge(exchange, deadline)
+        except Exception as error:
+            del flights[key]
+            flight.fail(error)
+            raise
+        except BaseException:  # cancelled: those who wait are not, and one of them flies in its place
+            del flights[key]
+            flight.land(None)
+            raise
+        del flights[key]
+        flight.land(verdict)
         decides = verdict.user if exchange.response is None else verdict.response
         if verdict.failure is None and decides is not None:
             self._keep(key, verdict)
@@ -141,34 +157,31 @@ def _size(verdict: Verdict) -> int:
     return 600 + len(verdict.raw or "") + sum(map(len, names))
 
 
-def _landed(flights: dict[Key, _Flight], key: Key, task: asyncio.Future[Verdict]) -> None:
-    flight = flights.get(key)
-    if flight is not None and flight.task is task:
-        del flights[key]
-
-
 class _Flight:
-    """A seat on a check under way. The check is cancelled when the last seat is given up."""
+    """A check under way. It belongs to the task that began it; no other task is made for it."""
 
-    def __init__(self, task: asyncio.Future[Verdict], leader: _Flight | None = None) -> None:
-        self.task = task
-        self.mine = leader is None
-        self._leader = leader or self
-        self.waiting = 0
-        self.called_off = False
+    __slots__ = ("_landing",)
 
-    async def wait(self) -> Verdict:
-        leader = self._leader
-        leader.waiting += 1
+    def __init__(self) -> None:
+        self._landing: asyncio.Future[Verdict | None] | None = None
+
+    async def wait(self) -> Verdict | None:
+        """The verdict; None when whoever asked has left."""
+        if self._landing is None:
+            self._landing = asyncio.get_running_loop().create_future()
         try:
-            return await asyncio.shield(self.task)
-        except asyncio.CancelledError:
-            if leader.waiting == 1 and not self.task.done():
-                leader.called_off = True  # until its task has ended it must take nobody aboard
-                self.task.cancel()
-            raise
+            return await asyncio.shield(self._landing)
         except ModeratorError as error:
             # several waiters share one exception object; a traceback must not grow with each of them
             raise error.with_traceback(None) from None
-        finally:
-            leader.waiting -= 1
+
+    def land(self, verdict: Verdict | None) -> None:
+        """Give everyone who waits the verdict."""
+        if self._landing is not None and not self._landing.done():
+            self._landing.set_result(verdict)
+
+    def fail(self, error: Exception) -> None:
+        """Give everyone who waits the error."""
+        if self._landing is not None and not self._landing.done():
+            self._landing.set_exception(error)
+            self._landing.exception()  # they may all have left

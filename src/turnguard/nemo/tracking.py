@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ async def _record(exchange: Exchange, started: float, model: str | None, complet
         statistics.inc("total_time", info.duration)
 
 
+@functools.cache
 def _recording() -> Any:
     from nemoguardrails.logging.llm_tracker import track_llm_call
 

@@ -2,8 +2,8 @@
 content, a cause that a server wrote, or a credential.
 
 OpenTelemetry is used through `opentelemetry-api` alone, and only when the application has set up an SDK: until then
-nothing of it is imported here and nothing is recorded. Set the SDK up before the first check that is to be seen: one that is
-set up later is found within a quarter of a second.
+nothing of it is imported here and nothing is recorded. Set the SDK up before the first check that is to be seen: one
+that is set up later is found within a quarter of a second.
 
 Spans: `turnguard.check <stage>` around a check, and `chat <model>` (GenAI conventions, client) around each request to
 a moderator. Metrics: `turnguard.check.duration`, `turnguard.verdicts`, `turnguard.failures`, `turnguard.memory.hits`,

@@ -18,7 +18,7 @@ from turnguard.errors import ModeratorError, Timeout, Unavailable, Unparseable
 from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import family as family_of
-from turnguard.moderators.replies import failure, parse
+from turnguard.moderators.replies import ID_HEADER, belongs, failure, new_id, not_ours, parse
 from turnguard.moderators.vllm import ABOUT_WAIT, Identity
 from turnguard.verdict import Verdict
 
@@ -102,11 +102,13 @@ class OpenAIModerator:
         remaining = deadline.remaining
         if remaining <= 0.0:
             raise Timeout("the deadline passed")
+        name = new_id()
         quiet = _JUDGING.set(True)
         try:
             async with timeout(remaining):
-                answer = await self._create(**body, extra_body=extra, timeout=remaining + 1.0)
-                return answer.status_code, answer.content, None
+                answer = await self._create(
+                    **body, extra_body=extra, extra_headers={ID_HEADER: name}, timeout=remaining + 1.0
+                )
         except (asyncio.TimeoutError, openai.APITimeoutError):
             raise Timeout("no answer before the deadline") from None
         except openai.APIConnectionError as error:
@@ -121,6 +123,9 @@ class OpenAIModerator:
             raise Unparseable(f"the client could not read the reply ({type(error).__name__})") from None
         finally:
             _JUDGING.reset(quiet)
+        if not belongs(answer.content, name):
+            raise not_ours()
+        return answer.status_code, answer.content, None
 
 
 def _is_openai(error: Exception) -> bool:

@@ -7,6 +7,7 @@ words.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,10 @@ from turnguard.errors import ModeratorError, Rejected, Retry, Unavailable, Unpar
 
 MAX_REPLY = 1_000_000
 """Bytes. A verdict with logprobs is a few kilobytes; what is far larger is no verdict."""
+
+ID_HEADER = "X-Request-Id"
+"""vLLM makes a reply's `id` of it: `chatcmpl-` and its value."""
+_OURS = f"turnguard-{os.urandom(6).hex()}-"
 
 _KNOWN = (
     (
@@ -48,6 +53,26 @@ def parse(status: int, body: bytes, retry_after: str | None, model: str) -> Mapp
             raise Unparseable("the reply is not a JSON object")
         return reply
     raise failure(status, body, retry_after, model)
+
+
+def new_id() -> str:
+    """A name for one request: random, with a beginning that all names of this process share."""
+    return _OURS + os.urandom(8).hex()
+
+
+def belongs(body: bytes, name: str) -> bool:
+    """Whether a reply may be the one to the request of this name.
+
+    A server or a proxy that is one reply behind on a connection would have each content judged by the verdict on
+    another. A reply that bears the name of another request of ours is not read; one that bears none is believed, for
+    not every server names its replies so.
+    """
+    return name.encode() in body or _OURS.encode() not in body
+
+
+def not_ours() -> Unavailable:
+    """The failure of a reply that does not belong."""
+    return Unavailable("the reply belongs to another request", retry="now")
 
 
 def failure(status: int, body: bytes, retry_after: str | None, model: str) -> ModeratorError:

@@ -56,8 +56,8 @@ class Retrying:
 
 
 def _wait(error: ModeratorError, attempt: int) -> float:
-    if error.retry_after is not None:
-        return error.retry_after
     if error.retry == "now" and attempt == 1:
         return 0.0  # vLLM closes pooled connections without saying so: the next one is new and will do
-    return random.uniform(0.0, min(LONGEST_WAIT, FIRST_WAIT * 2.0**attempt))  # noqa: S311 - jitter, not a secret
+    jitter = random.uniform(0.0, min(LONGEST_WAIT, FIRST_WAIT * 2.0**attempt))  # noqa: S311 - no secret
+    # added to what the server asked for: it asks everyone for the same, and it may ask for none
+    return jitter if error.retry_after is None else error.retry_after + jitter

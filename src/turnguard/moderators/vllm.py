@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from turnguard._compat import timeout
@@ -20,7 +21,7 @@ from turnguard.errors import ModeratorError, Timeout, Unavailable
 from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import Family, family
-from turnguard.moderators.replies import MAX_REPLY, parse
+from turnguard.moderators.replies import ID_HEADER, MAX_REPLY, belongs, new_id, not_ours, parse
 from turnguard.moderators.sessions import Sessions
 from turnguard.verdict import Verdict
 
@@ -96,14 +97,19 @@ class VLLMModerator:
         remaining = deadline.remaining
         if remaining <= 0.0:
             raise Timeout("the deadline passed")
+        name = new_id()
+        headers = {**self._headers, ID_HEADER: name}
         try:
             async with (
                 timeout(remaining),
                 self._sessions.get().request(
-                    method, url, data=_payload(body), headers=self._headers, allow_redirects=False
+                    method, url, data=_payload(body), headers=headers, allow_redirects=False
                 ) as response,
             ):
                 data = await _read(response)
+                if not belongs(data, name):
+                    response.close()  # whatever comes next on this connection is not ours either
+                    raise not_ours()
                 return (
                     response.status,
                     data,
@@ -179,11 +185,32 @@ class Identity:
             self._fingerprint = fingerprint
 
 
+@cache
+def _connector() -> type[aiohttp.TCPConnector]:
+    import aiohttp
+
+    class Connector(aiohttp.TCPConnector):
+        """Gives out no pooled connection on which something was said after the last reply.
+
+        aiohttp (3.14) looks only whether it is open, and would read that as the reply to the next request. The OpenAI
+        client's transport drops such a connection by itself.
+        """
+
+        async def connect(self, *args: Any, **options: Any) -> Any:
+            connection = await super().connect(*args, **options)
+            if connection.protocol is not None and connection.protocol.should_close:
+                connection.close()
+                raise aiohttp.ServerDisconnectedError
+            return connection
+
+    return Connector
+
+
 def _session() -> aiohttp.ClientSession:
     import aiohttp
 
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
+        connector=_connector()(limit=0, keepalive_timeout=IDLE_SECONDS),
         timeout=aiohttp.ClientTimeout(total=None),  # the deadline bounds everything
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -209,6 +209,26 @@ async def test_an_inner_middleware_that_puts_another_answer_in_is_judged_too(way
     assert UNSAFE not in repr(state)
 
 
+@pytest.mark.parametrize("answer", ["Fine.", calls("cats")], ids=["text", "call"])
+async def test_an_inner_middleware_that_writes_into_the_judged_answer_is_judged_too(way: str, answer: Any) -> None:
+    class Writing(AgentMiddleware[Any, Any, Any]):
+        def wrap_model_call(self, request: Any, handler: Any) -> Any:
+            response = handler(request)
+            response.result[0].content = f"mine: {UNSAFE}"
+            return response
+
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            response = await handler(request)
+            response.result[0].content = f"mine: {UNSAFE}"
+            return response
+
+    model = Scripted(script=[answer, "Done."])
+    agent = create_agent(model, [searching([])], middleware=[TurnguardMiddleware(guard()), Writing()])
+    state = await go(agent, way, said())
+    assert UNSAFE not in repr(state)
+    assert UNSAFE not in repr(model.prompts)
+
+
 @pytest.mark.parametrize("order", ["first", "last"])
 async def test_documents_that_another_middleware_puts_into_the_prompt_are_judged(way: str, order: str) -> None:
     class Finding(AgentMiddleware[Any, Any, Any]):

@@ -111,6 +111,10 @@ class Judging:
         digest = self._fingerprint(message, reading, request)
         return digest in self.passed or (message.id is not None and (digest, message.id) in self.approved)
 
+    def digest(self, message: BaseMessage, request: Asked) -> bytes:
+        """What tells a message's content, under this request, from any other."""
+        return self._fingerprint(message, read(message), request)
+
     def accept(self, message: BaseMessage, request: Asked) -> None:
         """Remember a message as judged, and its calls with it."""
         reading = read(message)

@@ -28,7 +28,7 @@ from turnguard.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown, unsettled
-from turnguard.langchain.model import muted
+from turnguard.langchain.model import Wrapping, muted
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.reading import Asked, Call, asked
 from turnguard.langchain.results import receive
@@ -89,6 +89,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self._raises = exit_behavior == "error"
         self._retries = retries
         self._reviews = Reviews(self.judging)
+        self._wrapping = Wrapping()
         if not isinstance(self, _ReviewHooks) and asks_a_person(self.guard.policy):
             # LangChain adds a node for each hook that a class has
             self.__class__ = type(type(self).__name__, (_ReviewHooks, type(self)), {})
@@ -167,7 +168,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
                         response: Any = handler(call.next_request(callbacks))
                 except StructuredOutputError as error:
                     response = error
-                done = sync.run(call.close(response))
+                done = call.settled(response) or sync.run(call.close(response))
                 if done is not None:
                     return done
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -47,12 +48,32 @@ def guard_model(
     return guarded(model, lambda messages: _Chain(judging, messages, exit_behavior))
 
 
-def guarded(model: Any, opening: Open, callbacks: Any = None) -> GuardedChatModel:
+def guarded(model: Any, opening: Open) -> GuardedChatModel:
     """A guarded model whose calls are judged by the turns that `opening` makes."""
     wrapped = GuardedChatModel(inner=model, cache=False, profile=getattr(model, "profile", None))
     wrapped._opening = opening
-    wrapped._callbacks = callbacks
     return wrapped
+
+
+class Wrapping:
+    """Guards the models that the calls of one agent bring, which is the same one again and again.
+
+    LangChain validates a model when it is made and describes it to tracers when it is first called, both of which
+    cost more than deciding: done once per model, and copied for each call.
+    """
+
+    def __init__(self) -> None:
+        self._made: GuardedChatModel | None = None
+
+    def __call__(self, model: Any, opening: Open, callbacks: Any) -> GuardedChatModel:
+        made = self._made
+        if made is None or made.inner is not model:
+            made = self._made = guarded(model, opening)
+            _ = made._serialized
+        wrapped = copy.copy(made)
+        wrapped._opening = opening
+        wrapped._callbacks = callbacks
+        return wrapped
 
 
 class _Chain(Turn):

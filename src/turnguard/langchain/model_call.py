@@ -15,7 +15,6 @@ from turnguard.decision import Decision
 from turnguard.errors import Blocked, ConfigError
 from turnguard.langchain import notices
 from turnguard.langchain.judging import Ruling, Surface, Unknown
-from turnguard.langchain.model import guarded
 from turnguard.langchain.reading import asked
 from turnguard.langchain.reviewing import has_checkpointer
 from turnguard.langchain.turn import Turn
@@ -85,11 +84,27 @@ class ModelCall:
         seen = frozenset(map(id, self._request.messages))
         self._turn = Turn(self._judging, self._asked, self._surface, self._gate, again=again, seen=seen)
         turn = self._turn
-        return self._request.override(model=guarded(self._request.model, lambda _messages: turn, callbacks))
+        return self._request.override(model=self._of._wrapping(self._request.model, lambda _messages: turn, callbacks))
+
+    def settled(self, response: Any) -> Any:
+        """What goes into the state, where it is what the guarded model gave and passed as it was; None otherwise."""
+        if self._gate is not None or self._turn is None or isinstance(response, Exception):
+            return None
+        messages, structured = _result(response)
+        for message in messages:
+            if isinstance(message, AIMessage):
+                ruling = self._turn.rulings.get(message.id)
+                plain = ruling is not None and ruling.message is message and not (ruling.decisions or ruling.answers)
+                if not plain or not self._turn.unchanged(message):
+                    return None
+        return self._response(messages, structured)
 
     async def close(self, response: Any) -> Any:
         """What goes into the state; None to try again."""
         assert self._turn is not None  # noqa: S101 - a request was made before its response
+        done = self.settled(response)
+        if done is not None:
+            return done
         refused = None if self._gate is None else await self._gate
         if isinstance(response, Exception):
             ruling = next((one for one in self._turn.rulings.values() if one.ended is not None), None)
@@ -97,10 +112,7 @@ class ModelCall:
                 raise response
             messages, structured = ruling.messages, None
         else:
-            response = response.model_response if isinstance(response, ExtendedModelResponse) else response
-            result = [response] if isinstance(response, AIMessage) else response.result
-            structured = None if isinstance(response, AIMessage) else response.structured_response
-            messages = list(result)
+            messages, structured = _result(response)
             ruling = None
         if refused is not None:
             return await self._refuse(refused, next((m for m in messages if isinstance(m, AIMessage)), None))
@@ -152,13 +164,12 @@ class ModelCall:
         """Whether this is what the guarded model gave, and no inner middleware put something else in its place."""
         if ruling is None:
             return self._judging.known(message, self._asked)
-        return (
-            ruling.ended is not None
-            or ruling.held is not None
-            or bool(ruling.decisions)
-            or message is ruling.message
-            or self._judging.known(message, self._asked)
-        )
+        assert self._turn is not None  # noqa: S101
+        if message is ruling.message:
+            return self._turn.unchanged(message)
+        changed = ruling.ended is not None or ruling.held is not None or bool(ruling.decisions)
+        # what we changed stands as we left it, whatever they made of it
+        return changed or self._turn.unchanged(message) or self._judging.known(message, self._asked)
 
     async def _refuse(self, decision: Decision, original: AIMessage | None) -> Any:
         """The input was refused beside the model: nothing of the answer is kept."""
@@ -180,6 +191,14 @@ class ModelCall:
         """No check outlives its call."""
         if self._gate is not None and not self._gate.done():
             self._gate.get_loop().call_soon_threadsafe(self._gate.cancel)
+
+
+def _result(response: Any) -> tuple[list[BaseMessage], Any]:
+    """The messages of a model's response, and what was made of them."""
+    response = response.model_response if isinstance(response, ExtendedModelResponse) else response
+    if isinstance(response, AIMessage):
+        return [response], None
+    return list(response.result), response.structured_response
 
 
 def _structured(response_format: Any) -> frozenset[str]:

@@ -29,7 +29,7 @@ class Turn:
     """Judges one model call's answer. `gate`, where given, is the verdict on its input, still under way.
 
     `again` says that the model may try once more when its answer is refused: then no refusal is shown yet. `seen` are
-    the messages (by `id`) that were judged before this call.
+    the messages (by `id`) that were judged before this call. `given` are digests of what `rulings` put in place.
     """
 
     judging: Judging
@@ -39,6 +39,7 @@ class Turn:
     again: bool = False
     seen: frozenset[int] = frozenset()
     rulings: dict[str | None, Ruling] = field(default_factory=dict)
+    given: dict[str | None, bytes] = field(default_factory=dict)
 
     async def before(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], AIMessage | None]:
         """What to send, or what to answer instead of sending anything."""
@@ -141,9 +142,14 @@ class Turn:
         return self._ruled(ruling)
 
     def _ruled(self, ruling: Ruling) -> AIMessage:
-        self.rulings[ruling.message.id] = ruling
         message: AIMessage = ruling.message
+        self.rulings[message.id] = ruling
+        self.given[message.id] = self.judging.digest(message, self.request)
         return message
+
+    def unchanged(self, message: AIMessage) -> bool:
+        """Whether a message has the content that was ruled on: whoever holds the object may have written into it."""
+        return self.given.get(message.id) == self.judging.digest(message, self.request)
 
 
 class _Heard:

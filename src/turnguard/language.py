@@ -3,6 +3,7 @@
 The guess only picks the language of a message to a person. Thresholds and decisions never depend on it.
 """
 
+import os
 import re
 import threading
 from typing import TYPE_CHECKING, Final
@@ -59,8 +60,18 @@ _FOREIGN: Final = {
 # Japanese prose is a good half kana; Chinese quotes the odd one.
 _KANA_SHARE: Final = 0.1
 
-_lock: Final = threading.Lock()
+_lock = threading.Lock()
 _loaded: "list[LanguageIdentifier]" = []
+
+
+def _forget() -> None:
+    """In a forked child nobody is reading the model, whoever in the parent was."""
+    global _lock  # noqa: PLW0603 - one model per process
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def primary(tag: str) -> str:

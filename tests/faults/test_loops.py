@@ -1,4 +1,4 @@
-"""Event loops that come and go, threads, forks, and the machine's own limits: nothing leaks and nothing is lost."""
+"""Event loops that come and go, threads, and the machine's own limits: nothing leaks and nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import resource
 import threading
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from turnguard.moderators.base import Deadline
 from turnguard.moderators.fallback import Fallback
 from turnguard.moderators.gate import Gated
 from turnguard.moderators.memory import Remembering
-from turnguard.settings import AuditSettings
 from turnguard.testing import FakeModerator, FakeVLLM, faults
 
 FDS = Path("/proc/self/fd")
@@ -111,62 +109,6 @@ def test_one_guard_serves_many_threads_and_loops(fake: FakeVLLM) -> None:
         thread.join(30)
     assert wrong == []
     guard.close()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_in_the_middle_of_a_burst_leaves_the_child_able_to_check(fake: FakeVLLM, tmp_path: Path) -> None:
-    """The parent's requests are not under way in the child, and a lock that another thread held is free there."""
-    fake.latency = 0.4
-    guard = guard_for(fake, max_in_flight=2, max_waiting=0, deadline=5.0)
-    threads = [threading.Thread(target=guard.check, args=(Step.input(f"busy {n}"),)) for n in range(2)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.15)
-    memory = guard.moderator
-    assert isinstance(memory, Remembering)
-    with memory._lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks with threads
-        child = os.fork()
-        if child == 0:
-            status = 3
-            try:
-                decision = guard.check(Step.input("from the child"))
-                status = 0 if (decision.action, decision.failed) == ("allow", False) else 1
-            finally:
-                os._exit(status)
-    until = time.monotonic() + 8
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
-        time.sleep(0.02)
-    else:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        pytest.fail("the child hangs")
-    for thread in threads:
-        thread.join(5)
-    assert os.waitstatus_to_exitcode(status) == 0
-    guard.close()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_the_childs_decisions_are_recorded_too(tmp_path: Path) -> None:
-    audit = AuditSettings(path=str(tmp_path / "a.jsonl"))
-    guard = Guard(Policy.from_dict({}), FakeModerator(), audit=audit)
-    guard.check(Step.input("parent"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-        if child == 0:
-            try:
-                guard.check(Step.input("child"))
-                guard.close()
-            finally:
-                os._exit(0)
-    os.waitpid(child, 0)
-    guard.close()
-    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.skipif(not FDS.is_dir(), reason="needs /proc")

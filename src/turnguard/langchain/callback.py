@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -52,7 +51,6 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         self._on_decision = on_decision
         self._requests: Bounded[UUID, Asked] = Bounded(_RUNS)
         self._tools: Bounded[UUID, str] = Bounded(_RUNS)
-        self._lock = threading.Lock()
         self.raise_error = stop  # an observer's own trouble must not end anybody's run
 
     # ------------------------------------------------------------ what goes in

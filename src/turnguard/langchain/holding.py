@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
+from turnguard._forks import watch
 from turnguard.decision import Decision
 from turnguard.langchain.reading import Call
 
@@ -30,6 +31,7 @@ class Bounded(Generic[K, V]):
         self._most = most
         self._items: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
+        watch(self)
 
     def __contains__(self, key: K) -> bool:
         return self.get(key) is not None
@@ -54,6 +56,9 @@ class Bounded(Generic[K, V]):
         """Forget one."""
         with self._lock:
             self._items.pop(key, None)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)

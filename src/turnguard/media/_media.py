@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from turnguard._forks import watch
 from turnguard.media import _source
 from turnguard.media._memo import Key, Made, Memo
 from turnguard.media._read import Abandoned, read
@@ -48,9 +49,17 @@ class Media:
         self._settings = settings
         self._allowed = Allowed(settings.allow_urls, settings.allow_private)
         self._memo = Memo(_REMEMBERED)
+        self._begin_anew()
+        watch(self)
+
+    def _begin_anew(self) -> None:
         self._jobs: dict[Key, _Job] = {}
         self._pools: dict[int, ThreadPoolExecutor] = {}
         self._lock = threading.Lock()
+
+    def _after_fork(self) -> None:
+        # the threads and what they were at are the parent's
+        self._begin_anew()
 
     async def prepare(self, part: Image | Document, *, limit: int | None = None) -> Prepared:
         """Views and texts of `part`, at most `limit` views (and never more than `max_requests`).

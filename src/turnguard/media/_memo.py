@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
+from turnguard._forks import watch
 from turnguard.media._types import Skipped, View
 
 
@@ -35,6 +36,7 @@ class Memo:
         self._held = 0
         self._made: OrderedDict[Key, Made] = OrderedDict()
         self._lock = threading.Lock()
+        watch(self)
 
     def get(self, key: Key) -> Made | None:
         """What was made before, or None."""
@@ -53,3 +55,7 @@ class Memo:
             self._held += made.weight
             while self._held > self._most:
                 self._held -= self._made.popitem(last=False)[1].weight
+
+    def _after_fork(self) -> None:
+        # what another thread of the parent was adding may be half added: begin anew
+        self._lock, self._made, self._held = threading.Lock(), OrderedDict(), 0

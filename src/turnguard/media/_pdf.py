@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,16 @@ _MANY_SEGMENTS = 1500  # the same in few paths: 50 letters of 30 lines and curve
 _FINE = 2.0  # pixels per point: print of 6 points is 12 pixels high
 _BROKEN_WORD = re.compile(r"(?:\x02|\ufffe|\xad|(?<=\w)-)[ \t]*(?:\r\n|\r|\n)(?=\w)")
 _INFO = ("Title", "Subject", "Keywords", "Author")
+
+
+def _forget() -> None:
+    """In a forked child nobody is at it, whoever in the parent was."""
+    global _LOCK  # noqa: PLW0603 - PDFium has one lock per process
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def read_pdf(data: bytes, limits: Limits) -> Made:

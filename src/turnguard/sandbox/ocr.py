@@ -17,6 +17,8 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from turnguard._forks import watch
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,12 +45,22 @@ class Reader:
     def __init__(self, *, threads: int | None = None, remembered: int = 512) -> None:
         self._threads = threads or min(4, os.cpu_count() or 1)
         self._remembered = remembered
+        self._inherited: Any = None
+        self._begin_anew()
+        watch(self)
+
+    def _begin_anew(self) -> None:
         self._texts: OrderedDict[bytes, str] = OrderedDict()
         self._jobs: dict[bytes, _Job] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._engine: Any = None
         self._engine_lock = threading.Lock()
+
+    def _after_fork(self) -> None:
+        # the threads are the parent's, those inside the engine too: it is kept only because ending it would join them
+        self._inherited = self._engine
+        self._begin_anew()
 
     async def aread(self, image: bytes) -> str:
         """The lines of text in the picture, top to bottom. Cancelling stops the work when nobody else waits for it."""

@@ -1,0 +1,186 @@
+"""A fork copies locks that another thread holds and pools whose threads stay behind: the child works all the same."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.kit import picture
+from tests.media.pdfs import pdf, words
+from turnguard import Document, Guard, Policy, Step
+from turnguard.content import Image
+from turnguard.media import Media
+from turnguard.moderators.memory import Remembering
+from turnguard.settings import AuditSettings, MediaSettings
+from turnguard.testing import FakeModerator, FakeVLLM
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def in_a_child(work: Callable[[], bool], *, seconds: float = 8.0) -> None:
+    """`work` in a forked child; it must say True, and in time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks with threads
+        child = os.fork()
+    if child == 0:
+        status = 3
+        try:
+            status = 0 if work() else 1
+        except BaseException:  # noqa: BLE001 - the parent's stack must not be unwound in the child
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    pytest.fail("the child hangs")
+
+
+def passes(guard: Guard, step: Step) -> bool:
+    decision = guard.check(step)
+    return (decision.action, decision.failed) == ("allow", False)
+
+
+def test_a_fork_in_the_middle_of_a_burst_leaves_the_child_able_to_check(fake: FakeVLLM) -> None:
+    """The parent's requests are not under way in the child, and a lock that another thread held is free there."""
+    fake.latency = 0.4
+    guard = Guard.from_dict(
+        {"moderator": {"base_url": fake.base_url, "max_in_flight": 2, "max_waiting": 0, "deadline": 5.0}}
+    )
+    threads = [threading.Thread(target=guard.check, args=(Step.input(f"busy {n}"),)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.15)
+    memory = guard.moderator
+    assert isinstance(memory, Remembering)
+    with memory._lock:
+        in_a_child(lambda: passes(guard, Step.input("from the child")))
+    for thread in threads:
+        thread.join(5)
+    guard.close()
+
+
+def test_the_childs_decisions_are_recorded_too(tmp_path: Path) -> None:
+    guard = Guard(Policy.from_dict({}), FakeModerator(), audit=AuditSettings(path=str(tmp_path / "a.jsonl")))
+    guard.check(Step.input("parent"))
+
+    def work() -> bool:
+        guard.check(Step.input("child"))
+        guard.close()
+        return True
+
+    in_a_child(work)
+    guard.close()
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+
+
+PICTURE, PAGES = picture(), pdf(words("first"))
+
+
+def with_media() -> tuple[Guard, Media]:
+    """A guard that has read a picture and a document: its threads and its memory exist."""
+    guard = Guard(Policy.from_dict({}), FakeModerator(), media=MediaSettings(deadline=5.0))
+    assert passes(guard, Step.input("look", images=[picture("blue")]))
+    return guard, guard._media
+
+
+@pytest.mark.parametrize("held", ["the memory of what was read", "the reader itself", "nothing but its threads"])
+def test_the_child_reads_pictures(held: str) -> None:
+    guard, media = with_media()
+    lock = {"the memory of what was read": media._memo._lock, "the reader itself": media._lock}.get(held)
+    with lock or threading.Lock():
+        in_a_child(lambda: passes(guard, Step.input("look", images=[PICTURE])))
+    guard.close()
+
+
+def test_the_child_reads_a_picture_that_the_parent_is_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    from turnguard.media import _media
+    from turnguard.media._read import read
+
+    go, begun = threading.Event(), threading.Event()
+
+    def slowly(*arguments: object) -> object:
+        begun.set()
+        go.wait(5)
+        return read(*arguments)  # type: ignore[arg-type]
+
+    guard, _ = with_media()
+    monkeypatch.setattr(_media, "read", slowly)
+    reading = threading.Thread(target=guard.check, args=(Step.input("look", images=[PICTURE]),))
+    reading.start()
+    begun.wait(5)
+
+    def work() -> bool:
+        monkeypatch.setattr(_media, "read", read)
+        return passes(guard, Step.input("look", images=[PICTURE]))
+
+    in_a_child(work)
+    go.set()
+    reading.join(5)
+    guard.close()
+
+
+@pytest.mark.skipif(find_spec("pypdfium2") is None, reason="needs the documents extra")
+def test_the_child_reads_documents_while_the_parent_reads_one() -> None:
+    from turnguard.media import _pdf
+
+    guard, _ = with_media()
+    step = Step("input", (Document(PAGES, "application/pdf"),))
+    with _pdf._LOCK:
+        in_a_child(lambda: passes(guard, step))
+    guard.close()
+
+
+def test_the_child_learns_languages_while_the_parent_does() -> None:
+    from turnguard import language
+
+    def work() -> bool:
+        language._loaded.clear()
+        return language.guess("how is the weather in the north of the country today") == "en"
+
+    with language._lock:
+        in_a_child(work)
+
+
+@pytest.mark.skipif(find_spec("langchain") is None, reason="needs the langchain extra")
+def test_the_childs_agent_looks_up_what_passed() -> None:
+    from turnguard.langchain.holding import Bounded
+
+    known: Bounded[str, str] = Bounded(5)
+    known.put("a", "b")
+    with known._lock:
+        in_a_child(lambda: known.get("a") == "b")
+
+
+@pytest.mark.skipif(find_spec("rapidocr_onnxruntime") is None, reason="needs the sandbox extra")
+@pytest.mark.filterwarnings("ignore")
+def test_the_child_reads_text_in_pictures() -> None:
+    from tests.media.drawing import encoded, page
+    from turnguard.sandbox.ocr import Reader
+
+    reader = Reader(threads=1)
+    reader.read(encoded(page((200, 60), "parent")))
+    image = encoded(page((200, 60), "child"))
+    with reader._lock, reader._engine_lock:
+        in_a_child(lambda: isinstance(reader.read(image), str), seconds=30.0)
+    reader.close()
+
+
+def test_pictures_are_read_in_a_child_that_never_saw_the_parent_read_one() -> None:
+    guard = Guard(Policy.from_dict({}), FakeModerator(), media=MediaSettings(deadline=5.0))
+    in_a_child(lambda: passes(guard, Step("input", (Image(PICTURE),))))
+    guard.close()

@@ -186,3 +186,17 @@ def test_the_import_path_is_found_without_importing_turnguard_first(tmp_path: Pa
     root = str(Path(turnguard.__file__).parent.parent)
     environment = {"COLANGPATH": root, "NEMO_GUARDRAILS_NO_USAGE_STATS": "1", "PATH": "/usr/bin:/bin"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60)
+
+
+async def test_beside_is_said_to_have_no_effect_and_the_input_is_checked_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeVLLM() as server:
+        server.when(BAD, user="unsafe", categories=["Violence"])
+        main = Main("fine")
+        settings = f"moderator: {{base_url: '{server.base_url}'}}\nchecks: {{input: beside}}\n"
+        rails = load(folder(tmp_path, settings=settings), main)
+        assert "beside has no effect in NeMo Guardrails" in caplog.text
+        await rails.generate_async(messages=[user(BAD)])
+        assert main.prompts == []
+        await guard_of(rails).aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from turnguard.nemo.tracking import track
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails, RailsConfig
 
+log = logging.getLogger("turnguard")
+
 _IN_COLANG_2: Mapping[str, Stage] = {"turnguard check input": "input", "turnguard check output": "output"}
 """Flows execute them there, no configuration lists them."""
 _FILE = "turnguard.yaml"
@@ -31,6 +34,11 @@ def init(app: LLMRails) -> None:
     config = app.config
     _require_known_flows(config)
     guard = _given.pop(id(config), None) or _guard(config)
+    if guard.checks.input == "beside":
+        log.warning(
+            "checks.input: beside has no effect in NeMo Guardrails, whose engine runs its input rails before the main "
+            "model: the input is checked before"
+        )
     track(guard)
     own = dict(_own_flows(config)) if config.colang_version == "1.0" else _IN_COLANG_2
     exceptions = bool(config.enable_rails_exceptions)

@@ -104,9 +104,14 @@ class Evaluator:
                 task.cancel()
 
     async def _ask(self, inquiry: Inquiry, deadline: Deadline) -> Judgement:
+        before = _cancellations()
         try:
             async with timeout(deadline.remaining):
                 verdict = await self.moderator.judge(inquiry.exchange, deadline)
+            # a moderator may swallow the cancellation by which it was told to stop, and answer all the same
+            deadline.check()
+            if _cancellations() != before:
+                raise asyncio.CancelledError
             if not isinstance(verdict, Verdict):
                 raise TypeError(f"judge() gave {type(verdict).__name__}, no Verdict")
         except ModeratorError as error:
@@ -114,7 +119,7 @@ class Evaluator:
         except asyncio.TimeoutError:
             verdict = Verdict(failure=Timeout.failure, cause="no verdict before the deadline")
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if before is None or _cancellations() != before:
                 raise
             verdict = Verdict(failure="unavailable", cause="the moderator cancelled its own request")
         except Exception as error:  # noqa: BLE001 - whatever a moderator raises, it is no verdict
@@ -124,11 +129,10 @@ class Evaluator:
         return Judgement(verdict, inquiry.decides, inquiry.parts, entry.detail, entry.kind)
 
 
-def _is_cancelled() -> bool:
-    """Whether this very task was asked to stop. Before Python 3.11 that is not known, and is taken for granted."""
-    task = asyncio.current_task()
-    cancelling = getattr(task, "cancelling", None)
-    return cancelling is None or bool(cancelling())
+def _cancellations() -> int | None:
+    """How often this very task was asked to stop. Before Python 3.11 that is not known."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return None if cancelling is None else cancelling()
 
 
 def _heavy(step: Step) -> bool:

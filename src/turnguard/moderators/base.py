@@ -51,7 +51,11 @@ class Moderator(Protocol):
     """Judges one exchange. Raises `ModeratorError` when it has no verdict; never guesses one."""
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
-        """The verdict on this exchange, before the deadline."""
+        """The verdict on this exchange, before the deadline.
+
+        Is cancelled at the deadline, and when nobody waits any more; it must then end at once. What it gives after that
+        counts for nothing.
+        """
         ...
 
 

@@ -44,7 +44,7 @@ def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 
 
 @asynccontextmanager
-async def served(answer: Answer) -> AsyncIterator[str]:
+async def served(answer: Answer, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """The `base_url` of a server that answers chats with `answer`, and `/v1/models` with nothing much."""
     open_now: set[asyncio.StreamWriter] = set()
 
@@ -64,9 +64,9 @@ async def served(answer: Answer) -> AsyncIterator[str]:
             open_now.discard(writer)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**22)
+    server = await asyncio.start_server(serve, host, port, limit=2**22)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        yield f"http://{host}:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
         for writer in list(open_now):

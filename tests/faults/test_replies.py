@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import openai
 import pytest
@@ -219,3 +221,56 @@ async def test_a_retry_after_of_any_kind_neither_holds_up_nor_hammers(
     if again:
         # each wait has a share of chance, whatever the server asked for: many clients do not come back at one instant
         assert asked[-1] - asked[0] > 0.29
+
+
+# ---------------------------------------------------------------- where the server is
+
+
+def _speaks_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+async def right(request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(http(completion(truth(request), named(request))))
+
+
+@pytest.mark.skipif(not _speaks_ipv6(), reason="needs a second loopback address")
+async def test_a_server_that_moved_to_another_address_is_found_at_the_next_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when a container is started anew: the name stays, the address changes."""
+    addresses = ["127.0.0.1"]
+    real = socket.getaddrinfo
+
+    def looked_up(host: str | bytes | None, *more: Any, **options: Any) -> Any:
+        return real(addresses[0] if host == "moderator.test" else host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    async with served(right) as first:
+        port = int(first.split(":")[2].partition("/")[0])
+        guard = guard_for(f"http://moderator.test:{port}/v1")
+        assert (await guard.acheck(Step.input("before"))).allowed
+    # pytest-socket knows these two as loopback
+    async with served(right, "::1", port):
+        addresses[0] = "::1"
+        during = [await guard.acheck(Step.input(f"during {number}")) for number in range(2)]
+        assert all(decision.allowed or decision.failed for decision in during)
+        decision = await guard.acheck(Step.input("bad"))
+        assert (decision.action, decision.failed) == ("block", False)
+    await guard.aclose()
+
+
+async def test_a_name_that_is_no_name_any_more_is_a_failure_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(host: object, *_more: object, **_options: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, f"no such name: {host!r}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    async with guard_for("http://moderator.test:1/v1") as guard:
+        decision = await guard.acheck(Step.input("x"))
+    assert (decision.action, decision.verdict.failure) == ("block", "unavailable")
+    assert decision.verdict.cause == "the server's name cannot be resolved"

@@ -197,7 +197,11 @@ def _connector() -> type[aiohttp.TCPConnector]:
         """
 
         async def connect(self, *args: Any, **options: Any) -> Any:
-            connection = await super().connect(*args, **options)
+            try:
+                connection = await super().connect(*args, **options)
+            except BaseException:  # refused, or no answer by the deadline
+                self.clear_dns_cache()  # the server may have moved: its name is looked up anew
+                raise
             if connection.protocol is not None and connection.protocol.should_close:
                 connection.close()
                 raise aiohttp.ServerDisconnectedError

@@ -31,7 +31,14 @@ def scripted(fake: FakeVLLM) -> Server:
     for fmt in ("PNG", "JPEG", "WEBP", "GIF"):
         fake.when(hashlib.sha256(red(fmt)).digest(), categories=["Violence"])
     fake.latency = lambda chat: 20.0 if "slowly" in chat.prompt else 0.0
-    return Server("fake", f"http://127.0.0.1:{fake.port}", red, lambda: ask(f"{SAFE} slowly"), fake.stop)
+    return Server(
+        "fake",
+        f"http://127.0.0.1:{fake.port}",
+        red,
+        lambda: ask(f"{SAFE} slowly"),
+        fake.stop,
+        lambda count: fake.fail("busy", times=count),
+    )
 
 
 def sandboxed(sandbox: Sandbox) -> Server:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -12,12 +14,16 @@ import pytest
 from tests.contract.conftest import EVERY, real, sandboxed, scripted
 from tests.contract.wire import MODEL, UNSAFE, Server, Wire, ask, product
 from turnguard import Guard, Step
+from turnguard.errors import Unparseable
+from turnguard.exchange import Exchange
+from turnguard.moderators.families.nemotron3 import verdict
 from turnguard.moderators.replies import failure
 from turnguard.sandbox.server import Sandbox
-from turnguard.sandbox.wire import errors
 from turnguard.testing import FakeVLLM
 
 KEY = "sesame"
+BROKEN = {"TimeoutError", "ServerDisconnectedError", "ClientOSError", "ClientConnectorError", "ClientPayloadError"}
+"""How a reply that never came, or not whole, looks to aiohttp."""
 
 
 @pytest.fixture(scope="module", params=EVERY)
@@ -26,7 +32,7 @@ def keyed(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == "fake":
         with FakeVLLM(api_key=KEY) as fake:
             server = scripted(fake)
-            fake.latency = 0.05
+            fake.latency = lambda chat: 20.0 if "slowly" in chat.prompt else 0.05
             yield server
     elif request.param == "sandbox":
         with Sandbox(api_key=KEY, announce=lambda _line: None) as sandbox:
@@ -36,8 +42,8 @@ def keyed(request: pytest.FixtureRequest) -> Iterator[Server]:
 
         python: Path = request.getfixturevalue("vllm_python")
         with vllm.serve(python, "--api-key", KEY, "--max-num-seqs", "4", "--max-num-queued-reqs", "24") as running:
-            found = real(running.base_url)
-            yield Server(found.name, found.root, found.unsafe_picture, found.slow, running.process.terminate)
+            stop = running.process.terminate
+            yield replace(real(running.base_url), stop=stop, crowded=lambda _count: None)  # 24 may wait, see above
 
 
 @pytest.fixture
@@ -64,8 +70,9 @@ async def test_what_needs_no_key(keyed_wire: Wire, path: str) -> None:
 
 
 async def test_a_full_queue(keyed_wire: Wire) -> None:
-    if keyed_wire.server.name != "vllm":
-        pytest.skip("this server has no queue; tests of the faults plant its 503")
+    if keyed_wire.server.crowded is None:
+        pytest.skip("this server has no queue")
+    keyed_wire.server.crowded(20)
     key = {"Authorization": f"Bearer {KEY}"}
     body = ask(max_tokens=60, ignore_eos=True)
     replies = await asyncio.gather(*(keyed_wire.chat(body, **key) for _ in range(48)))
@@ -73,12 +80,35 @@ async def test_a_full_queue(keyed_wire: Wire) -> None:
     refused = [reply for reply in replies if reply.status != 200]
     assert 0 < len(refused) < len(replies)
     assert {reply.status for reply in refused} == {503}
-    assert refused[0].json == errors.overloaded().body
+    assert refused[0].json == {
+        "error": {
+            "message": "The engine is currently busy and cannot accept new requests. "
+            "Please try again later or on a different instance.",
+            "type": "Service Unavailable",
+            "param": None,
+            "code": 503,
+        }
+    }
     assert "retry-after" not in refused[0].headers
     assert failure(503, refused[0].body, None, MODEL).retry == "wait"
 
 
-async def test_stopped_under_load_nothing_unsafe_is_allowed(keyed: Server) -> None:
+async def left_by_a_stop(wire: Wire, body: dict[str, Any]) -> str:
+    """What came of a request that the server was working on when it was stopped; never a verdict."""
+    try:
+        reply = await asyncio.wait_for(wire.chat(body, Authorization=f"Bearer {KEY}"), 15.0)
+    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        return type(error).__name__
+    if reply.status != 200:
+        assert failure(reply.status, reply.body, None, MODEL).retry is not None
+        return str(reply.status)
+    reason = str(reply.choice["finish_reason"])
+    with pytest.raises(Unparseable, match=f"finish_reason {reason}"):
+        verdict(reply.json, Exchange(UNSAFE))
+    return reason
+
+
+async def test_stopped_under_load_nothing_unsafe_is_allowed(keyed: Server, keyed_wire: Wire) -> None:
     """A real server answers 200 with `finish_reason: abort`, or 500, or never. None of them may pass for a verdict."""
     settings = {"base_url": keyed.base_url, "api_key": KEY, "deadline": "6s", "max_in_flight": 24}
     count = 0
@@ -101,9 +131,12 @@ async def test_stopped_under_load_nothing_unsafe_is_allowed(keyed: Server) -> No
         asking = [asyncio.create_task(keep_asking()) for _ in range(24)]
         while count < 100:
             await asyncio.sleep(0.01)
+        cut = [asyncio.create_task(left_by_a_stop(keyed_wire, keyed.slow())) for _ in range(2) if keyed.slow]
+        await asyncio.sleep(0.5)
         stopping = asyncio.create_task(asyncio.to_thread(keyed.stop))
         found = await asyncio.gather(*asking)
         await stopping
+        assert set(await asyncio.gather(*cut)) <= {"abort", "500", "503", *BROKEN}
     verdicts = sum(map(len, found))
     assert verdicts == count >= 100
     assert sum(map(sum, found)) == len(asking)  # each came to its end by a failure, and by nothing else

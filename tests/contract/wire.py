@@ -63,7 +63,8 @@ def product(prompt: str = SAFE, response: str | None = None, *, picture: bytes |
 @dataclass(frozen=True)
 class Server:
     """A server of the contract. `root` is without `/v1`; `unsafe_picture` is one that this server calls unsafe, by
-    format; `slow` makes a body that takes seconds, None where this server cannot be slow.
+    format; `slow` makes a body that takes seconds, None where this server cannot be slow; `crowded` makes the next so
+    many requests be too many for it, None where it has no limit.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Server:
     unsafe_picture: Callable[[str], bytes]
     slow: Callable[[], dict[str, Any]] | None
     stop: Callable[[], None] = field(default=lambda: None)
+    crowded: Callable[[int], None] | None = None
 
     @property
     def base_url(self) -> str:

@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from turnguard.decision import Decision
 from turnguard.guard import Guard
+from turnguard.langchain.reading import plain_name
 
 KEY = "turnguard"
 """The key in `response_metadata`, and of custom stream events."""
@@ -93,7 +94,7 @@ def ai(original: AIMessage | None, content: Any, mark: Mapping[str, Any], tool_c
     return AIMessage(
         content,
         id=original.id,
-        name=original.name,
+        name=plain_name(original.name),
         tool_calls=list(tool_calls),
         usage_metadata=original.usage_metadata,
         response_metadata={**metadata, KEY: dict(mark)},
@@ -107,7 +108,7 @@ def answer(
     return ToolMessage(
         content,
         tool_call_id=call_id or "",
-        name=name,
+        name=plain_name(name),
         id=message_id,
         status="error",
         response_metadata={KEY: dict(mark)},

@@ -8,14 +8,15 @@ content that only mirrors a proposed call is not judged twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, HumanMessage, ToolMessage
 
-from turnguard import blocks
+from turnguard import _carriers, blocks
 from turnguard.blocks import Block
 from turnguard.content import Document, Image, Opaque, Part, Stage, Step, Text, ToolCall
 
@@ -31,6 +32,10 @@ _CLIENT_CALLS = {
 _CLIENT_WRAPPERS = ("toolUse", "functionCall", "function_call")
 _RAN_AND_ANSWERED = {"mcp_call", "web_search_call", "file_search_call", "code_interpreter_call", "search_result"}
 _SEALS = {"encrypted_content", "signature", "thought_signature", "thoughtSignature", "id"}
+_CALL_IDS = "__openai_function_call_ids__"
+_FOUND = ("grounding_metadata", "groundingMetadata", "citation_metadata", "citations", "search_results")
+"""Where providers put what they found on the web beside their answer: keys of `response_metadata`."""
+_PLAIN_NAME = re.compile(r"[\w.@:/+\-]{1,64}")
 _ROLES = {"human": "user", "ai": "assistant", "function": "tool"}
 
 
@@ -120,21 +125,33 @@ def stage_of(message: BaseMessage) -> Stage:
     return stages.get(role(message), "input")
 
 
+def plain_name(name: str | None) -> str | None:
+    """A message's name where it is a name; prose in its place is content."""
+    return name if name is not None and _PLAIN_NAME.fullmatch(name) is not None else None
+
+
 def read(message: BaseMessage) -> Reading:
     """Everything in a message that needs a judgement."""
     content = blocks.read(message.content, artifact=message.artifact if isinstance(message, ToolMessage) else None)
     if not isinstance(message, AIMessage):
         said = tuple(block for block in content if block.index != blocks.ARTIFACT)
         artifact = tuple(block for block in content if block.index == blocks.ARTIFACT)
-        return Reading(said, (*artifact, *_extras(message.additional_kwargs)))
+        return Reading(said, (*artifact, *_extras(message.additional_kwargs), *_named(message)))
     return _read_ai(message, content)
+
+
+def _named(message: BaseMessage) -> Iterator[Block]:
+    if message.name and message.name.strip() and plain_name(message.name) is None:
+        yield Block(Text(message.name), blocks.ARTIFACT)
 
 
 def _read_ai(message: AIMessage, content: tuple[Block, ...]) -> Reading:
     calls = _calls(message)
-    if not content and not calls and not message.additional_kwargs:
+    beside = (*_named(message), *_found(message.response_metadata))
+    if not content and not calls and not message.additional_kwargs and not beside:
         return Reading()
     by_id = {call.id: call for call in calls if call.id}
+    streaming = isinstance(message, AIMessageChunk) and bool(message.tool_call_chunks)
     said: list[Block] = []
     results: list[Block] = []
     more: list[Call] = []
@@ -143,11 +160,11 @@ def _read_ai(message: AIMessage, content: tuple[Block, ...]) -> Reading:
         raw = message.content[block.index] if block.index is not None else None
         kind = raw.get("type") if isinstance(raw, Mapping) else None
         if _is_client_call(raw, kind):
-            if isinstance(message, AIMessageChunk):
+            identity = block.part.id if isinstance(block.part, ToolCall) else None
+            if streaming and (identity is None or identity in by_id):
                 continue  # while it streams, the call is read from the chunks of its arguments
             if isinstance(block.part, ToolCall):
-                identity = block.part.id
-                if identity in by_id and _same(by_id[identity].args, block.part.arguments):
+                if identity in by_id and _is_call(by_id[identity], block.part.name, block.part.arguments):
                     mirrors[identity] = (*mirrors.get(identity, ()), block)
                     continue
                 more.append(Call(block.part.name, block.part.arguments, identity, invalid=True))
@@ -160,8 +177,9 @@ def _read_ai(message: AIMessage, content: tuple[Block, ...]) -> Reading:
             results.append(block)
         else:
             said.append(block)
-    mirrored = {"tool_calls", "function_call"} if _mirrored(message, by_id) else set()
+    mirrored = {"tool_calls", "function_call"} if streaming or _mirrored(message, by_id) else set()
     extras = _extras({key: value for key, value in message.additional_kwargs.items() if key not in mirrored})
+    extras = (*extras, *beside)
     return Reading(tuple(said), extras, tuple(results), (*calls, *more), mirrors)
 
 
@@ -202,46 +220,75 @@ def _loaded(arguments: Any) -> Any:
         return arguments
 
 
+def _is_call(call: Call, name: Any, arguments: Any) -> bool:
+    return bool(name == call.name) and _same(call.args, arguments)
+
+
 def _mirrored(message: AIMessage, by_id: Mapping[Any, Call]) -> bool:
-    """Whether the provider's own list of calls in `additional_kwargs` says the same as the parsed one."""
+    """Whether the provider's own list of calls in `additional_kwargs` says the same as the parsed one, and no more."""
     raw = message.additional_kwargs.get("tool_calls") or []
     legacy = message.additional_kwargs.get("function_call")
-    if not isinstance(raw, list) or isinstance(message, AIMessageChunk):
-        return isinstance(message, AIMessageChunk)
-    pairs = [(entry.get("id"), entry.get("function")) for entry in raw if isinstance(entry, Mapping)]
-    known = len(pairs) == len(raw) and all(
-        identity in by_id and isinstance(function, Mapping) and _same(by_id[identity].args, function.get("arguments"))
-        for identity, function in pairs
-    )
-    return known and (
-        legacy is None
-        or (isinstance(legacy, Mapping) and any(_same(call.args, legacy.get("arguments")) for call in by_id.values()))
+    if not isinstance(raw, list):
+        return False
+    return all(
+        isinstance(entry, Mapping)
+        and set(entry) <= {"id", "type", "index", "function"}
+        and _carriers.is_switch("type", entry.get("type"))
+        and entry.get("id") in by_id
+        and _is_function(entry.get("function"), [by_id[entry["id"]]])
+        for entry in raw
+    ) and (legacy is None or _is_function(legacy, by_id.values()))
+
+
+def _is_function(given: Any, calls: Iterable[Call]) -> bool:
+    """Whether a provider's function is one of these calls, with nothing beside it."""
+    if not isinstance(given, Mapping) or not set(given) <= {"name", "arguments", "parsed_arguments"}:
+        return False
+    return any(
+        _is_call(call, given.get("name"), given.get("arguments"))
+        and ("parsed_arguments" not in given or _same(call.args, given["parsed_arguments"]))
+        for call in calls
     )
 
 
 def _extras(fields: Mapping[str, Any]) -> tuple[Block, ...]:
     """Text, images and the like in fields beside the content, such as a provider's reasoning."""
-    plain = _unsealed(
-        {
-            key: value
-            for key, value in fields.items()
-            if "signature" not in key and key != "__openai_function_call_ids__"
-        }
-    )
+    if not fields:
+        return ()
     found: list[Block] = []
-    for value in plain.values() if isinstance(plain, dict) else ():
-        if isinstance(value, str):
-            found += [Block(Text(value), blocks.ARTIFACT)] if value.strip() else []
-        elif value is not None and not isinstance(value, (bool, int, float)):
-            found += blocks.read(None, artifact=value)
+    for key, value in fields.items():
+        if not _carriers.is_plain_key(key):
+            found.append(Block(Text(key), blocks.ARTIFACT))
+        if (key in _SEALS or "signature" in key or key == _CALL_IDS) and _is_seal(value):
+            continue
+        plain = _unsealed(value)
+        if isinstance(plain, str):
+            found += [Block(Text(plain), blocks.ARTIFACT)] if plain.strip() else []
+        elif plain is not None and not isinstance(plain, (bool, int, float)):
+            found += blocks.read(None, artifact=plain)
     return tuple(found)
+
+
+def _found(metadata: Mapping[str, Any]) -> Iterator[Block]:
+    for key in _FOUND:
+        if metadata.get(key):
+            yield from blocks.read(None, artifact=metadata[key])
 
 
 def _unsealed(value: Any) -> Any:
     """Without ids and encrypted seals, which say nothing that a moderator could read."""
     if isinstance(value, Mapping):
-        return {key: _unsealed(item) for key, item in value.items() if key not in _SEALS}
+        return {key: _unsealed(item) for key, item in value.items() if key not in _SEALS or not _is_seal(item)}
     return [_unsealed(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_seal(value: Any) -> bool:
+    """Whether it is made of ids, seals and tokens alone. Prose under a seal's name is content."""
+    if isinstance(value, Mapping):
+        return all(_is_seal(key) and _is_seal(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_seal, value))
+    return _carriers.is_switch("signature", value)
 
 
 # ---------------------------------------------------------------- telling one content from another

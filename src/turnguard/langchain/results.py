@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage, convert_to_messages
 
 from turnguard import blocks
 from turnguard.content import Step
+from turnguard.errors import Blocked
 from turnguard.langchain.judging import Judging, Ruling, Surface
 from turnguard.langchain.reading import Asked
 
@@ -25,12 +26,15 @@ async def receive(
         if isinstance(item, BaseMessage):
             return await message(item)
         if isinstance(item, list):
-            return [await one(entry) for entry in item]
+            return [entry for entry in [await one(entry) for entry in item] if entry is not None]
         if type(item).__name__ == "Command":
             return await command(item)
         return item if await data(item) else None
 
-    async def message(item: BaseMessage) -> BaseMessage:
+    async def message(item: BaseMessage) -> BaseMessage | None:
+        spoken = isinstance(item, AIMessage) and not judging.check_output
+        if spoken or not judging.concerns(item):  # a role that is trusted, or not judged: not where a tool brings it
+            return item if await data(item) else None
         under = request
         if isinstance(item, HumanMessage):  # a tool may hand on a request of its own making, as to another agent
             under = Asked().then(item, 0)
@@ -44,10 +48,10 @@ async def receive(
     async def command(item: Any) -> Any:
         update = item.update
         if isinstance(update, dict):
-            update = {key: await one(value) for key, value in update.items()}
+            update = {key: await one(_messages(value) if key == "messages" else value) for key, value in update.items()}
             update = {key: value for key, value in update.items() if value is not None or item.update[key] is None}
         elif isinstance(update, (list, tuple)):
-            pairs = [(key, await one(value)) for key, value in update]
+            pairs = [(key, await one(_messages(value) if key == "messages" else value)) for key, value in update]
             update = [pair for pair in pairs if pair[1] is not None]
         elif update is not None and not await data(update):
             update = None
@@ -68,6 +72,31 @@ async def receive(
         return decision.allowed
 
     return await one(result), rulings
+
+
+async def receive_error(
+    judging: Judging, error: Exception, request: Asked, tool: str, surface: Surface
+) -> tuple[Exception | None, list[Ruling]]:
+    """What may be raised of a tool's error, None where it is withheld, and the rulings on it. Its text reaches whoever
+    called the agent, the traces, and the checkpoint of the task that failed.
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "ParentCommand" in kinds and error.args:  # a graph inside the tool speaks to the one around it
+        command, rulings = await receive(judging, error.args[0], request, tool, surface)
+        return type(error)(command), rulings
+    if "GraphBubbleUp" in kinds or isinstance(error, Blocked) or not str(error).strip():
+        return error, []
+    decision = await judging.guard.acheck(Step.tool_result(tool, str(error), prompt=request.text))
+    ruling = Ruling(None, () if decision.action == "allow" else (decision,))
+    return error if decision.allowed else None, [ruling]
+
+
+def _messages(value: Any) -> Any:
+    """What LangGraph will read as messages, as messages: an answer to a call in any form stays its answer."""
+    try:
+        return convert_to_messages(value if isinstance(value, list) else [value])
+    except (NotImplementedError, TypeError, ValueError):
+        return value
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ from turnguard.langchain import notices
 from turnguard.langchain.callback import blocks_of
 from turnguard.langchain.judging import Judging, Surface
 from turnguard.langchain.reading import Asked, Call
-from turnguard.langchain.results import receive
+from turnguard.langchain.results import receive, receive_error
 
 
 def guard_tool(tool: BaseTool, guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end") -> BaseTool:
@@ -56,24 +56,45 @@ class GuardedTool(BaseTool):
         admitted, notice = sync.run(self._admit(input))
         if notice is not None:
             return notice
-        return sync.run(self._receive(input, self.inner.invoke(admitted, config, **kwargs)))
+        try:
+            result = self.inner.invoke(admitted, config, **kwargs)
+        except Exception as error:
+            judged, notice = sync.run(self._failed(input, error))
+            if judged is error:
+                raise
+            if judged is not None:
+                raise judged from None
+            return notice
+        return sync.run(self._receive(input, result))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
         """Judge the arguments, run the tool, judge the result."""
         admitted, notice = await self._admit(input)
         if notice is not None:
             return notice
-        return await self._receive(input, await self.inner.ainvoke(admitted, config, **kwargs))
+        try:
+            result = await self.inner.ainvoke(admitted, config, **kwargs)
+        except Exception as error:
+            judged, notice = await self._failed(input, error)
+            if judged is error:
+                raise
+            if judged is not None:
+                raise judged from None
+            return notice
+        return await self._receive(input, result)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
-        return self.invoke(kwargs or args[0])
+        return self.invoke(kwargs or (args[0] if args else {}))
 
     async def _arun(self, *args: Any, **kwargs: Any) -> Any:
-        return await self.ainvoke(kwargs or args[0])
+        return await self.ainvoke(kwargs or (args[0] if args else {}))
 
     async def _admit(self, given: Any) -> tuple[Any, Any]:
         """The input to run with, or the notice in place of a result."""
-        call = Call(self.name, given["args"], given.get("id")) if _is_call(given) else Call(self.name, given, None)
+        whole = given["args"] if _is_call(given) else given
+        injected = self._injected(whole)
+        proposed = {key: value for key, value in whole.items() if key not in injected} if injected else whole
+        call = Call(self.name, proposed, given.get("id") if _is_call(given) else None)
         decision = await self._judging.rule_call(call, Asked())
         if decision.withheld:
             text = notices.call_notice(self._judging.guard, decision)
@@ -81,7 +102,30 @@ class GuardedTool(BaseTool):
         if decision.action != "rewrite":
             return given, None
         args = decision.parts[0].arguments
+        if injected:
+            args = {**whole, **args}
         return ({**given, "args": args} if _is_call(given) else args), None
+
+    def _injected(self, arguments: Any) -> frozenset[str]:
+        """Names of arguments that LangGraph puts in, such as the whole state: no model proposed them."""
+        if not isinstance(arguments, dict):
+            return frozenset()
+        proposed = self.inner.tool_call_schema
+        every = self.inner.get_input_schema()
+        if not hasattr(proposed, "model_fields") or not hasattr(every, "model_fields"):
+            return frozenset()  # a JSON schema names only what a model may propose
+        signature: frozenset[str] = getattr(
+            self.inner, "_injected_args_keys", frozenset()
+        )  # such as a runtime, in no schema
+        return frozenset(every.model_fields) - frozenset(proposed.model_fields) | signature
+
+    async def _failed(self, given: Any, error: Exception) -> tuple[Exception | None, Any]:
+        """What may be raised of the tool's error, or the notice in its place."""
+        judged, rulings = await receive_error(self._judging, error, Asked(), self.name, Surface())
+        if judged is not None:
+            return judged, None
+        (decision,) = rulings[0].decisions
+        return None, self._notice(given, decision, notices.result_notice(self._judging.guard, decision))
 
     async def _receive(self, given: Any, result: Any) -> Any:
         if isinstance(result, (ToolMessage, list)) or type(result).__name__ == "Command":

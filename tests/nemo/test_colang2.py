@@ -9,6 +9,7 @@ import pytest
 from nemoguardrails import LLMRails, RailsConfig
 
 from tests.nemo.lab import BAD, BLUE, POLICY, QUIET, RED, REFUSAL, UNSAFE, Main, assistant, leaks, sees, user
+from turnguard import ConfigError
 from turnguard.moderators.memory import Remembering
 from turnguard.nemo import guard_of
 from turnguard.testing import FakeModerator
@@ -129,6 +130,5 @@ async def test_chunks_and_tool_results_raise(message: dict[str, Any]) -> None:
 
 
 def test_tool_rails_are_refused_at_load() -> None:
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(ConfigError, match=r"not supported with Colang 2\.x"):
         Lab2(rails={"tool_output": {"flows": ["turnguard check tool call"]}})
-    assert "not supported with Colang 2.x" in str(caught.value.__cause__)

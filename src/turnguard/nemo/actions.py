@@ -58,7 +58,18 @@ async def check_input(context: Context = None, turnguard: Host | None = None) ->
     before = turn.said
     decisions = await turn.judge(host.guard, turn.newest)
     turn.pass_on(decisions, host.removed())
-    return _result(turn, decisions, {"user_message": turn.said} if turn.said != before else {})
+    if turn.said == before:
+        return _result(turn, decisions, {})
+    changes = {"user_message": turn.said}
+    # a `RunnableRails` invokes its runnable with what it was invoked with, not with the user's message
+    invoked = (context or {}).get("passthrough_input")
+    decisive = strictest(decisions)
+    if invoked is not None and decisive is not None and not decisive.withheld:
+        changes["passthrough_input"] = transcripts.exchanged(invoked, before, turn.said)
+        if changes["passthrough_input"] is invoked:
+            turn.withheld = True
+            return ActionResult(return_value=outcome(decisions, refused=await host.guard.arefusal(decisive)))
+    return _result(turn, decisions, changes)
 
 
 @action(name="turnguard_check_output", is_system_action=True)
@@ -72,13 +83,19 @@ async def check_output(context: Context = None, turnguard: Host | None = None) -
         return ActionResult(return_value=outcome([]))
     known = context or {}
     said = transcripts.answer(known.get("bot_message"), known.get("bot_thinking"))
+    runnables = known.get("passthrough_output")
+    said |= transcripts.beside(runnables, said["content"], calls="tool_call" in host.stages)
     decisions = await turn.judge(host.guard, (), [said])
     new = transcripts.passed_on(said, _by_part(decisions), host.removed())
-    if new.get("reasoning_content") != said.get("reasoning_content"):
+    if "reasoning_content" in said and "reasoning_content" not in new:
         turn.reasoning_withheld = said["reasoning_content"]
         turn.replaced.append((said["reasoning_content"], ""))
-    changes = {} if new["content"] == said["content"] else {"bot_message": new["content"]}
+    changes: dict[str, Any] = {} if new["content"] == said["content"] else {"bot_message": new["content"]}
     turn.replaced += [(said["content"], new["content"])] if changes else []
+    if runnables is not None and new != said:
+        whole = transcripts.exchanged(runnables, said["content"], new["content"])
+        changes["passthrough_output"] = None if whole is runnables or new.keys() != said.keys() else whole
+        turn.passthrough = (changes["passthrough_output"],)
     return _result(turn, decisions, changes)
 
 
@@ -93,6 +110,7 @@ async def check_tool_call(context: Context = None, turnguard: Host | None = None
     known = context or {}
     reasoning = known.get("bot_thinking") if "output" in host.stages else None
     calls = known.get("tool_calls")
+    turn.forget_words()
     said = {**transcripts.answer(None, reasoning), "tool_calls": calls if isinstance(calls, list) else []}
     decisions = await turn.judge(host.guard, (), [said])
     changes: dict[str, Any] = {}
@@ -142,10 +160,12 @@ async def check_retrieval(context: Context = None, turnguard: Host | None = None
     if (ended := _ended(turn)) is not None:
         return ended
     known = context or {}
-    whole = known.get("relevant_chunks") or ""
-    separate = [chunk for chunk in known.get("relevant_chunks_sep") or () if isinstance(chunk, str)]
-    chunks = separate if "\n".join(separate).strip() == whole.strip() else [whole]
-    chunks = [chunk for chunk in chunks if chunk.strip()]
+    given = known.get("relevant_chunks") or ""
+    whole = given if isinstance(given, str) else "\n".join(transcripts.strings(given))
+    separate = transcripts.strings(known.get("relevant_chunks_sep"))
+    # a prompt may hold either of them
+    chunks = separate if "\n".join(separate).strip() == whole.strip() else [whole, *separate]
+    chunks = [chunk for chunk in dict.fromkeys(chunks) if chunk.strip()]
     if not chunks:
         return ActionResult(return_value=outcome([]))
     decisions = await host.guard.acheck_parts(Step.retrieval(chunks, prompt=transcripts.text_of(turn.said) or None))
@@ -154,7 +174,9 @@ async def check_retrieval(context: Context = None, turnguard: Host | None = None
         kept = [part.text for decision in decisions for part in decision.parts if isinstance(part, Text)]
         changes = {"relevant_chunks": "\n".join(kept), "relevant_chunks_sep": kept}
         turn.replaced += [(chunk, "") for chunk in chunks if chunk not in kept]
-        turn.replaced += [(whole, changes["relevant_chunks"]), (known.get("relevant_chunks_sep"), kept)]
+        turn.replaced += [(given, changes["relevant_chunks"]), (known.get("relevant_chunks_sep"), kept)]
+    elif whole is not given:
+        changes = {"relevant_chunks": whole}  # the engine appends to it as text
     return _result(turn, decisions, changes)
 
 

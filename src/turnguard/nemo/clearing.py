@@ -7,25 +7,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nemoguardrails import LLMRails
+
     from turnguard.nemo.turn import Turn
 
 
-def clear(result: Any, turn: Turn, explained: Any) -> Any:
+def clear(result: Any, turn: Turn, app: LLMRails) -> Any:
     """The result as the caller may have it. Records of the turn are changed in place, as the engine shares them.
 
     A refusal stands alone: no tool calls, no reasoning, no raw completions beside it.
     """
     if not turn.replaced and turn.refusal is None:
         return result
-    for call in explained.llm_calls:
-        _without_text(call)
-    explained.colang_history = None
+    clear_explained(app, turn)
     if turn.refusal is not None:
         result = _refused(result, turn.refusal)
     elif turn.reasoning_withheld:
         result = _without_reasoning(result, f"<think>{turn.reasoning_withheld}</think>\n")
     for name in ("state", "output_data"):
         _replace(getattr(result, name, None), turn.replaced)
+    variables = getattr(result, "output_data", None) or {}
+    if turn.refusal is not None and "passthrough_output" in variables:
+        variables.update(bot_message=turn.refusal, passthrough_output=None)
+    elif turn.passthrough:
+        variables.update(passthrough_output=turn.passthrough[0])
+    if getattr(result, "llm_output", None) is not None:
+        result.llm_output = None  # it is what the model said before it was rewritten
     log = getattr(result, "log", None)
     if log is not None:
         log.colang_history = None
@@ -39,6 +46,41 @@ def clear(result: Any, turn: Turn, explained: Any) -> Any:
         for call in log.llm_calls or ():
             _without_text(call)
     return result
+
+
+def clear_explained(app: LLMRails, turn: Turn) -> None:
+    """NeMo's record of the turn's model calls without their texts. With several turns at once, the conversation that it
+    writes down at the end can stand in another's record.
+    """
+    for call in turn.explained.llm_calls if turn.explained is not None else ():
+        _without_text(call)
+    for explained in (turn.explained, app._explain_info):
+        if explained is not None:
+            explained.colang_history = None
+
+
+def without_content(log: Any) -> Any:
+    """NeMo's log for tracing adapters, with everything that tells what was done and nothing that was said."""
+    for span in log.trace:
+        for event in getattr(span, "events", None) or ():
+            event.body.pop("content", None)
+        if getattr(span, "action_params", None):
+            span.action_params = {}
+    return log.model_copy(update={"activated_rails": [_rail(rail) for rail in log.activated_rails], "events": []})
+
+
+def _rail(rail: Any) -> Any:
+    return rail.model_copy(update={"executed_actions": [_action(action) for action in rail.executed_actions]})
+
+
+def _action(action: Any) -> Any:
+    ours = (action.action_name or "").startswith("turnguard_check_")
+    calls = [call.model_copy() for call in action.llm_calls]
+    for call in calls:
+        _without_text(call)
+    outcome = action.return_value if ours else None
+    told: dict[str, Any] = {"action_params": {}, "return_value": outcome, "llm_calls": calls}
+    return action.model_copy(update=told)
 
 
 def clear_events(events: Any, turn: Turn) -> None:

@@ -11,8 +11,9 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,9 @@ from turnguard.content import Stage
 from turnguard.decision import Decision
 from turnguard.errors import ConfigError
 from turnguard.nemo import transcripts
-from turnguard.nemo.clearing import clear
+from turnguard.nemo.clearing import clear, clear_events, clear_explained, without_content
 from turnguard.nemo.host import RAIL_OF, Host
-from turnguard.nemo.turn import Turn, current
+from turnguard.nemo.turn import Turn, current, turn_for
 from turnguard.streaming import Released
 
 if TYPE_CHECKING:
@@ -34,9 +35,25 @@ SUPPORTED = ((0, 24, 1), (0, 25))
 MOST_CACHED = 1000
 """Conversations whose events are kept; the engine itself would keep them all."""
 
-_PRIVATE = ("_get_events_for_messages", "_run_output_rails_in_streaming", "_init_kb", "events_history_cache", "runtime")
-_streaming: ContextVar[bool] = ContextVar("turnguard_nemo_streaming", default=False)
-_checking: ContextVar[_Check | None] = ContextVar("turnguard_nemo_checking", default=None)
+_PRIVATE = (
+    "_get_events_for_messages",
+    "_run_output_rails_in_streaming",
+    "_init_kb",
+    "_validate_config",
+    "events_history_cache",
+    "runtime",
+)
+_streaming: ContextVar[_Run | None] = ContextVar("turnguard_nemo_streaming", default=None)
+_checking: ContextVar[_Run | None] = ContextVar("turnguard_nemo_checking", default=None)
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A `stream_async` or `check_async` in progress, and the turn that it runs: its own alone, not those of actions
+    in it.
+    """
+
+    turn: Turn | None = None
 
 
 def require_supported() -> None:
@@ -64,6 +81,19 @@ def make_importable() -> None:
         colang_path_dirs.append(ours)
 
 
+def refuse_to_load(app: LLMRails, error: Exception) -> None:
+    """Let loading end with this error itself. What `init` raises NeMo wraps into a `RuntimeError` that names a file of
+    ours and not the mistake.
+    """
+    if not hasattr(app, "_validate_config"):
+        raise error
+
+    def validate() -> None:
+        raise error
+
+    app._validate_config = validate
+
+
 def install(app: LLMRails, host: Host) -> None:
     """Wrap the entry points of one `LLMRails`. Raises `ConfigError` where the engine is not the one that is known."""
     require_supported()
@@ -74,11 +104,13 @@ def install(app: LLMRails, host: Host) -> None:
         )
     app.register_action_param("turnguard", host)
     _wrap_generate(app, host)
+    _wrap_events_api(app)
     if app.config.colang_version == "1.0":
         _wrap_events(app)
-        _wrap_check(app)
+        _wrap_check(app, host)
         _wrap_streaming(app, host)
         _wrap_knowledge(app, host)
+        _wrap_predefined(app, host)
     else:
         app.stream_async = _no_streaming
         app.check_async = _no_check
@@ -109,34 +141,83 @@ def _wrap_generate(app: LLMRails, host: Host) -> None:
     ) -> Any:
         if (prompt is None) == (messages is None):
             return await original(prompt, messages, options, state, streaming_handler)
-        _refuse_unjudged_streaming(host, streaming_handler)
-        checking = _checking.get()
-        rails = _rails(options)
-        if app.config.colang_version != "1.0":
-            _require_carried(messages or [])
-        host.require_untouched(messages or [], rails, checking=checking is not None)
-        # the engine writes into the caller's own list (passthrough), and what is cleared must not change it either
-        copied: list[dict[str, Any]] = (
-            _copied(messages) if messages is not None else [{"role": "user", "content": prompt}]
-        )
-        turn = Turn(copied, transcripts.newest(copied), streaming=_streaming.get())
-        if checking is not None:
-            checking.turn = turn
-        _use_own_cache(app)
-        token = current.set(turn)
-        try:
-            await host.screen(turn, rails, checking=checking is not None)
-            if prompt is not None:
-                result = await original(turn.messages[-1]["content"], None, options, state, streaming_handler)
-            else:
-                result = await original(None, turn.messages, options, state, streaming_handler)
-        finally:
-            current.reset(token)
-        if checking is not None:
-            _as_text(result)
-        return clear(result, turn, app.explain())
+        streaming, checking = _streaming.get(), _checking.get()
+        with _alone(nested=streaming_handler is None and current.get() is not None):
+            if streaming is None:
+                _refuse_unjudged_streaming(host, streaming_handler)
+            rails = _rails(options)
+            if app.config.colang_version != "1.0":
+                _require_carried(messages or [])
+            host.require_untouched(messages or [], state, rails, checking=checking is not None)
+            # the engine writes into the caller's own list (passthrough), and what is cleared must not change it either
+            copied: list[dict[str, Any]] = (
+                _copied(messages) if messages is not None else [{"role": "user", "content": prompt}]
+            )
+            # without our output rail nothing judges the stream, and nothing waits for it
+            judged = streaming is not None and "output" in host.stages
+            turn = Turn(copied, transcripts.newest(copied), streaming=judged)
+            for run in (streaming, checking):
+                if run is not None:
+                    run.turn = turn
+            _use_own_cache(app)
+            _use_own_adapters(app)
+            current.set(turn)
+            turn.explained = app._ensure_explain_info()
+            try:
+                await host.screen(turn, rails, checking=checking is not None)
+                if prompt is not None:
+                    result = await original(turn.messages[-1]["content"], None, options, state, streaming_handler)
+                else:
+                    result = await original(None, turn.messages, options, state, streaming_handler)
+            except BaseException:
+                clear_explained(app, turn)  # nobody may have judged it
+                raise
+            if checking is not None:
+                _as_text(result)
+            if turn.stopped:
+                clear_explained(app, turn)
+            return clear(result, turn, app)
 
     app.generate_async = generate_async
+
+
+@contextmanager
+def _alone(*, nested: bool = False, events: bool = False) -> Iterator[None]:
+    """A call for itself: what actions call while it runs is no part of the stream or check that it belongs to.
+
+    `nested` is a call from another's action: its text has no place in the other's stream. `events` is one through the
+    events API, which has no messages: the other's must not stand for them.
+    """
+    from nemoguardrails.context import raw_llm_request, streaming_handler_var
+
+    tokens: list[tuple[ContextVar[Any], Any]] = [(each, each.set(None)) for each in (_streaming, _checking)]
+    tokens.append((current, current.set(None)))
+    if nested:
+        tokens.append((streaming_handler_var, streaming_handler_var.set(None)))
+    if events:
+        tokens.append((raw_llm_request, raw_llm_request.set(None)))
+    try:
+        yield
+    finally:
+        for variable, token in reversed(tokens):
+            variable.reset(token)
+
+
+def _wrap_events_api(app: LLMRails) -> None:
+    """An action that uses the events API is judged for what it sends, not for the turn that it runs in."""
+    generate, process = app.generate_events_async, app.process_events_async
+
+    async def generate_events_async(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        with _alone(nested=current.get() is not None, events=True):
+            made: list[dict[str, Any]] = await generate(events)
+            return made
+
+    async def process_events_async(events: list[dict[str, Any]], state: Any = None, blocking: bool = False) -> Any:
+        with _alone(nested=current.get() is not None, events=True):
+            return await process(events, state, blocking)
+
+    app.generate_events_async = generate_events_async
+    app.process_events_async = process_events_async
 
 
 def _copied(value: Any) -> Any:
@@ -178,7 +259,7 @@ def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
     """
     from nemoguardrails.context import streaming_handler_var
 
-    if "output" in host.stages and not _streaming.get() and (handler or streaming_handler_var.get()) is not None:
+    if "output" in host.stages and (handler or streaming_handler_var.get()) is not None:
         raise ValueError(
             "generate_async(streaming_handler=...) would show text before Turnguard's output rail has judged it: "
             "use stream_async() with rails.output.streaming.enabled: true"
@@ -202,7 +283,7 @@ class _Written(dict[str, Any]):
 
     def __setitem__(self, key: str, events: list[Any]) -> None:
         turn = current.get()
-        if turn is None or turn.key is None or turn.withheld or turn.refusal is not None:
+        if turn is None or turn.key is None or turn.withheld or turn.stopped or turn.refusal is not None:
             return
         asked = max(
             (at for at, event in enumerate(events) if event["type"] == "UtteranceUserActionFinished"), default=0
@@ -211,21 +292,18 @@ class _Written(dict[str, Any]):
         if not scripts or any(event["type"] == "BotToolCalls" for event in events[asked:]):
             return
         said = "\n".join(str(script) for script in scripts)
+        clear_events(events, turn)
         turn.key = transcripts.digests([{"after": turn.key.hex()}, {"role": "assistant", "content": said}])[-1]
-        self.kept[turn.key] = events
+        if turn.streaming:
+            turn.waiting = events  # until the stream was judged to its end
+        else:
+            self.keep(turn.key, events)
+
+    def keep(self, key: bytes, events: list[Any]) -> None:
+        """Keep these; the oldest go."""
+        self.kept[key] = events
         while len(self.kept) > MOST_CACHED:
             self.kept.popitem(last=False)
-
-    def forget(self, messages: list[dict[str, Any]]) -> None:
-        """Drop what is kept of this conversation: its last answer was withheld while it streamed."""
-        # the answer's own text is part of the key, so go by what is kept of the newest turn
-        asked = messages[-1].get("content") if messages else None
-        for key in [key for key, events in self.kept.items() if _asks(events, asked)]:
-            del self.kept[key]
-
-
-def _asks(events: list[Any], content: Any) -> bool:
-    return any(event.get("final_transcript") == content for event in events if "final_transcript" in event)
 
 
 def _use_own_cache(app: LLMRails) -> None:
@@ -257,12 +335,33 @@ def _wrap_events(app: LLMRails) -> None:
         if state is None and isinstance(cache, _Written):
             turn.key = transcripts.digests(messages)[-1]
             for length, key in _prefixes(messages):
-                if key in cache.kept:
-                    start, events = length, list(cache.kept[key])
+                if (kept := cache.kept.get(key)) is not None:
+                    start, events = length, list(kept)
         rest = [message for index, message in replayed if index >= start]
+        _keep_the_question(turn)
         return events + original(rest, state)
 
     app._get_events_for_messages = events_for
+
+
+class _Fixed(dict[str, Any]):
+    """A message that the engine cannot write into."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        return
+
+
+def _keep_the_question(turn: Turn) -> None:
+    """With dialog flows in passthrough mode the engine writes what it takes as the user's message over the last one.
+
+    That is right for a rewrite, which stands in the turn's own messages by then, and loses the question where tool
+    results take the user's place.
+    """
+    if transcripts.trailing_tools(turn.messages):
+        for index in range(len(turn.messages) - 1, -1, -1):
+            if turn.messages[index].get("role") == "user":
+                turn.messages[index] = _Fixed(turn.messages[index])
+                return
 
 
 def _on(messages: list[dict[str, Any]], rails: str) -> bool:
@@ -275,25 +374,36 @@ def _on(messages: list[dict[str, Any]], rails: str) -> bool:
 # ---------------------------------------------------------------- check
 
 
-class _Check:
-    """A `check_async` in progress, and the turn that it ran."""
-
-    def __init__(self) -> None:
-        self.turn: Turn | None = None
-
-
-def _wrap_check(app: LLMRails) -> None:
+def _wrap_check(app: LLMRails, host: Host) -> None:
     original = app.check_async
 
     async def check_async(messages: list[dict[str, Any]], rail_types: Any = None) -> Any:
-        check = _Check()
-        token = _checking.set(check)
+        if rail_types is None and not any(message.get("role") in ("user", "assistant") for message in messages):
+            return await _checked_alone(host, messages)
+        run = _Run()
+        token = _checking.set(run)
         try:
-            return _told(await original(messages, rail_types), check.turn, messages)
+            return _told(await original(messages, rail_types), run.turn, messages)
         finally:
             _checking.reset(token)
 
     app.check_async = check_async
+
+
+async def _checked_alone(host: Host, messages: list[dict[str, Any]]) -> Any:
+    """Tool results, context and system messages alone, which the engine passes without running a rail."""
+    from nemoguardrails.rails.llm.options import RailsResult, RailStatus
+
+    copied = _copied(messages)
+    turn = Turn(copied, range(len(copied)))
+    with _alone():
+        decisions = await host.screen(turn, {}, checking=True, alone=True)
+    content = turn.messages[-1].get("content") if turn.messages else ""
+    text = content if isinstance(content, str) else transcripts.text_of(content)
+    if turn.refusal is not None:
+        return RailsResult(status=RailStatus.BLOCKED, content=turn.refusal, rail=turn.rail)
+    changed = not all(decision.allowed for decision in decisions)
+    return RailsResult(status=RailStatus.MODIFIED if changed else RailStatus.PASSED, content=text)
 
 
 def _told(result: Any, turn: Turn | None, messages: list[dict[str, Any]]) -> Any:
@@ -339,7 +449,7 @@ def _wrap_streaming(app: LLMRails, host: Host) -> None:
     original_stream = app.stream_async
 
     def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        token = _streaming.set(True)
+        token = _streaming.set(_Run())
         try:
             return original_stream(*args, **kwargs)  # makes its task here, with this context
         finally:
@@ -349,37 +459,63 @@ def _wrap_streaming(app: LLMRails, host: Host) -> None:
     if "output" not in host.stages:
         return
     judges = type(app)._run_output_rails_in_streaming
-    others = [flow for flow in app.config.rails.output.flows if flow not in host.own_flows]
+    others = [flow for flow in app.config.rails.output.flows if flow not in host.first_flows]
 
-    async def run_output_rails(
+    def run_output_rails(
         streaming_handler: AsyncIterator[Any],
         output_rails_streaming_config: Any,
         prompt: str | None = None,
         messages: list[dict[str, Any]] | None = None,
         stream_first: bool | None = None,
     ) -> AsyncIterator[Any]:
+        run = _streaming.get() or _Run()
         history = [dict(message) for message in messages or [{"role": "user", "content": prompt}]]
-        turn = Turn(history, transcripts.newest(history))
 
         async def judge(text: str) -> Decision:
+            turn = Turn(history, transcripts.newest(history))
             (decision,) = await turn.judge(host.guard, (), [{"role": "assistant", "content": text}])
             return decision
 
-        released = Released(streaming_handler, _text_of, judge, host.guard.stream_settings)
-        chunks: AsyncIterator[Any] = aiter(released)
-        if others:
-            chunks = judges(
-                _OnlyOthers(app, others), chunks, output_rails_streaming_config, prompt, messages, stream_first
-            )
-        async for chunk in chunks:
-            yield chunk
-        if released.withheld and released.decision is not None:
-            decision = released.decision
-            if isinstance(app.events_history_cache, _Written):
-                app.events_history_cache.forget(history)
-            yield error_chunk(await host.guard.arefusal(decision), "turnguard check output")
+        async def judged() -> AsyncIterator[Any]:
+            released = Released(streaming_handler, _text_of, judge, host.guard.stream_settings)
+            ended = False
+
+            async def told() -> AsyncIterator[Any]:
+                nonlocal ended
+                async for chunk in released:
+                    yield chunk
+                ended = not released.withheld
+
+            chunks: AsyncIterator[Any] = told()
+            if others:
+                chunks = judges(
+                    _OnlyOthers(app, others), chunks, output_rails_streaming_config, prompt, messages, stream_first
+                )
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            finally:
+                _ended(app, run.turn, passed=ended)
+            if released.withheld and released.decision is not None:
+                yield error_chunk(await host.guard.arefusal(released.decision), "turnguard check output")
+
+        return judged()
 
     app._run_output_rails_in_streaming = run_output_rails
+
+
+def _ended(app: LLMRails, turn: Turn | None, *, passed: bool) -> None:
+    """The stream of this turn is over. Unless all of it was judged and `passed`, nothing that the engine made of it
+    stays, now or when its main model is done.
+    """
+    if turn is None:
+        return
+    if not passed:
+        turn.stopped = True
+        clear_explained(app, turn)
+    elif turn.waiting is not None and turn.key is not None and isinstance(app.events_history_cache, _Written):
+        app.events_history_cache.keep(turn.key, turn.waiting)
+    turn.waiting = None
 
 
 def _text_of(chunk: Any) -> str:
@@ -425,7 +561,14 @@ def _wrap_knowledge(app: LLMRails, host: Host) -> None:
     """Without dialog flows the engine searches its knowledge base while it writes the prompt, past every retrieval
     rail.
     """
-    if "retrieval" not in host.stages or app.config.user_messages or app.config.passthrough:
+    if "retrieval" not in host.stages or app.config.passthrough:
+        return
+    if app.config.user_messages:
+        if app.config.docs and app.config.rails.dialog.single_call.enabled:
+            raise ConfigError(
+                "rails.dialog.single_call.enabled: with a knowledge base, NeMo writes its chunks into that one prompt "
+                "before any retrieval rail runs: switch single_call off, or take the turnguard check retrieval rail out"
+            )
         return
     flows = app.runtime.flow_configs
     flows[_INTENT] = replace(flows[f"turnguard {_INTENT}"], id=_INTENT)
@@ -439,3 +582,64 @@ def _wrap_knowledge(app: LLMRails, host: Host) -> None:
 
 
 _INTENT = "generate user intent"
+
+
+# ---------------------------------------------------------------- predefined messages
+
+
+def _wrap_predefined(app: LLMRails, host: Host) -> None:
+    """The engine runs no output rail on predefined messages, and fills their variables with whatever an action or a
+    model has put there.
+
+    NeMo registers its own action later and overrides none.
+    """
+    from nemoguardrails.actions import action
+
+    if "output" not in host.stages:
+        return
+
+    @action(name="generate_bot_message", is_system_action=True)
+    async def generate_bot_message(events: Any, context: Any, llm: Any = None) -> Any:
+        made = await app._llm_generation_actions.generate_bot_message(events=events, context=context, llm=llm)
+        turn = turn_for(context)
+        if turn.streaming or not made.context_updates.get("skip_output_rails"):
+            return made
+        fixed = {text for texts in app.config.bot_messages.values() for text in texts}
+        for event in made.events:
+            if event["type"] == "BotMessage" and event["text"] not in fixed:
+                made.context_updates["skip_output_rails"] = False
+        return made
+
+    app.register_action(generate_bot_message)
+
+
+# ---------------------------------------------------------------- tracing
+
+
+def _use_own_adapters(app: LLMRails) -> None:
+    """The engine exports a turn before it returns it, and so before it can be cleared."""
+    adapters = app._log_adapters
+    if adapters and not isinstance(adapters[0], _Cleared):
+        app._log_adapters = [_Cleared(adapter) for adapter in adapters]
+
+
+class _Cleared:
+    """A tracing adapter that is shown no content of a turn in which something was withheld, rewritten, or streams."""
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+    async def __aenter__(self) -> Any:
+        return await self._adapter.__aenter__()
+
+    async def __aexit__(self, *raised: object) -> Any:
+        return await self._adapter.__aexit__(*raised)
+
+    async def transform_async(self, interaction_log: Any) -> Any:
+        turn = current.get()
+        if turn is not None and (turn.streaming or turn.changed):
+            interaction_log = without_content(interaction_log)
+        return await self._adapter.transform_async(interaction_log)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnguard.content import Stage
+from turnguard.decision import Decision
 from turnguard.guard import Guard
 from turnguard.messages import message_for
 from turnguard.nemo import transcripts
@@ -29,13 +30,15 @@ _SWITCHES = ("generation_options", "skip_output_rails")
 @dataclass(slots=True, eq=False)
 class Host:
     """`stages` are those whose rail is configured; `exceptions` is NeMo's `enable_rails_exceptions`,
-    `knowledge` its knowledge base where the engine would search it past every retrieval rail."""
+    `knowledge` its knowledge base where the engine would search it past every retrieval rail. `first_flows` are
+    the listed flows whose first action is one of ours.
+    """
 
     guard: Guard
     stages: frozenset[Stage]
     exceptions: bool = False
     knowledge: Any = None
-    own_flows: frozenset[str] = frozenset()
+    first_flows: frozenset[str] = frozenset()
 
     @property
     def clients_write(self) -> bool:
@@ -47,12 +50,19 @@ class Host:
         return message_for(categories=(), kind="removed", language=language, overrides=self.guard.policy.messages)
 
     def require_untouched(
-        self, messages: Sequence[Mapping[str, Any]], rails: Mapping[str, Any], *, checking: bool
+        self, messages: Sequence[Mapping[str, Any]], state: Any, rails: Mapping[str, Any], *, checking: bool
     ) -> None:
-        """Raise `ValueError` where a request would switch the rails off and clients write requests."""
+        """Raise `ValueError` where a request would switch the rails off and clients write requests.
+
+        Events and a state (which is events) can start any flow or action and pretend that rails have run.
+        """
         if not self.clients_write:
             return
+        if isinstance(state, Mapping) and state:
+            raise ValueError("a state may not be sent where clients write the requests: send the messages")
         for message in messages:
+            if message.get("role") == "event":
+                raise ValueError("an event message may not be sent where clients write the messages")
             content = message.get("content")
             if message.get("role") == "context" and isinstance(content, Mapping):
                 steering = [name for name in _SWITCHES if name in content]
@@ -65,14 +75,24 @@ class Host:
                 "(checks.trusted_roles is empty)"
             )
 
-    async def screen(self, turn: Turn, rails: Mapping[str, Any], *, checking: bool) -> None:
-        """Judge what no rail of this turn will, and take out what was withheld, before the engine sees any of it."""
+    async def screen(
+        self, turn: Turn, rails: Mapping[str, Any], *, checking: bool, alone: bool = False
+    ) -> Sequence[Decision]:
+        """Judge what no rail of this turn will, and take out what was withheld, before the engine sees any of it.
+
+        The engine's rails look at a transcript that ends with a user message or with tool results, and at an answer
+        that it is asked about; one that ends otherwise goes past them to the main model. `alone`: no rail runs at all.
+        """
         on = {stage for stage in self.stages if rails.get(_KIND[stage], True) or checking}
+        asked = not rails.get("dialog", True) or checking
+        looked = not alone and transcripts.is_looked_at(turn.messages, asked=asked)
         indexes = [
-            index for index in range(len(turn.messages)) if self._is_screened(index, turn, on, checking=checking)
+            index
+            for index in range(len(turn.messages))
+            if self._is_screened(index, turn, on, checking=checking, asked=asked, looked=looked)
         ]
         if not indexes:
-            return
+            return ()
         decisions = await turn.judge(self.guard, indexes)
         gone: set[int] = set()
         for decision in decisions:
@@ -89,18 +109,25 @@ class Host:
             turn.put(index, {"role": "assistant", "content": self.removed(language)})
         if gone:
             turn.newest = transcripts.newest(turn.messages)
+        if turn.screened is not None and not looked:
+            # for the rails to end the turn
+            turn.messages.append({"role": "user", "content": self.removed(language)})
+        return decisions
 
-    def _is_screened(self, index: int, turn: Turn, on: set[Stage], *, checking: bool) -> bool:
+    def _is_screened(
+        self, index: int, turn: Turn, on: set[Stage], *, checking: bool, asked: bool, looked: bool
+    ) -> bool:
         message = turn.messages[index]
         closing = index == len(turn.messages) - 1
         if message.get("tool_calls") and closing:
             # the rail for tool calls runs on it, but not under `check`, which knows no tool rails (NeMo-Guardrails
             # #2065)
             return checking and "tool_call" in on
-        if index >= turn.newest.stop:
+        if index >= turn.newest.stop and asked:
             return False  # the answer that `check` was asked about: the output rail's
         if "input" in on:
-            return index not in turn.newest or message.get("role") in ("event", "context")
+            return not looked or index not in turn.newest or message.get("role") in ("event", "context")
         if transcripts.is_tool(message):
-            return "tool_result" in on and index not in transcripts.trailing_tools(turn.messages)
+            past = not looked or index not in transcripts.trailing_tools(turn.messages)
+            return "tool_result" in on and past
         return "tool_call" in on and bool(message.get("tool_calls"))

@@ -29,7 +29,14 @@ _KINDS = ("input", "output", "tool_output", "tool_input", "retrieval")
 
 
 def init(app: LLMRails) -> None:
-    """Called by NeMo while it builds an `LLMRails`. Raises `ConfigError`, a sentence per mistake."""
+    """Called by NeMo while it builds an `LLMRails`, which then raises `ConfigError`, a sentence per mistake."""
+    try:
+        _install(app)
+    except ConfigError as error:
+        engine.refuse_to_load(app, error)
+
+
+def _install(app: LLMRails) -> None:
     engine.require_supported()
     config = app.config
     _require_known_flows(config)
@@ -42,7 +49,8 @@ def init(app: LLMRails) -> None:
     track(guard)
     own = dict(_own_flows(config)) if config.colang_version == "1.0" else _IN_COLANG_2
     exceptions = bool(config.enable_rails_exceptions)
-    host = Host(guard, frozenset(own.values()), exceptions, own_flows=frozenset(own))
+    first = frozenset(flow for flow in own if _starts_with_us(flow, config))
+    host = Host(guard, frozenset(own.values()), exceptions, first_flows=first)
     engine.install(app, host)
 
 
@@ -163,8 +171,24 @@ def _own_flows(config: RailsConfig) -> Iterator[tuple[str, Stage]]:
                 yield flow, RAILS[flow][1]
                 continue
             stage = next(stage for each, stage in RAILS.values() if each == kind)
-            for each in config.flows:
-                if isinstance(each, Mapping) and each.get("id") == flow:
-                    actions = {element.get("action_name") for element in each.get("elements", ())}
-                    if f"turnguard_check_{stage}" in actions:
-                        yield flow, stage
+            if f"turnguard_check_{stage}" in _actions(flow, config):
+                yield flow, stage
+
+
+def _actions(flow: str, config: RailsConfig, seen: frozenset[str] = frozenset()) -> list[str]:
+    """The actions that a flow may execute, in order, with those of the subflows that it runs."""
+    found: list[str] = []
+    for each in config.flows:
+        if not isinstance(each, Mapping) or each.get("id") != flow or flow in seen:
+            continue
+        for element in each.get("elements", ()):
+            if element.get("_type") == "run_action":
+                found.append(element.get("action_name", ""))
+            elif element.get("_type") == "flow":
+                found += _actions(element.get("flow_name", ""), config, seen | {flow})
+    return found
+
+
+def _starts_with_us(flow: str, config: RailsConfig) -> bool:
+    """Whether the first action of a rail is ours: the one that the engine runs on chunks of a stream."""
+    return (_actions(flow, config) or [""])[0].startswith("turnguard_check_")

@@ -17,8 +17,12 @@ def strictest(decisions: Sequence[Decision]) -> Decision | None:
     return max(decisions, key=lambda decision: SEVERITY[decision.action], default=None)
 
 
-def outcome(decisions: Sequence[Decision], rewritten: dict[str, str] | None = None) -> RailOutcome:
-    """The outcome of one rail. `rewritten` maps NeMo's variables (`user_message`, ...) to their new text."""
+def outcome(
+    decisions: Sequence[Decision], rewritten: dict[str, str] | None = None, *, refused: str | None = None
+) -> RailOutcome:
+    """The outcome of one rail. `rewritten` maps NeMo's variables (`user_message`, ...) to their new text; `refused` is
+    what to tell the person where a rewrite cannot be carried out, which is then a block.
+    """
     from nemoguardrails.actions.rail_outcome import RailOutcome, TransformTarget
 
     decisive = strictest(decisions)
@@ -30,6 +34,8 @@ def outcome(decisions: Sequence[Decision], rewritten: dict[str, str] | None = No
         if decisive.failed:
             return RailOutcome.failure(reason=reason, metadata=metadata)
         return RailOutcome.block(reason=reason, metadata=metadata)
+    if refused is not None:
+        return RailOutcome.block(reason=reason, metadata={**metadata, "action": "block", "message": refused})
     if rewritten:
         targets = [(TransformTarget(name), text) for name, text in rewritten.items()]
         return RailOutcome.transform(targets, reason=reason, metadata=metadata)

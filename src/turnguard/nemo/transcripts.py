@@ -17,7 +17,7 @@ from turnguard.content import Document, Image, Part, Text, ToolCall
 from turnguard.decision import Decision
 
 Message = dict[str, Any]
-_BESIDE = ("refusal", "reasoning_content", "reasoning", "name", "audio", "function_call")
+_KEPT = ("role", "content", "tool_call_id")
 
 
 def is_tool(message: Message) -> bool:
@@ -86,30 +86,66 @@ def text_of(content: Any) -> str:
     return "\n".join(block.part.text for block in read(content) if isinstance(block.part, Text))
 
 
-def judged_form(message: Message, *, clients_write: bool) -> Message:
+def judged_form(message: Message, *, clients_write: bool, spoken: Any = None) -> Message:
     """The message as the guard reads it. What NeMo's own roles carry is text; context variables are the application's
-    unless clients write the messages.
+    unless clients write the messages. What stands in them and is `spoken` too is judged there.
     """
     role = message.get("role")
     if role == "event":
-        return {"role": "event", "content": "\n".join(_strings(message.get("event")))}
+        return {"role": "event", "content": "\n".join(strings(message.get("event")))}
     if role == "context":
         content = message.get("content")
-        if not clients_write or not isinstance(content, Mapping):
-            return {"role": "context", "content": None}
-        return {"role": "context", "content": "\n".join(_strings(content))}
+        if not clients_write:
+            # what a `RunnableRails` was invoked with comes from whoever invokes it
+            content = content.get("passthrough_input") if isinstance(content, Mapping) else None
+        elsewhere = set(strings(spoken))
+        texts = [text for text in dict.fromkeys(strings(content)) if text not in elsewhere]
+        return {"role": "context", "content": "\n".join(texts) or None}
     return message
 
 
-def _strings(value: Any) -> list[str]:
+def strings(value: Any) -> list[str]:
+    """Every text in a structure, in LangChain's messages too, but for the engine's own plumbing."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):
         plumbing = ("type", "uid", "event_created_at", "source_uid", "action_uid")
-        return [text for key, item in value.items() if key not in plumbing for text in _strings(item)]
+        return [text for key, item in value.items() if key not in plumbing for text in strings(item)]
     if isinstance(value, (list, tuple)):
-        return [text for item in value for text in _strings(item)]
-    return []
+        return [text for item in value for text in strings(item)]
+    return strings(value.content) if hasattr(value, "content") else []
+
+
+def is_looked_at(messages: Sequence[Message], *, asked: bool) -> bool:
+    """Whether NeMo runs input or tool rails on what ends this transcript. `asked`: it was asked about the last answer,
+    which it then sets aside.
+    """
+    ends = len(messages) - 1
+    if asked and messages and is_answer(messages[ends]):
+        ends -= 1
+    if ends < 0:
+        return True
+    last = messages[ends]
+    return last.get("role") == "user" or is_tool(last) or (ends == len(messages) - 1 and bool(last.get("tool_calls")))
+
+
+def exchanged(value: Any, old: Any, new: Any) -> Any:
+    """`value`, what a `RunnableRails` passes to its runnable or got from it, with content exchanged in it.
+
+    That is a string, a LangChain message, or a mapping or list of them. The very `value` where it was not found.
+    """
+    if value == old:
+        return new
+    if isinstance(value, Mapping):
+        made = {key: exchanged(item, old, new) for key, item in value.items()}
+        return made if any(made[key] is not value[key] for key in made) else value
+    if isinstance(value, list):
+        items = [exchanged(item, old, new) for item in value]
+        return items if any(item is not was for item, was in zip(items, value, strict=True)) else value
+    if hasattr(value, "content") and hasattr(value, "model_copy"):
+        content = exchanged(value.content, old, new)
+        return value if content is value.content else value.model_copy(update={"content": content})
+    return value
 
 
 def with_spoken(messages: Sequence[Message], content: Any) -> list[Message]:
@@ -142,7 +178,7 @@ def passed_on(message: Message, decided: Mapping[int, Decision], removed: str) -
         new = removed
     changed = message if new is content else {**message, "content": new}
     if any(index >= len(blocks) and not decision.allowed for index, decision in decided.items()):
-        changed = {key: value for key, value in changed.items() if key not in (*_BESIDE, "tool_calls")}
+        changed = {key: value for key, value in changed.items() if key in _KEPT}
         changed["content"] = changed.get("content") or removed
     return changed
 
@@ -168,6 +204,15 @@ def answer(content: Any, reasoning: Any) -> Message:
     if isinstance(reasoning, str) and reasoning.strip():
         message["reasoning_content"] = reasoning
     return message
+
+
+def beside(output: Any, content: Any, *, calls: bool) -> Message:
+    """What a `RunnableRails` would return beside the text of its runnable's answer: other texts, and tool calls."""
+    texts = [text for text in dict.fromkeys(strings(output)) if text != content]
+    found: Message = {"passthrough_output": "\n".join(texts)} if texts else {}
+    if calls and getattr(output, "tool_calls", None):
+        found["tool_calls"] = list(output.tool_calls)
+    return found
 
 
 def with_calls(calls: Sequence[Any], decided: Mapping[int, Decision]) -> list[Any]:

@@ -30,7 +30,9 @@ class Turn:
     them was judged before the engine saw it. `screened` withheld something of this very turn by then: every rail
     refuses. `refusal` is the message that ends the turn, `withheld` says that a rail withheld something, and
     `replaced` pairs withheld or rewritten content with what stands in its place, for clearing the engine's own
-    records.
+    records; `explained` is NeMo's record of the model calls. `stopped` says that its stream was withheld or left before
+    all of it was judged; `waiting` are the events to keep once it was. `passthrough` holds what a `RunnableRails`
+    returns in place of its runnable's own output.
     """
 
     messages: list[Message]
@@ -43,6 +45,22 @@ class Turn:
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     reasoning_withheld: str = ""
     key: bytes | None = None
+    explained: Any = None
+    stopped: bool = False
+    waiting: list[Any] | None = None
+    passthrough: tuple[Any, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything of this turn was withheld or rewritten."""
+        return bool(self.replaced or self.withheld or self.stopped or self.refusal is not None)
+
+    def forget_words(self) -> None:
+        """NeMo drops what the main model says beside its tool calls, and keeps it in its record, unjudged."""
+        for call in reversed(self.explained.llm_calls if self.explained is not None else ()):
+            if not (call.task or "").startswith("turnguard_"):
+                call.completion = call.raw_response = None
+                return
 
     def refuse(self, message: str, rail: str) -> None:
         """End the turn with this message, whatever the engine makes of it; the first refusal stands."""
@@ -56,7 +74,10 @@ class Turn:
         """
         wanted = {*indexes, *range(len(self.messages), len(self.messages) + len(said))}
         clients_write = not guard.checks.trusted_roles
-        read = [transcripts.judged_form(message, clients_write=clients_write) for message in self.messages]
+        spoken = self.said
+        read = [
+            transcripts.judged_form(message, clients_write=clients_write, spoken=spoken) for message in self.messages
+        ]
         return await check_messages(guard, [*read, *said], wanted)
 
     def pass_on(self, decisions: Iterable[Decision], removed: str) -> None:

@@ -17,7 +17,7 @@ from turnguard.errors import Blocked
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain.holding import Bounded
 from turnguard.langchain.judging import Judging, Surface
-from turnguard.langchain.reading import Asked, Call, asked
+from turnguard.langchain.reading import Asked, Call, Reading, asked, fingerprint, read
 
 log = logging.getLogger("turnguard.langchain")
 
@@ -51,6 +51,7 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         self._on_decision = on_decision
         self._requests: Bounded[UUID, Asked] = Bounded(_RUNS)
         self._tools: Bounded[UUID, str] = Bounded(_RUNS)
+        self._proposed: Bounded[bytes, bool] = Bounded(_RUNS)  # calls of a judged answer that have not begun yet
         self.raise_error = stop  # an observer's own trouble must not end anybody's run
 
     # ------------------------------------------------------------ what goes in
@@ -86,6 +87,8 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         self._tools.put(run_id, name)
         arguments = inputs if isinstance(inputs, dict) and inputs else input_str
         call = Call(name, arguments, None)
+        if self._proposed.take(_key(call)):
+            return  # it was judged with the answer that proposed it, against the person's request
         if not self._judging.known_call(call, Asked()):
             decision = sync.run(self._judging.rule_call(call, Asked()))
             if decision.action == "allow":
@@ -103,6 +106,8 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
                 message = getattr(generation, "message", None)
                 if isinstance(message, BaseMessage):
                     self._rule(message, request)
+                    for call in read(message).calls:
+                        self._proposed.put(_key(call), True)
                 elif generation.text.strip():
                     self._settle(self.guard.check(Step.output(generation.text, prompt=request.text)))
 
@@ -148,6 +153,10 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         log.warning("%s", decision.summary())
         if self._stop and not decision.allowed:
             raise Blocked(decision)
+
+
+def _key(call: Call) -> bytes:
+    return fingerprint("tool_call", Reading(calls=(Call(call.name, call.args, None),)))
 
 
 def blocks_of(output: Any) -> Any:

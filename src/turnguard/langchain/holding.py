@@ -54,8 +54,12 @@ class Bounded(Generic[K, V]):
 
     def drop(self, key: K) -> None:
         """Forget one."""
+        self.take(key)
+
+    def take(self, key: K) -> V | None:
+        """The value, once: it is forgotten."""
         with self._lock:
-            self._items.pop(key, None)
+            return self._items.pop(key, None)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

@@ -114,9 +114,8 @@ class GuardedTool(BaseTool):
         every = self.inner.get_input_schema()
         if not hasattr(proposed, "model_fields") or not hasattr(every, "model_fields"):
             return frozenset()  # a JSON schema names only what a model may propose
-        signature: frozenset[str] = getattr(
-            self.inner, "_injected_args_keys", frozenset()
-        )  # such as a runtime, in no schema
+        # a runtime stands in no schema
+        signature: frozenset[str] = getattr(self.inner, "_injected_args_keys", frozenset())
         return frozenset(every.model_fields) - frozenset(proposed.model_fields) | signature
 
     async def _failed(self, given: Any, error: Exception) -> tuple[Exception | None, Any]:

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+import tempfile
 from datetime import date
 from pathlib import Path
+
+from benchmarks import rows
 
 PARTS = {
     "benchmarks.core": "one check, beside the bare clients",
     "benchmarks.media": "pictures, beside the bare Pillow operations that they need",
     "benchmarks.langchain": "an agent's turn, beside the same agent without Turnguard",
+    "benchmarks.first_token": "the first token, with the input judged beside the model call",
     "benchmarks.nemo": "a rail, beside a rail that does nothing",
+    "benchmarks.peers.counts": "moderator calls of one agent run, beside the peers'",
     "benchmarks.peers": "a check and a turn, beside the peers'",
 }
 
 
 def main() -> int:
-    print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}, {_processor()}")  # noqa: DTZ011
+    machine = f"{date.today()}, {platform.machine()}, Python {platform.python_version()}, {_processor()}"  # noqa: DTZ011
+    print(machine)
     failed = 0
-    for module, told in PARTS.items():
-        print(f"\n== {module}: {told}", flush=True)
-        failed += subprocess.run([sys.executable, "-m", module], check=False).returncode != 0
+    with tempfile.TemporaryDirectory() as folder:
+        collected = Path(folder) / "rows"
+        collected.touch()
+        environment = {**os.environ, rows.FILE: str(collected)}
+        for module, told in PARTS.items():
+            print(f"\n== {module}: {told}", flush=True)
+            command = [sys.executable, "-m", module]
+            failed += subprocess.run(command, check=False, env=environment).returncode != 0
+        print(f"\n{machine}\n\n" + "\n".join(rows.table(collected)))
     return 1 if failed else 0
 
 

@@ -164,8 +164,9 @@ async def turnguard(url: str) -> None:
         await agent([TurnguardMiddleware(guard)]).ainvoke({"messages": [("user", QUESTION)]})
 
 
-async def langchain(_url: str, **options: Any) -> None:
+async def langchain(url: str, **options: Any) -> None:
     """LangChain's own; its client reads the URL from the environment."""
+    os.environ.update(OPENAI_BASE_URL=url, OPENAI_API_KEY="x")
     from langchain_openai.middleware import OpenAIModerationMiddleware
 
     await agent([OpenAIModerationMiddleware(**options)]).ainvoke({"messages": [("user", QUESTION)]})
@@ -213,7 +214,6 @@ async def openai_guardrails(url: str) -> None:
 def measure(name: str) -> dict[str, int]:
     """Run one contestant here: requests, how many were alike, and steps that were in any of them."""
     with serving() as server:
-        os.environ.update(OPENAI_BASE_URL=server.url, OPENAI_API_KEY="x")
         run: Callable[[str], Any] = globals()[name]
         asyncio.run(run(server.url))
         counted = collections.Counter(server.asked)

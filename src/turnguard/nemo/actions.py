@@ -45,7 +45,7 @@ _TARGETS = ("user_message", "bot_message", "relevant_chunks")
 
 def _ended(turn: Turn) -> ActionResult | None:
     """What was refused before this rail ran stays refused."""
-    return ActionResult(return_value=outcome([turn.screened])) if turn.screened is not None else None
+    return ActionResult(return_value=outcome([turn.screened], refused=turn.refusal)) if turn.screened else None
 
 
 @action(name="turnguard_check_input", is_system_action=True)

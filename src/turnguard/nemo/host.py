@@ -96,11 +96,14 @@ class Host:
         decisions = await turn.judge(self.guard, indexes)
         gone: set[int] = set()
         for decision in decisions:
-            if decision.withheld and decision.where is not None:
-                index = decision.where[0]
+            if decision.where is None or decision.allowed:
+                continue
+            index = decision.where[0]
+            # variables are no text that could be rewritten
+            if decision.withheld or turn.messages[index].get("role") in ("event", "context"):
                 if index >= turn.newest.start:
                     turn.screened = turn.screened or decision
-                    turn.refuse(decision.message or "", RAIL_OF[decision.stage])
+                    turn.refuse(await self.guard.arefusal(decision), RAIL_OF[decision.stage])
                 if turn.messages[index].get("tool_calls"):
                     gone.update(transcripts.without_answers_to(turn.messages, turn.messages[index]))
         language = decisions[-1].language if decisions else "en"

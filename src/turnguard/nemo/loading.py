@@ -51,6 +51,15 @@ def _install(app: LLMRails) -> None:
     exceptions = bool(config.enable_rails_exceptions)
     first = frozenset(flow for flow in own if _starts_with_us(flow, config))
     host = Host(guard, frozenset(own.values()), exceptions, first_flows=first)
+    output = config.rails.output
+    if output.streaming.enabled and output.streaming.stream_first and "output" in host.stages:
+        late = [flow for flow in output.flows if flow not in first]
+        if late:
+            log.warning(
+                "rails.output.streaming.stream_first: Turnguard judges text before it is shown, and NeMo runs %r "
+                "after that: set stream_first: false",
+                late[0],
+            )
     engine.install(app, host)
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Several GPUs in one machine, one address. The model fits on one GPU, so it is copied, never split: --tensor-parallel-size would
 # add a hop between GPUs to every check. Separate servers behind a balancer (replicas/) isolate failures better; this is simpler.
+# Flags without a reason here have theirs in one_gpu.sh.
 set -euo pipefail
 
 : "${VLLM_API_KEY:?set VLLM_API_KEY: what turnguard.yaml sends as TURNGUARD_API_KEY}"
@@ -17,7 +18,7 @@ arguments=(
   --limit-mm-per-prompt '{"image": 1}'
   --gpu-memory-utilization 0.85
   --max-num-seqs 64
-  --max-num-queued-reqs 256                 # 0.32
-  --shutdown-timeout 20                     # 0.32
+  --max-num-queued-reqs 256
+  --shutdown-timeout 20
 )
 exec vllm serve "${arguments[@]}" "$@"

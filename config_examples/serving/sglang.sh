@@ -17,14 +17,14 @@ set -euo pipefail
 : "${MODERATOR_KEY:?set MODERATOR_KEY: what turnguard.yaml sends as TURNGUARD_API_KEY}"
 
 arguments=(
-  --model-path nvidia/Nemotron-3-Content-Safety
-  --served-model-name nemotron_moderator
-  --host 127.0.0.1 --port 30000
+  --model-path nvidia/Nemotron-3-Content-Safety       # a hub id or a directory
+  --served-model-name nemotron_moderator    # moderator.model
+  --host 127.0.0.1 --port 30000             # another address only behind a firewall
   --enable-multimodal                       # the flag that is missed most
-  --limit-mm-data-per-request '{"image": 1}'
-  --context-length 4096
-  --dtype bfloat16
-  --mem-fraction-static 0.85
+  --limit-mm-data-per-request '{"image": 1}'     # the model looks at one
+  --context-length 4096                     # 2000 tokens of content, template, one picture
+  --dtype bfloat16                          # as trained
+  --mem-fraction-static 0.85                # leaves room for a neighbour; raise it where there is none
   --api-key "$MODERATOR_KEY"                # visible in the process list: use a machine of its own
 )
 exec python3 -m sglang.launch_server "${arguments[@]}" "$@"

@@ -204,6 +204,24 @@ def test_every_canary_of_the_readme_exists() -> None:
         assert f'"{canary}"' in sources, canary
 
 
+def test_every_flag_has_its_reason() -> None:
+    """Beside it, or in the recipe for one GPU, to which a file then points."""
+
+    def flags(path: Path) -> dict[str, bool]:
+        """Each flag of a recipe, and whether a reason stands on its line."""
+        found = {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if told := re.match(r"\s+(?:- )?(--[a-z][a-z-]+)(?=[ =]|$)([^#]*)(#?)", line):
+                found[told[1]] = bool(told[3])
+        return found
+
+    reasons = {flag for flag, told in flags(SERVING / "one_gpu.sh").items() if told}
+    for path in [*SCRIPTS, SERVING / "compose.yaml", SERVING / "kubernetes" / "moderator.yaml"]:
+        without = {flag for flag, told in flags(path).items() if not told}
+        points = "one_gpu.sh" in path.read_text(encoding="utf-8")
+        assert without - (reasons if points else set()) == set(), path.name
+
+
 @pytest.mark.vllm
 def test_every_flag_is_known_to_vllm(tmp_path: Path) -> None:
     named = os.environ.get("TURNGUARD_VLLM_PYTHON")

@@ -11,9 +11,9 @@ set -euo pipefail
 mkdir -p "$LOCAL_NIM_CACHE"
 
 arguments=(
-  --rm --gpus all
-  --shm-size 2g
-  --publish 127.0.0.1:8000:8000
+  --rm --gpus all                                     # what is worth keeping stands in the cache below
+  --shm-size 2g                                       # its processes talk through shared memory
+  --publish 127.0.0.1:8000:8000                       # not 8000:8000, which opens it to the network
   --volume "$LOCAL_NIM_CACHE:/opt/nim/.cache"         # the weights are fetched once
   --env NGC_API_KEY                                   # by name: the value stays out of the process list
   --env NIM_SERVED_MODEL_NAME=nemotron_moderator      # moderator.model

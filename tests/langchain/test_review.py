@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
 
 from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said, stored
 from turnguard.deciding import ALLOWED
 from turnguard.decision import Decision
-from turnguard.langchain import TurnguardMiddleware
+from turnguard.errors import Unavailable
+from turnguard.langchain import TurnguardMiddleware, guard_node
 from turnguard.langchain.holding import Held, Holding
 from turnguard.verdict import Coverage
 
@@ -312,3 +315,213 @@ async def test_what_a_person_approved_is_not_asked_about_again_in_the_next_turn(
     assert "__interrupt__" not in done
     assert done["messages"][-1].content == "And again."
     assert len(world.moderator.asked) == asked + 2
+
+
+# ---------------------------------------------------------------- an answer counts for what was asked, and for nothing else
+
+
+async def test_an_answer_given_for_a_check_that_failed_holds_when_the_moderator_is_back(way: str) -> None:
+    ran: list[str] = []
+    judge = moderator()
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        ran.append(q)
+        return "found"
+
+    agent: Any = create_agent(
+        Scripted(script=[calls("cats"), "Done."]),
+        [search],
+        middleware=[
+            HumanInTheLoopMiddleware(interrupt_on={"search": True}),
+            TurnguardMiddleware(guard(judge, on_failure="review")),
+        ],
+        checkpointer=InMemorySaver(),
+    )
+
+    async def go(given: Any) -> Any:
+        return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
+
+    await go(said())
+    judge.fail(Unavailable("down"))
+    edit = {"type": "edit", "edited_action": {"name": "search", "args": {"q": "dogs"}}}
+    assert asked_of(await go(Command(resume={"decisions": [edit]})))["action_requests"][0]["args"] == {"q": "dogs"}
+    judge.fail(None)
+    done = await go(Command(resume=REJECT))
+    assert ran == []
+    assert done["messages"][-1].content == "Done."
+
+
+async def test_a_tool_that_asks_a_person_itself_gets_its_own_answer(way: str) -> None:
+    heard: list[Any] = []
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        heard.append(interrupt({"which": q}))
+        return "found"
+
+    agent: Any = create_agent(
+        Scripted(script=[calls("cats"), "Done."]),
+        [search],
+        middleware=[HumanInTheLoopMiddleware(interrupt_on={"search": True}), TurnguardMiddleware(guard(**REVIEW))],
+        checkpointer=InMemorySaver(),
+    )
+
+    async def go(given: Any) -> Any:
+        return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
+
+    await go(said())
+    edit = {"type": "edit", "edited_action": {"name": "search", "args": {"q": f"{UNSAFE} plan"}}}
+    await go(Command(resume={"decisions": [edit]}))
+    paused = await go(Command(resume=APPROVE))
+    assert asked_of(paused) == {"which": f"{UNSAFE} plan"}
+    await go(Command(resume="the second"))
+    assert heard == ["the second"]
+
+
+def reviewing(stage: Any, judge: Any = None, **policy: Any) -> Any:
+    """A graph of one node that asks a person."""
+    graph: Any = StateGraph(MessagesState)
+    graph.add_node("guard", guard_node(guard(judge, **(policy or REVIEW)), stage))
+    graph.add_edge(START, "guard")
+    return graph
+
+
+TWO = [HumanMessage(f"first {UNSAFE}", id="1"), HumanMessage(f"second {UNSAFE}", id="2")]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+async def test_a_node_asks_about_two_messages_at_once_and_keeps_the_answers_apart(way: str, order: int) -> None:
+    agent = reviewing("input").compile(checkpointer=InMemorySaver())
+
+    async def go(given: Any) -> Any:
+        return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
+
+    paused = await go({"messages": TWO})
+    assert len(asked_of(paused)["action_requests"]) == 2
+    answers = [{"type": "approve"}, {"type": "reject"}]
+    done = await go(Command(resume={"decisions": answers[::-1] if order else answers}))
+    texts = [message.content for message in done["messages"]]
+    assert f"{'second' if order else 'first'} {UNSAFE}" in texts
+    assert f"{'first' if order else 'second'} {UNSAFE}" not in texts
+
+
+async def test_a_node_asks_again_about_an_edit_and_keeps_the_first_answers(way: str) -> None:
+    agent = reviewing("input").compile(checkpointer=InMemorySaver())
+
+    async def go(given: Any) -> Any:
+        return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
+
+    await go({"messages": TWO})
+    edit = {"type": "edit", "edited_action": {"name": "review_input", "args": {"content": f"still {UNSAFE}"}}}
+    again = await go(Command(resume={"decisions": [{"type": "approve"}, edit]}))
+    assert len(asked_of(again)["action_requests"]) == 1
+    done = await go(Command(resume=REJECT))
+    texts = [message.content for message in done["messages"]]
+    assert texts[0] == f"first {UNSAFE}"
+    assert UNSAFE not in texts[1]
+
+
+@pytest.mark.parametrize("how", ["another process", "another content"])
+async def test_a_node_takes_no_answer_for_what_nobody_was_asked(way: str, how: str) -> None:
+    graph = reviewing("input")
+    agent = graph.compile(checkpointer=(saver := InMemorySaver()))
+
+    async def go(agent: Any, given: Any) -> Any:
+        return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
+
+    await go(agent, {"messages": TWO[:1]})
+    if how == "another process":
+        agent = reviewing("input").compile(checkpointer=saver)
+    else:
+        await agent.aupdate_state(CONFIG, {"messages": [HumanMessage(f"worse {UNSAFE}", id="1")]}, as_node=START)
+    done = await go(agent, Command(resume=APPROVE))
+    assert "__interrupt__" not in done
+    assert UNSAFE not in repr(done["messages"])
+
+
+async def test_a_node_holds_to_a_review_of_a_failed_check(way: str) -> None:
+    judge = moderator()
+    agent = reviewing("input", judge, on_failure="review").compile(checkpointer=InMemorySaver())
+
+    async def go(given: Any) -> Any:
+        return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
+
+    judge.fail(Unavailable("down"))
+    await go({"messages": [HumanMessage("Hello", id="1")]})
+    judge.fail(None)
+    done = await go(Command(resume=REJECT))
+    assert "Hello" not in repr(done["messages"])
+
+
+async def test_each_of_several_instances_settles_what_it_held_itself(way: str) -> None:
+    ran: list[str] = []
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        ran.append(q)
+        return f"page {UNSAFE}"
+
+    agent: Any = create_agent(
+        Scripted(script=[calls(f"{UNSAFE} plan"), f"Well, {UNSAFE}"]),
+        [search],
+        middleware=[TurnguardMiddleware(guard(**REVIEW)), TurnguardMiddleware(guard(**REVIEW), name="second")],
+        checkpointer=InMemorySaver(),
+    )
+
+    async def go(given: Any) -> Any:
+        return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
+
+    state = await go(said())
+    questions = []
+    while "__interrupt__" in state and len(questions) < 9:
+        questions.append(asked_of(state)["action_requests"][0]["name"])
+        state = await go(Command(resume=APPROVE))
+    assert ran == [f"{UNSAFE} plan"]
+    assert state["messages"][2].content == f"page {UNSAFE}"
+    assert state["messages"][-1].content == f"Well, {UNSAFE}"
+    assert len(questions) <= 6, "each instance asks once at most about each of three steps"
+
+
+async def test_a_review_inside_a_sub_agent_pauses_the_whole_run_and_runs_nothing_twice(way: str) -> None:
+    ran: list[str] = []
+    inner = Scripted(script=[calls(f"{UNSAFE} plan"), "The inner answer."])
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        ran.append(q)
+        return "found"
+
+    sub: Any = create_agent(inner, [search], middleware=[TurnguardMiddleware(guard(**REVIEW))], name="sub")
+
+    @tool
+    def ask(q: str) -> str:
+        """Ask the other agent."""
+        return str(sub.invoke(said(q))["messages"][-1].content)
+
+    @tool("ask")
+    async def aask(q: str) -> str:
+        """Ask the other agent."""
+        return str((await sub.ainvoke(said(q)))["messages"][-1].content)
+
+    agent: Any = create_agent(
+        Scripted(script=[calls("cats", tool="ask"), "Done."]),
+        [ask if way == "sync" else aask],
+        middleware=[TurnguardMiddleware(guard(**REVIEW))],
+        checkpointer=InMemorySaver(),
+    )
+
+    async def go(given: Any) -> Any:
+        return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
+
+    paused = await go(said())
+    assert asked_of(paused)["action_requests"][0]["args"] == {"q": f"{UNSAFE} plan"}
+    assert UNSAFE not in repr(paused["messages"])
+    done = await go(Command(resume=APPROVE))
+    assert ran == [f"{UNSAFE} plan"]
+    assert len(inner.prompts) == 2
+    assert done["messages"][-1].content == "Done."

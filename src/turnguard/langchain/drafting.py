@@ -120,7 +120,7 @@ class Draft:
             worst = max(self._flags, key=lambda decision: SEVERITY[decision.action])
             mark = notices.about(worst)
         if self._waiting:
-            mark["calls"] = dict(self._waiting)
+            mark |= {"calls": dict(self._waiting), "by": self._judging.owner}
         content = message.content
         if self._parts:
             parts = [self._parts.get(at, block.part) for at, block in enumerate(self._blocks)]

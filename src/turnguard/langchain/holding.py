@@ -33,6 +33,9 @@ class Bounded(Generic[K, V]):
         self._lock = threading.Lock()
         watch(self)
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def __contains__(self, key: K) -> bool:
         return self.get(key) is not None
 

@@ -75,13 +75,17 @@ class Unknown:
 
 @dataclass
 class Judging:
-    """Rules on messages with a guard. What passed is remembered by content, so that a loop costs no second look."""
+    """Rules on messages with a guard. What passed is remembered by content, so that a loop costs no second look.
+
+    `owner` is the name of the surface: of several in one agent, each settles the reviews that it asked for.
+    """
 
     guard: Guard
     check_input: bool = True
     check_output: bool = True
     check_tool_calls: bool = True
     check_tool_results: bool = True
+    owner: str = ""
     holding: Holding = field(default_factory=Holding)
     passed: Bounded[bytes, bool] = field(default_factory=lambda: Bounded(PASSED))
     approved: Bounded[tuple[bytes, str], bool] = field(default_factory=lambda: Bounded(PASSED))
@@ -187,7 +191,7 @@ class Judging:
         seen = () if decision.action == "allow" else (decision,)
         if decision.action == "review" and surface.reviewable:
             held = self.holding.hold(Held(decision, message))
-            mark = notices.about(decision, held=held)
+            mark = notices.about(decision, held=held, by=self.owner)
             return Ruling(_stand_in(message, notices.pending_notice(self.guard), mark), seen, held=held)
         if decision.withheld:
             text = (
@@ -240,7 +244,9 @@ class Judging:
         ruled, answers = draft.finished()
         if said is not None and said.action == "review":
             held = self.holding.hold(Held(said, ruled, answers))
-            stand_in = notices.ai(message, notices.pending_notice(self.guard), notices.about(said, held=held))
+            stand_in = notices.ai(
+                message, notices.pending_notice(self.guard), notices.about(said, held=held, by=self.owner)
+            )
             return Ruling(stand_in, seen, held=held)
         return Ruling(ruled, seen, answers=answers)
 
@@ -306,13 +312,3 @@ def _stand_in(message: BaseMessage, text: str, mark: dict[str, Any]) -> BaseMess
     return message.model_copy(
         update={"content": text, "additional_kwargs": {}, "response_metadata": {notices.KEY: mark}}
     )
-
-
-def unsettled(messages: Sequence[Any]) -> list[tuple[int, BaseMessage, str]]:
-    """Messages that stand in for content which waits for a reviewer: where, which, and the id it is held under."""
-    found = []
-    for at, message in enumerate(messages):
-        held = notices.marked(message).get("held") if isinstance(message, BaseMessage) else None
-        if isinstance(held, str):
-            found.append((at, message, held))
-    return found

@@ -27,7 +27,7 @@ from turnguard.decision import Decision
 from turnguard.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown, unsettled
+from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
 from turnguard.langchain.model import Wrapping, muted
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.reading import Asked, Call, asked
@@ -84,7 +84,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         super().__init__()
         self.tools = []
         self.guard = Guard.of(guard)
-        self.judging = Judging(self.guard, check_input, check_output, check_tool_calls, check_tool_results)
+        self.judging = Judging(self.guard, check_input, check_output, check_tool_calls, check_tool_results, name)
         self._name = name
         self._raises = exit_behavior == "error"
         self._retries = retries
@@ -217,7 +217,9 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         if not self.judging.check_tool_calls:
             return request
         call = Call(request.tool_call["name"], request.tool_call["args"], request.tool_call["id"])
-        return request if self.judging.known_call(call, self._asked(request)) else None
+        under = self._asked(request)
+        known = self.judging.known_call(call, under) and not self._reviews.asked_about(call, under)
+        return request if known else None
 
     async def _judge_call(self, request: Any) -> Any:
         """A call as it will run, or the notice in place of its result: another middleware or a person may have edited
@@ -249,7 +251,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _waits(self, state: State) -> bool:
         last = _last_ai(state["messages"])
-        return last is not None and bool({"held", "calls"} & set(notices.marked(last)))
+        return last is not None and self._reviews.waits(last)
 
     async def _settle(self, state: State, runtime: Any) -> Update:
         settled, refused = await self._reviews.messages(state["messages"])
@@ -284,12 +286,12 @@ class _ReviewHooks(TurnguardMiddleware):
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the input and the tool results that wait."""
-        return sync.run(self._settle(state, runtime)) if unsettled(state["messages"]) else None
+        return sync.run(self._settle(state, runtime)) if self._reviews.held(state["messages"]) else None
 
     @hook_config(can_jump_to=["end"])
     async def abefore_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the input and the tool results that wait."""
-        return await self._settle(state, runtime) if unsettled(state["messages"]) else None
+        return await self._settle(state, runtime) if self._reviews.held(state["messages"]) else None
 
     @hook_config(can_jump_to=["end"])
     def after_model(self, state: State, runtime: Any) -> Update:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.graph import END
 from langgraph.types import Command
@@ -16,7 +16,7 @@ from turnguard.decision import Decision
 from turnguard.errors import ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
+from turnguard.langchain.judging import Judging, Ruling, Unknown
 from turnguard.langchain.reading import stage_of
 from turnguard.langchain.reviewing import Reviews, has_checkpointer
 
@@ -68,15 +68,24 @@ class _Node:
         unknown = [
             one for one in self._judging.unknown(messages) if stage_of(one.message) in (self.stage, _host(self.stage))
         ]
-        surface = Surface(reviewable=False)
+        rulings = list(await asyncio.gather(*map(self._ruled, unknown)))
+        waiting = [
+            (ruling.message, one.request)
+            for one, ruling in zip(unknown, rulings, strict=True)
+            if self._reviews.waits(ruling.message)
+        ]
+        answered = iter(await self._reviews.settle(waiting))  # nothing else runs in this node, so all is asked here
         update: list[BaseMessage] = []
         refused: Decision | None = None
-        for one in unknown:
-            ruling = await self._ruled(one, surface)
+        for one, ruling in zip(unknown, rulings, strict=True):
+            settled, ended = ruling.messages, ruling.ended
+            if self._reviews.waits(ruling.message):
+                settled, ended = next(answered)
+                settled = [*settled, *ruling.answers]
             if ruling.message is not one.message:
-                update += ruling.messages
-            if ruling.ended is not None and self.stage in ("input", "output"):
-                refused = refused or ruling.ended
+                update += settled
+            if ended is not None and self.stage in ("input", "output"):
+                refused = refused or ended
         if refused is not None and self.stage == "input":
             text = await self._judging.guard.arefusal(refused)
             update.append(notices.ai(None, text, notices.about(refused)))
@@ -85,26 +94,12 @@ class _Node:
             return Command(goto=END, update=changed)
         return Command(goto=self.then, update=changed) if self.then is not None else changed
 
-    async def _ruled(self, one: Unknown, surface: Surface) -> Ruling:
-        """The ruling on one message; a review is put before a person here and now: nothing else runs in this node."""
-        if not has_checkpointer():
-            return await self._judging.rule(one.message, one.request, surface)
-        ruling = await self._judging.rule(one.message, one.request, Surface(reviewable=True))
-        waiting = ruling.held is not None or bool(notices.marked(ruling.message).get("calls"))
-        if not waiting:
-            return ruling
-        if isinstance(ruling.message, AIMessage):
-            settled, refused = await self._reviews.answer(ruling.message, one.request)
-            answers = tuple(message for message in (*settled[1:], *ruling.answers) if isinstance(message, ToolMessage))
-            return Ruling(settled[0], ruling.decisions, refused, answers)
-        settled, refused = await self._reviews.messages([*_before(one), ruling.message])
-        return Ruling(settled[-1], ruling.decisions, refused)
+    async def _ruled(self, one: Unknown) -> Ruling:
+        if has_checkpointer():
+            return await self._reviews.remembered(one.message, one.request)
+        return await self._judging.rule(one.message, one.request)
 
 
 def _host(stage: str) -> str:
     """The stage of the message that carries this one: calls stand in the model's output."""
     return "output" if stage == "tool_call" else stage
-
-
-def _before(one: Unknown) -> Sequence[BaseMessage]:
-    return [HumanMessage(one.request.text)] if one.request.text and not isinstance(one.message, HumanMessage) else []

@@ -40,9 +40,9 @@ POLICY: Mapping[str, Any] = {
 Message = dict[str, Any]
 
 
-def picture(red: bool) -> str:
+def picture(colour: str) -> str:
     """A small picture with some detail, as a data URI; a red one is unsafe."""
-    image = Pictures.new("RGB", (64, 64), (250, 0, 0) if red else (0, 0, 250))
+    image = Pictures.new("RGB", (64, 64), colour)
     for at in range(0, 64, 4):
         image.putpixel((at, at), (255, 255, 255))
     buffer = io.BytesIO()
@@ -50,17 +50,24 @@ def picture(red: bool) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-RED, BLUE = picture(red=True), picture(red=False)
+RED, BLUE, GREEN = picture("red"), picture("blue"), picture("lime")
+
+
+def colour(exchange: Exchange) -> str | None:
+    """What the moderator was shown: one of our pictures by its colour, else "page", a document's; None without any."""
+    if exchange.picture is None:
+        return None
+    image = Pictures.open(io.BytesIO(exchange.picture.data)).convert("RGB")
+    if image.width != 64:
+        return "page"
+    pixel = image.getpixel((image.width // 2, image.height // 2 + 2))
+    assert isinstance(pixel, tuple)
+    return ("red", "green", "blue")[max(range(3), key=lambda channel: pixel[channel])]
 
 
 def sees(exchange: Exchange) -> Verdict | None:
     """Unsafe by picture; None leaves it to the words."""
-    if exchange.picture is None:
-        return None
-    image = Pictures.open(io.BytesIO(exchange.picture.data)).convert("RGB")
-    pixel = image.getpixel((image.width // 2, image.height // 2 + 2))
-    assert isinstance(pixel, tuple)
-    if pixel[0] < 150 or pixel[2] > 150:
+    if colour(exchange) != "red":
         return None
     response: Label | None = None
     if exchange.response is not None:

@@ -1,14 +1,16 @@
 """The coverage matrix: in every cell unsafe content reaches neither main model, caller nor a later prompt, or it raises.
 
 Each cell runs twice. With unsafe content, everything that the main model was sent, everything that the caller got, and the
-prompts of a turn after it are searched for it. With safe content of the same shape, the turn must go through, and the moderator
-must have been asked about it, and nothing twice. The table in `docs/coverage/nemo.md` is what was seen here; write it anew with
-`TURNGUARD_UPDATE_DOCS=1`.
+prompts of a turn after it are searched for it. With safe content of the same shape, the turn must go through. Both times the cell
+knows each text and each picture that the moderator must have seen, and exactly one request holds it (where one of them was
+unsafe, at most one). A stream's requests are its windows, each once; the last is the full text, which is judged no second time.
+The table in `docs/coverage/nemo.md` is what was seen here; write it anew with `TURNGUARD_UPDATE_DOCS=1`.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,8 +20,9 @@ from typing import Any
 import pytest
 from nemoguardrails.types import LLMResponse
 
-from tests.nemo.lab import BAD, BLUE, QUIET, RED, Lab, assistant, call, called, leaks, result, user
+from tests.nemo.lab import BAD, BLUE, GREEN, QUIET, RED, Lab, assistant, call, called, colour, leaks, result, user
 from tests.nemo.test_colang2 import Lab2
+from turnguard.exchange import Exchange
 
 pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute:DeprecationWarning")]
 
@@ -29,7 +32,7 @@ Message = dict[str, Any]
 
 def pdf(text: str) -> str:
     """A one-page document that says `text`, as a data URI."""
-    stream = f"BT /F1 24 Tf 20 100 Td ({text}) Tj ET".encode()
+    stream = f"BT /F1 12 Tf 20 100 Td ({text}) Tj ET".encode()
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
@@ -50,12 +53,28 @@ def pdf(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A request that the moderator must have had once: the stage, what of its text is under test, and its picture."""
+
+    stage: str
+    text: str
+    picture: str | None = None
+
+    def is_in(self, exchange: Exchange) -> bool:
+        """Whether this request is the one."""
+        text = exchange.prompt if exchange.response is None else exchange.response
+        pictured = colour(exchange) if exchange.response is None else None
+        return exchange.stage == self.stage and self.text in text and pictured == self.picture
+
+
+@dataclass(frozen=True)
 class Turn:
-    """What is sent, what the main model replies, and what of it is under test, as text that a leak would show."""
+    """What is sent, what the main model replies, what the moderator must see, and what of it a leak would show."""
 
     messages: tuple[Message, ...]
     reply: Any
-    marks: tuple[str, ...]
+    seen: tuple[Seen, ...]
+    marks: tuple[str, ...] = ()
     passthrough: bool = True
 
 
@@ -64,47 +83,68 @@ def _file(text: str) -> Message:
 
 
 def _text(word: str, name: str) -> Turn:
-    return Turn((user(f"{name} {word}"),), "fine", ())
+    return Turn((user(f"{name} {word}"),), "fine", (Seen("input", f"{name} {word}"),))
+
+
+def _pictures(word: str, *, several: bool) -> dict[str, str]:
+    """Colour and data URI of each; the last one is the one under test."""
+    last = {"red": RED} if word == BAD else {"green": GREEN}
+    return {"blue": BLUE, **last} if several else last
 
 
 def _images(*, several: bool) -> Callable[[str, str], Turn]:
     def made(word: str, name: str) -> Turn:
-        last = RED if word == BAD else BLUE
-        return Turn((user(name, *([BLUE] if several else []), last),), "fine", ())
+        pictures = _pictures(word, several=several)
+        return Turn((user(name, *pictures.values()),), "fine", tuple(Seen("input", name, each) for each in pictures))
 
     return made
+
+
+def _pages(stage: str, word: str, name: str) -> tuple[Seen, ...]:
+    """A page is judged by its text and by how it looks."""
+    return Seen(stage, f"{name} {word}"), Seen(stage, "", "page")
 
 
 def _document(word: str, name: str) -> Turn:
     content = [{"type": "text", "text": name}, _file(f"{name} {word}")]
-    return Turn(({"role": "user", "content": content},), "fine", (pdf(f"{name} {word}")[28:],))
+    marks = (pdf(f"{name} {word}")[28:],)
+    return Turn(({"role": "user", "content": content},), "fine", _pages("input", word, name), marks)
 
 
 def _output(word: str, name: str) -> Turn:
-    return Turn((user(name),), f"this is {word} for {name}", ())
+    reply = f"this is for {name}: {word}, as you asked"
+    return Turn((user(name),), reply, (Seen("output", reply),))
 
 
 def _call(word: str, name: str) -> Turn:
-    return Turn((user(name),), call(arguments={"what": f"{name} {word}"}), ())
+    return Turn((user(name),), call(arguments={"what": f"{name} {word}"}), (Seen("tool_call", f"{name} {word}"),))
 
 
-def _result(content: Callable[[str, str], Any]) -> Callable[[str, str], Turn]:
+def _result(content: Any, seen: tuple[Seen, ...], word: str, name: str) -> Turn:
+    return Turn((user(name), called(), result(content)), "fine", seen, (pdf(f"{name} {word}")[28:],))
+
+
+def _told(word: str, name: str) -> Turn:
+    return _result(f"result {name} {word}", (Seen("tool_result", f"result {name} {word}"),), word, name)
+
+
+def _shots(*, several: bool) -> Callable[[str, str], Turn]:
     def made(word: str, name: str) -> Turn:
-        marks = (pdf(f"{name} {word}")[28:],)
-        return Turn((user(name), called(), result(content(word, name))), "fine", marks)
+        pictures = _pictures(word, several=several)
+        images = [{"type": "image_url", "image_url": {"url": url}} for url in pictures.values()]
+        seen = tuple(Seen("tool_result", f"result {name}", each) for each in pictures)
+        return _result([{"type": "text", "text": f"result {name}"}, *images], seen, word, name)
 
     return made
 
 
-def _shots(word: str, name: str, *, several: bool = False) -> Any:
-    urls = [*([BLUE] if several else []), RED if word == BAD else BLUE]
-    images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-    return [{"type": "text", "text": f"result {name}"}, *images]
+def _printed(word: str, name: str) -> Turn:
+    return _result([_file(f"{name} {word}")], _pages("tool_result", word, name), word, name)
 
 
 def _chunk(word: str, name: str) -> Turn:
     context = {"role": "context", "content": {"relevant_chunks": f"{name} {word}"}}
-    return Turn((context, user(name)), "fine", (), passthrough=False)
+    return Turn((context, user(name)), "fine", (Seen("retrieval", f"{name} {word}"),), passthrough=False)
 
 
 CELLS: dict[str, Callable[[str, str], Turn]] = {
@@ -113,10 +153,10 @@ CELLS: dict[str, Callable[[str, str], Turn]] = {
     "input: several images": _images(several=True),
     "input: document": _document,
     "tool call: arguments": _call,
-    "tool result: text": _result(lambda word, name: f"result {name} {word}"),
-    "tool result: image": _result(_shots),
-    "tool result: several images": _result(lambda word, name: _shots(word, name, several=True)),
-    "tool result: document": _result(lambda word, name: [_file(f"{name} {word}")]),
+    "tool result: text": _told,
+    "tool result: image": _shots(several=False),
+    "tool result: several images": _shots(several=True),
+    "tool result: document": _printed,
     "retrieval: text": _chunk,
     "output: text": _output,
 }
@@ -263,10 +303,31 @@ def _found(value: Any, turn: Turn) -> bool:
     return leaks(value) or any(mark in repr(value) for mark in turn.marks)
 
 
+def _require_seen_once(lab: Any, turn: Turn, label: str, *, streaming: bool, unsafe: bool) -> None:
+    """The moderator had each thing under test in one request, and no request twice."""
+    asked = lab.moderator.asked
+    found: list[int] = []
+    windowed = streaming and turn.seen[0].stage == "output"
+    for seen in turn.seen:
+        if windowed:
+            windows = [each.response for each in asked if each.stage == "output"]
+            assert all(one != two and two.startswith(one) for one, two in itertools.pairwise(windows)), (label, windows)
+            assert len(windows) > 1, f"{label}: more than one window: {windows}"
+            assert turn.reply.startswith(windows[-1]), (label, windows)
+            assert BAD in windows[-1] or windows[-1] == turn.reply, f"{label}: all of it: {windows}"
+            continue
+        found.append(sum(seen.is_in(each) for each in asked))
+    # what is unsafe need not be looked at from every side
+    assert set(found) <= ({0, 1} if unsafe else {1}), f"{label}: {turn.seen} were seen {found} times in {asked}"
+    assert 1 in found or windowed, f"{label}: nobody saw it: {asked}"
+    every = [(each.stage, each.prompt, each.response, each.picture and each.picture.digest) for each in asked]
+    assert len(every) == len(set(every)), f"{label}: judged twice: {every}"
+
+
 async def cell(row: Row, name: str) -> str:
     """Run one cell; what the table says of it."""
     send = ENTRIES[row.entry][0]
-    label = f"{row.name} {name}".replace("|", " ")
+    label = f"{row.name} {name}".replace(" | ", " ")
     why = row.unsupported.get(name, "")
     if why.startswith("n/a") or why.endswith("load"):
         return why
@@ -278,6 +339,7 @@ async def cell(row: Row, name: str) -> str:
         assert lab.main.prompts == []
         return why
     got = await send(lab, messages)
+    _require_seen_once(lab, bad, label, streaming="stream" in row.entry, unsafe=True)
     assert not _found(lab.main.prompts, bad), f"{label}: the main model was sent it"
     assert not _found(got, bad), f"{label}: the caller got it: {got!r}"
     assert row.closing or name in ("output: text", "tool call: arguments") or lab.main.prompts == [], label
@@ -295,9 +357,7 @@ async def cell(row: Row, name: str) -> str:
     assert "NO WAY" not in repr(got), f"{label}: safe content was refused: {got!r}"
     text_alone = row.engine == "2.x" and name in ("input: image", "input: several images", "input: document")
     assert row.closing or text_alone or lab.main.prompts, f"{label}: the main model was not asked"
-    asked = [(each.prompt, each.response, each.picture and each.picture.digest) for each in lab.moderator.asked]
-    assert asked, f"{label}: nobody judged it"
-    assert len(asked) == len(set(asked)), f"{label}: judged twice: {asked}"
+    _require_seen_once(lab, good, label, streaming="stream" in row.entry, unsafe=False)
     return "guarded, and no answer" if text_alone else "guarded"
 
 
@@ -306,8 +366,8 @@ HEAD = """<!-- Written by tests/nemo/test_matrix.py; do not edit. -->
 # What the NeMo Guardrails rails cover
 
 Every rail is configured (`checked_rails`). **guarded**: in a run with unsafe content it reached neither the main model, nor
-the caller, nor a later prompt; in a run with safe content the turn went through, the moderator was asked about it, and about
-nothing twice. **not supported**: loading or the call raises. **n/a**: the entry point cannot carry it: NeMo's streams carry no
+the caller, nor a later prompt; in a run with safe content the turn went through; both times the moderator saw each text and each
+picture of it in exactly one request (of a stream: each window once, and the full text with the last). **not supported**: loading or the call raises. **n/a**: the entry point cannot carry it: NeMo's streams carry no
 tool calls, `check` runs no main model, the server's tool messages hold text only, NeMo's answers and retrieved chunks are text.
 **no answer**: our rail judges it, and NeMo's own main-model action of Colang 2.x then takes text alone and says nothing.
 

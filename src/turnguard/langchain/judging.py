@@ -23,7 +23,7 @@ from turnguard.guard import Guard
 from turnguard.langchain import notices
 from turnguard.langchain.drafting import Draft
 from turnguard.langchain.holding import PASSED, Bounded, Held, Holding
-from turnguard.langchain.reading import Asked, Call, Reading, fingerprint, read, role, stage_of
+from turnguard.langchain.reading import Asked, Call, Reading, fingerprint, is_request, plain_name, read, role, stage_of
 from turnguard.policy import SEVERITY
 
 
@@ -32,13 +32,14 @@ class Surface:
     """What a surface can do with a message, and what it knows of it.
 
     `reviewable`: it can wait for a person. `refuse_calls`: a withheld call refuses the whole message (a chain has no
-    loop that could go on). `structured`: names of the calls that are the answer itself. `tools`: the names that tools
-    have.
+    loop that could go on). `structured`: names of the calls that are the answer itself; `parsed`: so is a message
+    without calls. `tools`: the names that tools have.
     """
 
     reviewable: bool = False
     refuse_calls: bool = False
     structured: frozenset[str] = frozenset()
+    parsed: bool = False
     tools: frozenset[str] | None = None
 
 
@@ -100,9 +101,11 @@ class Judging:
         """The messages that were not judged yet, in order."""
         request = Asked()
         for at, message in enumerate(messages):
-            if isinstance(message, HumanMessage):
+            if is_request(message):
                 request = request.then(message, self.guard.checks.history)
             if isinstance(message, BaseMessage) and self.concerns(message):
+                if isinstance(message, AIMessageChunk):  # of a stream that somebody kept: read whole
+                    message = message_chunk_to_message(message)  # noqa: PLW2901
                 reading = read(message)
                 if not reading.empty and not self._is_known(message, reading, request):
                     yield Unknown(at, message, request)
@@ -222,7 +225,9 @@ class Judging:
         said, results = decided.pop("said", None), decided.pop("results", None)
         verdicts = {index: decided.get(index) for index in range(len(calls))}
 
-        refused = self._refused(said, verdicts.values(), surface, structured=bool(answer_calls))
+        refused = self._refused(
+            said, verdicts.values(), surface, structured=bool(answer_calls) or (surface.parsed and not calls)
+        )
         if refused is not None:
             return await self._refusal(message, refused, seen)
         if not seen and all(
@@ -298,6 +303,7 @@ def _changes(message: BaseMessage, reading: Reading, parts: Sequence[Part | None
     beside = zip(reading.extras, parts[said:], strict=True)
     if any(part is not block.part for block, part in beside):
         changes["additional_kwargs"] = {}
+        changes["name"] = plain_name(message.name)
         if isinstance(message, ToolMessage):
             changes["artifact"] = None
     return changes
@@ -310,5 +316,5 @@ def _stand_in(message: BaseMessage, text: str, mark: dict[str, Any]) -> BaseMess
     if isinstance(message, HumanMessage):
         return HumanMessage(text, id=message.id, response_metadata={notices.KEY: mark})
     return message.model_copy(
-        update={"content": text, "additional_kwargs": {}, "response_metadata": {notices.KEY: mark}}
+        update={"content": text, "name": None, "additional_kwargs": {}, "response_metadata": {notices.KEY: mark}}
     )

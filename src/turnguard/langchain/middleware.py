@@ -19,7 +19,6 @@ from langchain.agents.middleware import (
     ModelResponse,
     hook_config,
 )
-from langchain.agents.structured_output import StructuredOutputError
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from turnguard import sync
@@ -27,11 +26,12 @@ from turnguard.decision import Decision
 from turnguard.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
+from turnguard.langchain.holding import HELD, Bounded
 from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
 from turnguard.langchain.model import Wrapping, muted
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.reading import Asked, Call, asked
-from turnguard.langchain.results import receive
+from turnguard.langchain.results import receive, receive_error
 from turnguard.langchain.reviewing import Reviews, asks_a_person, has_checkpointer
 
 State = AgentState[Any]
@@ -87,12 +87,13 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self.judging = Judging(self.guard, check_input, check_output, check_tool_calls, check_tool_results, name)
         self._name = name
         self._raises = exit_behavior == "error"
+        self._blocked: Bounded[str, Decision] = Bounded(HELD)
         self._retries = retries
         self._reviews = Reviews(self.judging)
         self._wrapping = Wrapping()
-        if not isinstance(self, _ReviewHooks) and asks_a_person(self.guard.policy):
-            # LangChain adds a node for each hook that a class has
-            self.__class__ = type(type(self).__name__, (_ReviewHooks, type(self)), {})
+        hooks = [_RaisingHooks] * self._raises + [_ReviewHooks] * asks_a_person(self.guard.policy)
+        if hooks:  # LangChain adds a node for each hook that a class has
+            self.__class__ = type(type(self).__name__, (*hooks, type(self)), {})
 
     @property
     def name(self) -> str:
@@ -128,8 +129,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         ]
         refused = _refused(unknown, rulings, messages)
         if refused is not None:
-            if self._raises:
-                raise Blocked(refused)
+            self._blocks(refused)
             return {"jump_to": "end", "messages": [*replaced, await self._refusal(refused)]}
         return {"messages": replaced} if replaced else None
 
@@ -164,9 +164,11 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         try:
             while True:
                 try:
-                    with muted() as callbacks:
-                        response: Any = handler(call.next_request(callbacks))
-                except StructuredOutputError as error:
+                    with muted() as voice:
+                        response: Any = handler(call.next_request(voice))
+                except Exception as error:
+                    if not call.catches(error):
+                        raise
                     response = error
                 done = call.settled(response) or sync.run(call.close(response))
                 if done is not None:
@@ -184,9 +186,11 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         try:
             while True:
                 try:
-                    with muted() as callbacks:
-                        response: Any = await handler(call.next_request(callbacks))
-                except StructuredOutputError as error:
+                    with muted() as voice:
+                        response: Any = await handler(call.next_request(voice))
+                except Exception as error:
+                    if not call.catches(error):
+                        raise
                     response = error
                 done = await call.close(response)
                 if done is not None:
@@ -201,7 +205,15 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         admitted = self._admitted(request) or sync.run(self._judge_call(request))
         if not hasattr(admitted, "tool_call"):
             return admitted
-        result = handler(admitted)
+        try:
+            result = handler(admitted)
+        except Exception as error:
+            judged, notice = sync.run(self._failed(request, error))
+            if judged is error:
+                raise
+            if judged is not None:
+                raise judged from None
+            return notice
         return sync.run(self._receive(request, result)) if self.judging.check_tool_results else result
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -209,7 +221,15 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         admitted = self._admitted(request) or await self._judge_call(request)
         if not hasattr(admitted, "tool_call"):
             return admitted
-        result = await handler(admitted)
+        try:
+            result = await handler(admitted)
+        except Exception as error:
+            judged, notice = await self._failed(request, error)
+            if judged is error:
+                raise
+            if judged is not None:
+                raise judged from None
+            return notice
         return await self._receive(request, result) if self.judging.check_tool_results else result
 
     def _admitted(self, request: Any) -> Any:
@@ -234,6 +254,20 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             return notices.answer(text, call.id, call.name, notices.about(decision))
         return request if args is call.args else request.override(tool_call={**tool_call, "args": args})
 
+    async def _failed(self, request: Any, error: Exception) -> tuple[Exception | None, Any]:
+        """What may be raised of a tool's error, or the notice in its place."""
+        if not self.judging.check_tool_results:
+            return error, None
+        call = request.tool_call
+        surface = Surface(reviewable=has_checkpointer())
+        judged, rulings = await receive_error(self.judging, error, self._asked(request), call["name"], surface)
+        self._tell(request.runtime, rulings)
+        if judged is not None:
+            return judged, None
+        (decision,) = rulings[0].decisions
+        text = notices.result_notice(self.guard, decision)
+        return None, notices.answer(text, call["id"], call["name"], notices.about(decision))
+
     async def _receive(self, request: Any, result: Any) -> Any:
         tool = getattr(request.tool, "name", None) or request.tool_call["name"]
         received, rulings = await receive(
@@ -256,8 +290,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     async def _settle(self, state: State, runtime: Any) -> Update:
         settled, refused = await self._reviews.messages(state["messages"])
         if refused is not None:
-            if self._raises:
-                raise Blocked(refused)
+            self._blocks(refused)
             return {"jump_to": "end", "messages": [*settled, await self._refusal(refused)]}
         return {"messages": settled}
 
@@ -266,10 +299,22 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         assert last is not None  # noqa: S101 - `_waits` found it
         settled, refused = await self._reviews.answer(last, asked(state["messages"], self.guard.checks.history))
         if refused is not None:
-            if self._raises:
-                raise Blocked(refused)
+            self._blocks(refused)
             return {"jump_to": "end", "messages": settled}
         return {"messages": settled}
+
+    def _blocks(self, decision: Decision) -> None:
+        """Remember to raise this one when the turn has ended. Raised at once it would leave the input in the thread,
+        which would then be refused for ever, and other middleware would take it for a failure of the model.
+        """
+        if self._raises:
+            self._blocked.put(decision.id, decision)
+
+    def _raise_blocked(self, state: State) -> None:
+        last = _last_ai(state["messages"])
+        decision = None if last is None else self._blocked.take(str(notices.marked(last).get("id")))
+        if decision is not None:
+            raise Blocked(decision)
 
     def _tell(self, runtime: Any, rulings: Sequence[Ruling]) -> None:
         """Every decision other than allow, as a custom stream event without content."""
@@ -310,6 +355,20 @@ class _ReviewHooks(TurnguardMiddleware):
     async def aafter_agent(self, state: State, runtime: Any) -> Update:
         """Let a person review the result of a `return_direct` tool."""
         return await self.abefore_model(state, runtime)
+
+
+class _RaisingHooks(TurnguardMiddleware):
+    """The node at the end of a turn in which `Blocked` is raised."""
+
+    def after_agent(self, state: State, runtime: Any) -> Update:
+        """Raise what the turn was refused for."""
+        self._raise_blocked(state)
+        return super().after_agent(state, runtime)
+
+    async def aafter_agent(self, state: State, runtime: Any) -> Update:
+        """Raise what the turn was refused for."""
+        self._raise_blocked(state)
+        return await super().aafter_agent(state, runtime)
 
 
 def _refused(unknown: Sequence[Unknown], rulings: Sequence[Ruling], messages: Sequence[BaseMessage]) -> Decision | None:

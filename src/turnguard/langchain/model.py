@@ -6,15 +6,17 @@ import asyncio
 import contextvars
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langsmith import tracing_context
+from langsmith import get_tracing_context, tracing_context
+from langsmith.utils import tracing_is_enabled
 from pydantic import PrivateAttr
 
 from turnguard import sync
@@ -28,7 +30,7 @@ from turnguard.langchain.turn import Turn
 
 Open = Callable[[Sequence[BaseMessage]], Turn]
 
-_loud: contextvars.ContextVar[Any] = contextvars.ContextVar("turnguard_callbacks", default=None)
+_loud: contextvars.ContextVar[Any] = contextvars.ContextVar("turnguard_voice", default=None)
 
 _QUIET: RunnableConfig = {"callbacks": []}
 
@@ -50,9 +52,28 @@ def guard_model(
 
 def guarded(model: Any, opening: Open) -> GuardedChatModel:
     """A guarded model whose calls are judged by the turns that `opening` makes."""
-    wrapped = GuardedChatModel(inner=model, cache=False, profile=getattr(model, "profile", None))
+    inner, heard = _apart(model)
+    wrapped = GuardedChatModel(
+        inner=inner, cache=False, profile=getattr(model, "profile", None), callbacks=heard or None
+    )
     wrapped._opening = opening
     return wrapped
+
+
+def _apart(model: Any) -> tuple[Any, list[Any]]:
+    """The model without callbacks of its own, which would hear what was not judged, and those callbacks."""
+    if isinstance(model, RunnableBinding):
+        bound, heard = _apart(model.bound)
+        own = _handlers(model.config.get("callbacks"))
+        if own or heard:
+            return model.model_copy(update={"bound": bound, "config": {**model.config, "callbacks": None}}), own + heard
+    elif isinstance(model, BaseChatModel) and model.callbacks:
+        return model.model_copy(update={"callbacks": None}), _handlers(model.callbacks)
+    return model, []
+
+
+def _handlers(callbacks: Any) -> list[Any]:
+    return list(getattr(callbacks, "handlers", callbacks) or ())
 
 
 class Wrapping:
@@ -63,16 +84,18 @@ class Wrapping:
     """
 
     def __init__(self) -> None:
+        self._model: Any = None
         self._made: GuardedChatModel | None = None
 
-    def __call__(self, model: Any, opening: Open, callbacks: Any) -> GuardedChatModel:
+    def __call__(self, model: Any, opening: Open, voice: Voice | None) -> GuardedChatModel:
         made = self._made
-        if made is None or made.inner is not model:
-            made = self._made = guarded(model, opening)
+        if made is None or self._model is not model:
+            self._model, made = model, guarded(model, opening)
+            self._made = made
             _ = made._serialized
         wrapped = copy.copy(made)
         wrapped._opening = opening
-        wrapped._callbacks = callbacks
+        wrapped._voice = voice
         return wrapped
 
 
@@ -115,7 +138,7 @@ class GuardedChatModel(BaseChatModel):
 
     inner: Any
     _opening: Any = PrivateAttr(default=None)
-    _callbacks: Any = PrivateAttr(default=None)
+    _voice: Any = PrivateAttr(default=None)
 
     @property
     def _llm_type(self) -> str:
@@ -153,22 +176,44 @@ class GuardedChatModel(BaseChatModel):
         bound: GuardedChatModel = self.model_copy(update={"inner": self.inner.bind(**kwargs)}) if kwargs else self
         return bound
 
+    # ------------------------------------------------------------ how the inner model counts
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """As the inner model counts."""
+        ids: list[int] = self._counting("get_token_ids")(text)
+        return ids
+
+    def get_num_tokens(self, text: str) -> int:
+        """As the inner model counts."""
+        return int(self._counting("get_num_tokens")(text))
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
+        """As the inner model counts."""
+        return int(self._counting("get_num_tokens_from_messages")(messages, *args, **kwargs))
+
+    def _counting(self, name: str) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(self.inner, name, None) or getattr(super(), name)
+        return found
+
     # ------------------------------------------------------------ whose callbacks
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """As every chat model's."""
-        answer: AIMessage = super().invoke(input, self._audible(config), **kwargs)
+        with self._voice.traced() if self._voice is not None else nullcontext():
+            answer: AIMessage = super().invoke(input, self._audible(config), **kwargs)
         return answer
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """As every chat model's."""
-        return await super().ainvoke(input, self._audible(config), **kwargs)
+        with self._voice.traced() if self._voice is not None else nullcontext():
+            return await super().ainvoke(input, self._audible(config), **kwargs)
 
     def _audible(self, config: RunnableConfig | None) -> RunnableConfig | None:
         """The callbacks that were muted around this call (see `muted`), unless the caller names its own."""
-        if self._callbacks is None or (config and config.get("callbacks") is not None):
+        voice = self._voice
+        if voice is None or voice.callbacks is None or (config and config.get("callbacks") is not None):
             return config
-        return {**(config or {}), "callbacks": self._callbacks}
+        return {**(config or {}), "callbacks": voice.callbacks}
 
     # ------------------------------------------------------------ the four ways to call
 
@@ -182,7 +227,7 @@ class GuardedChatModel(BaseChatModel):
 
         def call() -> Any:
             with tracing_context(enabled=False):
-                return self.inner.invoke(messages, _QUIET, stop=stop, **kwargs)
+                return _message(self.inner.invoke(messages, _QUIET, **_stopping(stop), **kwargs))
 
         if turn.gate is None:
             return _result(sync.run(turn.rule(call())))
@@ -201,14 +246,14 @@ class GuardedChatModel(BaseChatModel):
         if refusal is not None:
             return _result(refusal)
         with tracing_context(enabled=False):
-            answer = await turn.race(self.inner.ainvoke(messages, _QUIET, stop=stop, **kwargs))
-        return _result(await turn.rule(answer))
+            answer = await turn.race(self.inner.ainvoke(messages, _QUIET, **_stopping(stop), **kwargs))
+        return _result(await turn.rule(_message(answer)))
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
-            return sync.in_thread(_untraced(self.inner.stream(sent, _QUIET, stop=stop, **kwargs)))
+            return sync.in_thread(_untraced(self.inner.stream(sent, _QUIET, **_stopping(stop), **kwargs)))
 
         yield from sync.iterate(self._shown(messages, source))
 
@@ -217,8 +262,8 @@ class GuardedChatModel(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         async def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
             with tracing_context(enabled=False):  # read by one task from beginning to end, so the context is whole
-                async for chunk in self.inner.astream(sent, _QUIET, stop=stop, **kwargs):
-                    yield chunk
+                async for chunk in self.inner.astream(sent, _QUIET, **_stopping(stop), **kwargs):
+                    yield _message(chunk)
 
         shown = self._shown(messages, source)
         try:
@@ -253,6 +298,16 @@ def _result(message: Any) -> ChatResult:
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 
+def _stopping(stop: list[str] | None) -> dict[str, Any]:
+    """Not every runnable knows stop words."""
+    return {} if stop is None else {"stop": stop}
+
+
+def _message(answer: Any) -> Any:
+    """An answer as a message: a runnable around a model may give its text."""
+    return AIMessageChunk(content=answer) if isinstance(answer, str) else answer
+
+
 def _untraced(stream: Iterator[Any]) -> Iterator[Any]:
     """A tracer set up by the environment joins every run, callbacks or not: keep it away from what is not judged."""
     done = object()
@@ -261,25 +316,48 @@ def _untraced(stream: Iterator[Any]) -> Iterator[Any]:
             chunk = next(stream, done)
         if chunk is done:
             return
-        yield chunk
+        yield _message(chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What a run may be heard by: its callbacks, and the tracing of its environment (None where that is off)."""
+
+    callbacks: Any
+    tracing: dict[str, Any] | None
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """As if nobody had muted it."""
+        if self.tracing is None:
+            yield
+            return
+        with tracing_context(**self.tracing):
+            yield
 
 
 @contextmanager
-def muted() -> Iterator[Any]:
-    """Run what is inside without the ambient callbacks; gives them to whoever may speak.
+def muted() -> Iterator[Voice | None]:
+    """Run what is inside without the ambient callbacks and tracers; gives them to whoever may speak.
 
     Other middleware may call or swap models inside a guarded call (a fallback, a selector of tools). What such a
-    model streams was not judged, so it is not heard; its answer is judged as a whole.
+    model says was not judged yet, so it is not heard; its answer is judged as a whole.
     """
     config = var_child_runnable_config.get()
-    callbacks = _loud.get() if _loud.get() is not None else (config or {}).get("callbacks")
-    if config is None or callbacks is None:
+    voice = _loud.get()
+    if voice is None:
+        tracing = get_tracing_context() if tracing_is_enabled() else None
+        callbacks = (config or {}).get("callbacks")
+        voice = Voice(callbacks, tracing) if callbacks is not None or tracing is not None else None
+    if voice is None:
         yield None
         return
-    token = var_child_runnable_config.set({**config, "callbacks": []})
-    loud = _loud.set(callbacks)
+    token = var_child_runnable_config.set({**(config or {}), "callbacks": []})
+    loud = _loud.set(voice)
     try:
-        yield callbacks
+        # a tracer of the environment joins runs without callbacks too
+        with tracing_context(enabled=False) if voice.tracing is not None else nullcontext():
+            yield voice
     finally:
         _loud.reset(loud)
         var_child_runnable_config.reset(token)

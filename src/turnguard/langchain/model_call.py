@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from langchain.agents.middleware import ExtendedModelResponse, ModelRequest, ModelResponse
-from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, ToolStrategy
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, StructuredOutputError, ToolStrategy
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import Command
 
 from turnguard.decision import Decision
-from turnguard.errors import Blocked, ConfigError
+from turnguard.errors import ConfigError
 from turnguard.langchain import notices
 from turnguard.langchain.judging import Ruling, Surface, Unknown
-from turnguard.langchain.reading import asked
+from turnguard.langchain.model import Voice
+from turnguard.langchain.reading import asked, stage_of
 from turnguard.langchain.reviewing import has_checkpointer
 from turnguard.langchain.turn import Turn
 
@@ -39,7 +41,12 @@ class ModelCall:
         structured = _structured(request.response_format)
         self._structured = request.response_format is not None
         names = frozenset(filter(None, (getattr(tool, "name", None) for tool in request.tools)))
-        self._surface = Surface(has_checkpointer(), structured=structured, tools=names | structured)
+        self._surface = Surface(
+            has_checkpointer(),
+            structured=structured,
+            parsed=isinstance(request.response_format, (ProviderStrategy, AutoStrategy)),
+            tools=names | structured,
+        )
 
     @property
     def work(self) -> bool:
@@ -78,13 +85,19 @@ class ModelCall:
             refused = refused or ruling.ended or worst
         return refused
 
-    def next_request(self, callbacks: Any) -> ModelRequest[Any]:
+    def next_request(self, voice: Voice | None) -> ModelRequest[Any]:
         """The request of the next try, to a model that is guarded."""
         again = self._retries > 0
         seen = frozenset(map(id, self._request.messages))
         self._turn = Turn(self._judging, self._asked, self._surface, self._gate, again=again, seen=seen)
         turn = self._turn
-        return self._request.override(model=self._of._wrapping(self._request.model, lambda _messages: turn, callbacks))
+        return self._request.override(model=self._of._wrapping(self._request.model, lambda _messages: turn, voice))
+
+    def catches(self, error: Exception) -> bool:
+        """Whether an error waits for the verdict: one that a refusal explains, or one beside which the input is
+        judged.
+        """
+        return isinstance(error, StructuredOutputError) or self._gate is not None
 
     def settled(self, response: Any) -> Any:
         """What goes into the state, where it is what the guarded model gave and passed as it was; None otherwise."""
@@ -107,10 +120,11 @@ class ModelCall:
             return done
         refused = None if self._gate is None else await self._gate
         if isinstance(response, Exception):
-            ruling = next((one for one in self._turn.rulings.values() if one.ended is not None), None)
-            if ruling is None:
+            parsed = isinstance(response, StructuredOutputError)
+            ruling = next((one for one in self._turn.rulings.values() if parsed and one.ended is not None), None)
+            if ruling is None and refused is None:
                 raise response
-            messages, structured = ruling.messages, None
+            messages, structured = [] if ruling is None else ruling.messages, None
         else:
             messages, structured = _result(response)
             ruling = None
@@ -130,8 +144,7 @@ class ModelCall:
                 notice = HumanMessage(notices.retry_notice(self._of.guard, ruling.ended))
                 self._request = self._request.override(messages=[*self._request.messages, notice])
                 return None
-            if self._of._raises:
-                raise Blocked(ruling.ended)
+            self._of._blocks(ruling.ended)
             return self._response(messages, None, end=self._structured)
         return self._response(messages, None if ruling.held else structured, end=False)
 
@@ -167,25 +180,36 @@ class ModelCall:
         assert self._turn is not None  # noqa: S101
         if message is ruling.message:
             return self._turn.unchanged(message)
-        changed = ruling.ended is not None or ruling.held is not None or bool(ruling.decisions)
+        changed = ruling.ended is not None or ruling.held is not None
+        changed = changed or any(decision.action != "flag" for decision in ruling.decisions)
         # what we changed stands as we left it, whatever they made of it
         return changed or self._turn.unchanged(message) or self._judging.known(message, self._asked)
 
     async def _refuse(self, decision: Decision, original: AIMessage | None) -> Any:
         """The input was refused beside the model: nothing of the answer is kept."""
-        if self._of._raises:
-            raise Blocked(decision)
+        self._of._blocks(decision)
         text = await self._of.guard.arefusal(decision)
         refusal = notices.ai(None, text, notices.about(decision))
         refusal.id = original.id if original is not None else None
         return self._response([refusal], None, end=self._structured)
 
     def _response(self, messages: list[BaseMessage], structured: Any, *, end: bool = False) -> Any:
+        if structured is not None:
+            self._accept_echo(messages)
         response = ModelResponse(result=messages, structured_response=structured)
         update: dict[str, Any] = {"messages": self._replaced} if self._replaced else {}
         if end:
             update["jump_to"] = "end"  # a plain refusal would be asked for its structure again and again
         return ExtendedModelResponse(response, Command(update=update)) if update else response
+
+    def _accept_echo(self, messages: Sequence[BaseMessage]) -> None:
+        """LangChain answers the call that is the structured answer with its data: no tool gave that, and it was
+        judged.
+        """
+        for message in messages:
+            if isinstance(message, ToolMessage):
+                message.id = message.id or str(uuid4())
+                self._judging.approve(message, self._asked)
 
     def end(self) -> None:
         """No check outlives its call."""
@@ -228,5 +252,5 @@ def _refuse_provider_tools(request: ModelRequest[Any]) -> None:
 
 
 def newest_other(messages: Sequence[BaseMessage]) -> int:
-    """Where the newest message stands that is not the person's: what follows it is their newest input."""
-    return max((at for at, message in enumerate(messages) if not isinstance(message, HumanMessage)), default=-1)
+    """Where the newest message of the model or of a tool stands: what follows it is the person's newest input."""
+    return max((at for at, message in enumerate(messages) if stage_of(message) != "input"), default=-1)

@@ -33,9 +33,10 @@ _CLIENT_WRAPPERS = ("toolUse", "functionCall", "function_call")
 _RAN_AND_ANSWERED = {"mcp_call", "web_search_call", "file_search_call", "code_interpreter_call", "search_result"}
 _SEALS = {"encrypted_content", "signature", "thought_signature", "thoughtSignature", "id"}
 _CALL_IDS = "__openai_function_call_ids__"
-_FOUND = ("grounding_metadata", "groundingMetadata", "citation_metadata", "citations", "search_results")
+FOUND = ("grounding_metadata", "groundingMetadata", "citation_metadata", "citations", "search_results")
 """Where providers put what they found on the web beside their answer: keys of `response_metadata`."""
 _PLAIN_NAME = re.compile(r"[\w.@:/+\-]{1,64}")
+_PERSON = ("user", "human")
 _ROLES = {"human": "user", "ai": "assistant", "function": "tool"}
 
 
@@ -47,7 +48,7 @@ class Asked:
     images: tuple[Image, ...] = field(default=(), repr=False)
     earlier: tuple[str, ...] = field(default=(), repr=False)
 
-    def then(self, message: HumanMessage, history: int) -> Asked:
+    def then(self, message: BaseMessage, history: int) -> Asked:
         """The request once the person has also sent `message`; `history` earlier turns are kept."""
         parts = [block.part for block in blocks.read(message.content)]
         text = "\n".join(part.text for part in parts if isinstance(part, Text))
@@ -60,7 +61,7 @@ def asked(messages: Sequence[Any], history: int = 0) -> Asked:
     """The newest request in a list of messages."""
     found = Asked()
     for message in messages:
-        if isinstance(message, HumanMessage):
+        if is_request(message):
             found = found.then(message, history)
     return found
 
@@ -117,6 +118,11 @@ class Reading:
 def role(message: BaseMessage) -> str:
     """The role as OpenAI's transcripts name it."""
     return message.role if isinstance(message, ChatMessage) else _ROLES.get(message.type, message.type)
+
+
+def is_request(message: Any) -> bool:
+    """Whether a person says this."""
+    return isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role in _PERSON)
 
 
 def stage_of(message: BaseMessage) -> Stage:
@@ -270,7 +276,7 @@ def _extras(fields: Mapping[str, Any]) -> tuple[Block, ...]:
 
 
 def _found(metadata: Mapping[str, Any]) -> Iterator[Block]:
-    for key in _FOUND:
+    for key in FOUND:
         if metadata.get(key):
             yield from blocks.read(None, artifact=metadata[key])
 

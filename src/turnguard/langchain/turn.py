@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
+from turnguard._carriers import is_switch
 from turnguard.deciding import ALLOWED
 from turnguard.decision import Decision
 from turnguard.langchain import notices
 from turnguard.langchain.judging import Judging, Ruling, Surface
-from turnguard.langchain.reading import Asked
+from turnguard.langchain.reading import FOUND, Asked
 from turnguard.streaming import Released
 from turnguard.verdict import Coverage
 
@@ -190,7 +191,9 @@ class _Heard:
 
     def measure(self, chunk: AIMessageChunk) -> str:
         """As many characters as there is new content in a chunk, whatever its kind."""
-        text = _content_of(chunk.content) + _content_of(list(chunk.additional_kwargs.values()))
+        text = _content_of(chunk.content) + _content_of(chunk.additional_kwargs)
+        if chunk.response_metadata:
+            text += _content_of({key: chunk.response_metadata[key] for key in FOUND if key in chunk.response_metadata})
         for call in chunk.tool_call_chunks:
             text += (call["name"] or "") + (call["args"] or "")
         self._lengths.append((self._lengths[-1] if self._lengths else 0) + len(text))
@@ -234,11 +237,18 @@ def aiter_(released: Released[AIMessageChunk]) -> Any:
     return released.__aiter__()
 
 
+_USUAL = {"text", "thinking", "reasoning", "reasoning_content", "content", "summary", "partial_json", "annotations"}
+
+
 def _content_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, dict):
-        return "".join(_content_of(value) for key, value in content.items() if key not in ("type", "index", "id"))
+        return "".join(
+            ("" if key in _USUAL else str(key)) + _content_of(value)
+            for key, value in content.items()
+            if not (key in ("type", "index", "id") and is_switch(key, value))
+        )
     if isinstance(content, list):
         return "".join(map(_content_of, content))
     return "" if content is None or isinstance(content, (bool, int, float)) else "\ufffc"

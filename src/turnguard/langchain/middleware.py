@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from langchain.agents.middleware import (
     AgentMiddleware,
-    AgentState,
     ModelRequest,
     ModelResponse,
     hook_config,
@@ -23,19 +22,18 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from turnguard import sync
 from turnguard.decision import Decision
-from turnguard.errors import Blocked, ConfigError
+from turnguard.errors import ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.holding import HELD, Bounded
+from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
-from turnguard.langchain.model import Wrapping, muted
+from turnguard.langchain.model import Wrapping
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.reading import Asked, Call, asked
 from turnguard.langchain.results import receive, receive_error
 from turnguard.langchain.reviewing import Reviews, asks_a_person, has_checkpointer
-
-State = AgentState[Any]
-Update = dict[str, Any] | None
+from turnguard.langchain.voice import muted
 
 
 def _trace_policy() -> Any:
@@ -87,11 +85,11 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self.judging = Judging(self.guard, check_input, check_output, check_tool_calls, check_tool_results, name)
         self._name = name
         self._raises = exit_behavior == "error"
-        self._blocked: Bounded[str, Decision] = Bounded(HELD)
+        self.blocked: Bounded[str, Decision] = Bounded(HELD)
         self._retries = retries
-        self._reviews = Reviews(self.judging)
+        self.reviews = Reviews(self.judging)
         self._wrapping = Wrapping()
-        hooks = [_RaisingHooks] * self._raises + [_ReviewHooks] * asks_a_person(self.guard.policy)
+        hooks = [RaisingHooks] * self._raises + [ReviewHooks] * asks_a_person(self.guard.policy)
         if hooks:  # LangChain adds a node for each hook that a class has
             self.__class__ = type(type(self).__name__, (*hooks, type(self)), {})
 
@@ -129,8 +127,8 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         ]
         refused = _refused(unknown, rulings, messages)
         if refused is not None:
-            self._blocks(refused)
-            return {"jump_to": "end", "messages": [*replaced, await self._refusal(refused)]}
+            self.blocks(refused)
+            return {"jump_to": "end", "messages": [*replaced, await self.refusal(refused)]}
         return {"messages": replaced} if replaced else None
 
     async def _sweep(self, unknown: Sequence[Unknown]) -> list[Ruling]:
@@ -151,7 +149,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             return [await rule(unknown[0])]  # a task of its own would cost more than the hook
         return list(await asyncio.gather(*map(rule, unknown)))
 
-    async def _refusal(self, decision: Decision) -> AIMessage:
+    async def refusal(self, decision: Decision) -> AIMessage:
         return notices.ai(None, await self.guard.arefusal(decision), notices.about(decision))
 
     # ------------------------------------------------------------ what the model says and proposes
@@ -238,7 +236,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             return request
         call = Call(request.tool_call["name"], request.tool_call["args"], request.tool_call["id"])
         under = self._asked(request)
-        known = self.judging.known_call(call, under) and not self._reviews.asked_about(call, under)
+        known = self.judging.known_call(call, under) and not self.reviews.asked_about(call, under)
         return request if known else None
 
     async def _judge_call(self, request: Any) -> Any:
@@ -247,7 +245,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         """
         tool_call = request.tool_call
         call = Call(tool_call["name"], tool_call["args"], tool_call["id"])
-        decision, args = await self._reviews.call(call, self._asked(request))
+        decision, args = await self.reviews.call(call, self._asked(request))
         self._tell(request.runtime, [Ruling(None, () if decision.action == "allow" else (decision,))])
         if args is None:
             text = notices.call_notice(self.guard, decision)
@@ -281,40 +279,12 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         messages = state if isinstance(state, list) else _field(state, "messages") or []
         return asked(messages, self.guard.checks.history)
 
-    # ------------------------------------------------------------ what waits for a person
-
-    def _waits(self, state: State) -> bool:
-        last = _last_ai(state["messages"])
-        return last is not None and self._reviews.waits(last)
-
-    async def _settle(self, state: State, runtime: Any) -> Update:
-        settled, refused = await self._reviews.messages(state["messages"])
-        if refused is not None:
-            self._blocks(refused)
-            return {"jump_to": "end", "messages": [*settled, await self._refusal(refused)]}
-        return {"messages": settled}
-
-    async def _settle_answer(self, state: State, runtime: Any) -> Update:
-        last = _last_ai(state["messages"])
-        assert last is not None  # noqa: S101 - `_waits` found it
-        settled, refused = await self._reviews.answer(last, asked(state["messages"], self.guard.checks.history))
-        if refused is not None:
-            self._blocks(refused)
-            return {"jump_to": "end", "messages": settled}
-        return {"messages": settled}
-
-    def _blocks(self, decision: Decision) -> None:
+    def blocks(self, decision: Decision) -> None:
         """Remember to raise this one when the turn has ended. Raised at once it would leave the input in the thread,
         which would then be refused for ever, and other middleware would take it for a failure of the model.
         """
         if self._raises:
-            self._blocked.put(decision.id, decision)
-
-    def _raise_blocked(self, state: State) -> None:
-        last = _last_ai(state["messages"])
-        decision = None if last is None else self._blocked.take(str(notices.marked(last).get("id")))
-        if decision is not None:
-            raise Blocked(decision)
+            self.blocked.put(decision.id, decision)
 
     def _tell(self, runtime: Any, rulings: Sequence[Ruling]) -> None:
         """Every decision other than allow, as a custom stream event without content."""
@@ -323,52 +293,6 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             for ruling in rulings:
                 for decision in ruling.decisions:
                     writer({notices.KEY: notices.about(decision)})
-
-
-class _ReviewHooks(TurnguardMiddleware):
-    """The nodes in which a person is asked. Each costs time in every loop, so only a policy that can ask has them."""
-
-    @hook_config(can_jump_to=["end"])
-    def before_model(self, state: State, runtime: Any) -> Update:
-        """Let a person review the input and the tool results that wait."""
-        return sync.run(self._settle(state, runtime)) if self._reviews.held(state["messages"]) else None
-
-    @hook_config(can_jump_to=["end"])
-    async def abefore_model(self, state: State, runtime: Any) -> Update:
-        """Let a person review the input and the tool results that wait."""
-        return await self._settle(state, runtime) if self._reviews.held(state["messages"]) else None
-
-    @hook_config(can_jump_to=["end"])
-    def after_model(self, state: State, runtime: Any) -> Update:
-        """Let a person review the answer and the calls that wait."""
-        return sync.run(self._settle_answer(state, runtime)) if self._waits(state) else None
-
-    @hook_config(can_jump_to=["end"])
-    async def aafter_model(self, state: State, runtime: Any) -> Update:
-        """Let a person review the answer and the calls that wait."""
-        return await self._settle_answer(state, runtime) if self._waits(state) else None
-
-    def after_agent(self, state: State, runtime: Any) -> Update:
-        """Let a person review the result of a `return_direct` tool."""
-        return self.before_model(state, runtime)
-
-    async def aafter_agent(self, state: State, runtime: Any) -> Update:
-        """Let a person review the result of a `return_direct` tool."""
-        return await self.abefore_model(state, runtime)
-
-
-class _RaisingHooks(TurnguardMiddleware):
-    """The node at the end of a turn in which `Blocked` is raised."""
-
-    def after_agent(self, state: State, runtime: Any) -> Update:
-        """Raise what the turn was refused for."""
-        self._raise_blocked(state)
-        return super().after_agent(state, runtime)
-
-    async def aafter_agent(self, state: State, runtime: Any) -> Update:
-        """Raise what the turn was refused for."""
-        self._raise_blocked(state)
-        return await super().aafter_agent(state, runtime)
 
 
 def _refused(unknown: Sequence[Unknown], rulings: Sequence[Ruling], messages: Sequence[BaseMessage]) -> Decision | None:
@@ -387,10 +311,6 @@ def _still_paired(original: AIMessage, ruling: Ruling) -> Ruling:
     calls = [{**call, "args": {}} for call in original.tool_calls]
     message = ruling.message.model_copy(update={"tool_calls": calls})
     return Ruling(message, ruling.decisions, ruling.ended)
-
-
-def _last_ai(messages: Sequence[BaseMessage]) -> AIMessage | None:
-    return next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
 
 
 def _field(state: Any, name: str) -> Any:

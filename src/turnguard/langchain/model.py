@@ -6,17 +6,14 @@ import asyncio
 import contextvars
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
-from langsmith import get_tracing_context, tracing_context
-from langsmith.utils import tracing_is_enabled
+from langsmith import tracing_context
 from pydantic import PrivateAttr
 
 from turnguard import sync
@@ -27,10 +24,9 @@ from turnguard.langchain import notices
 from turnguard.langchain.judging import Judging, Surface
 from turnguard.langchain.reading import asked
 from turnguard.langchain.turn import Turn
+from turnguard.langchain.voice import Voice
 
 Open = Callable[[Sequence[BaseMessage]], Turn]
-
-_loud: contextvars.ContextVar[Any] = contextvars.ContextVar("turnguard_voice", default=None)
 
 _QUIET: RunnableConfig = {"callbacks": []}
 
@@ -317,47 +313,3 @@ def _untraced(stream: Iterator[Any]) -> Iterator[Any]:
         if chunk is done:
             return
         yield _message(chunk)
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """What a run may be heard by: its callbacks, and the tracing of its environment (None where that is off)."""
-
-    callbacks: Any
-    tracing: dict[str, Any] | None
-
-    @contextmanager
-    def traced(self) -> Iterator[None]:
-        """As if nobody had muted it."""
-        if self.tracing is None:
-            yield
-            return
-        with tracing_context(**self.tracing):
-            yield
-
-
-@contextmanager
-def muted() -> Iterator[Voice | None]:
-    """Run what is inside without the ambient callbacks and tracers; gives them to whoever may speak.
-
-    Other middleware may call or swap models inside a guarded call (a fallback, a selector of tools). What such a
-    model says was not judged yet, so it is not heard; its answer is judged as a whole.
-    """
-    config = var_child_runnable_config.get()
-    voice = _loud.get()
-    if voice is None:
-        tracing = get_tracing_context() if tracing_is_enabled() else None
-        callbacks = (config or {}).get("callbacks")
-        voice = Voice(callbacks, tracing) if callbacks is not None or tracing is not None else None
-    if voice is None:
-        yield None
-        return
-    token = var_child_runnable_config.set({**(config or {}), "callbacks": []})
-    loud = _loud.set(voice)
-    try:
-        # a tracer of the environment joins runs without callbacks too
-        with tracing_context(enabled=False) if voice.tracing is not None else nullcontext():
-            yield voice
-    finally:
-        _loud.reset(loud)
-        var_child_runnable_config.reset(token)

@@ -16,10 +16,10 @@ from turnguard.decision import Decision
 from turnguard.errors import ConfigError
 from turnguard.langchain import notices
 from turnguard.langchain.judging import Ruling, Surface, Unknown
-from turnguard.langchain.model import Voice
 from turnguard.langchain.reading import asked, stage_of
 from turnguard.langchain.reviewing import has_checkpointer
 from turnguard.langchain.turn import Turn
+from turnguard.langchain.voice import Voice
 
 if TYPE_CHECKING:
     from turnguard.langchain.middleware import TurnguardMiddleware
@@ -144,7 +144,7 @@ class ModelCall:
                 notice = HumanMessage(notices.retry_notice(self._of.guard, ruling.ended))
                 self._request = self._request.override(messages=[*self._request.messages, notice])
                 return None
-            self._of._blocks(ruling.ended)
+            self._of.blocks(ruling.ended)
             return self._response(messages, None, end=self._structured)
         return self._response(messages, None if ruling.held else structured, end=False)
 
@@ -187,7 +187,7 @@ class ModelCall:
 
     async def _refuse(self, decision: Decision, original: AIMessage | None) -> Any:
         """The input was refused beside the model: nothing of the answer is kept."""
-        self._of._blocks(decision)
+        self._of.blocks(decision)
         text = await self._of.guard.arefusal(decision)
         refusal = notices.ai(None, text, notices.about(decision))
         refusal.id = original.id if original is not None else None

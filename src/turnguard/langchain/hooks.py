@@ -1,0 +1,99 @@
+"""The middleware's nodes that only some policies need. Each costs time in every turn or loop, so a middleware has them
+only where its policy can ask a person, or where it blocks by exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain.agents.middleware import AgentMiddleware, AgentState, hook_config
+from langchain_core.messages import AIMessage, BaseMessage
+
+from turnguard import sync
+from turnguard.errors import Blocked
+from turnguard.langchain import notices
+from turnguard.langchain.reading import asked
+
+State = AgentState[Any]
+Update = dict[str, Any] | None
+
+
+class RaisingHooks(AgentMiddleware[Any, Any, Any]):
+    """The node at the end of a turn in which `Blocked` is raised."""
+
+    def after_agent(self, state: State, runtime: Any) -> Update:
+        """Raise what the turn was refused for."""
+        _raise_blocked(self, state)
+        update: Update = super().after_agent(state, runtime)
+        return update
+
+    async def aafter_agent(self, state: State, runtime: Any) -> Update:
+        """Raise what the turn was refused for."""
+        _raise_blocked(self, state)
+        update: Update = await super().aafter_agent(state, runtime)
+        return update
+
+
+class ReviewHooks(AgentMiddleware[Any, Any, Any]):
+    """The nodes in which a person is asked."""
+
+    @hook_config(can_jump_to=["end"])
+    def before_model(self: Any, state: State, runtime: Any) -> Update:
+        """Let a person review the input and the tool results that wait."""
+        return sync.run(_settle(self, state)) if self.reviews.held(state["messages"]) else None
+
+    @hook_config(can_jump_to=["end"])
+    async def abefore_model(self: Any, state: State, runtime: Any) -> Update:
+        """Let a person review the input and the tool results that wait."""
+        return await _settle(self, state) if self.reviews.held(state["messages"]) else None
+
+    @hook_config(can_jump_to=["end"])
+    def after_model(self: Any, state: State, runtime: Any) -> Update:
+        """Let a person review the answer and the calls that wait."""
+        last = _last_ai(state["messages"])
+        return sync.run(_settle_answer(self, last, state)) if last is not None and self.reviews.waits(last) else None
+
+    @hook_config(can_jump_to=["end"])
+    async def aafter_model(self: Any, state: State, runtime: Any) -> Update:
+        """Let a person review the answer and the calls that wait."""
+        last = _last_ai(state["messages"])
+        return await _settle_answer(self, last, state) if last is not None and self.reviews.waits(last) else None
+
+    def after_agent(self: Any, state: State, runtime: Any) -> Update:
+        """Let a person review the result of a `return_direct` tool."""
+        update: Update = self.before_model(state, runtime)
+        return update
+
+    async def aafter_agent(self: Any, state: State, runtime: Any) -> Update:
+        """Let a person review the result of a `return_direct` tool."""
+        update: Update = await self.abefore_model(state, runtime)
+        return update
+
+
+async def _settle(middleware: Any, state: State) -> Update:
+    settled, refused = await middleware.reviews.messages(state["messages"])
+    if refused is not None:
+        middleware.blocks(refused)
+        return {"jump_to": "end", "messages": [*settled, await middleware.refusal(refused)]}
+    return {"messages": settled}
+
+
+async def _settle_answer(middleware: Any, last: AIMessage, state: State) -> Update:
+    request = asked(state["messages"], middleware.guard.checks.history)
+    settled, refused = await middleware.reviews.answer(last, request)
+    if refused is not None:
+        middleware.blocks(refused)
+        return {"jump_to": "end", "messages": settled}
+    return {"messages": settled}
+
+
+def _raise_blocked(middleware: Any, state: State) -> None:
+    last = _last_ai(state["messages"])
+    decision = None if last is None else middleware.blocked.get(str(notices.marked(last).get("id")))
+    if decision is not None:
+        raise Blocked(decision)
+
+
+def _last_ai(messages: Sequence[BaseMessage]) -> AIMessage | None:
+    return next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)

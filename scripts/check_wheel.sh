@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The built wheel alone: installed with its base dependencies into a fresh environment, away from the source tree.
+# The built wheel alone: installed with its base dependencies into a fresh environment, away from the source tree; then
+# beside NeMo Guardrails, as the drop-in that it is there.
 #
 #   scripts/check_wheel.sh UV WHEEL
 set -euo pipefail
 
 uv=$(realpath "$1")
 wheel=$(realpath "$2")
-script=$(realpath "$(dirname "$0")/check_wheel.py")
+scripts=$(realpath "$(dirname "$0")")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -14,4 +15,6 @@ cd "$work"
 "$uv" venv --quiet --no-project env
 "$uv" pip install --quiet --no-config --python env/bin/python "$wheel"
 # -I: neither the working directory nor PYTHONPATH can lend what the wheel lacks
-env/bin/python -I "$script" env/bin/turnguard
+env/bin/python -I "$scripts/check_wheel.py" env/bin/turnguard
+"$uv" pip install --quiet --no-config --python env/bin/python "$wheel[nemo]"
+env/bin/python -I "$scripts/check_wheel_nemo.py"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from turnguard.content import Stage
 from turnguard.policy import SEVERITY, WAYS, Action, Policy, Rule, StagePolicy, Way
+from turnguard.taxonomy import on_record
 from turnguard.verdict import Coverage, Failure, Judgement
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ ReasonKind = Literal["verdict", "failure", "uncheckable"]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A rule that fired: the category (None: no category named), the rule's path in the YAML, and its action.
+    """A rule that fired: the category (None: no category named; "unknown": none of the taxonomy), its path in the
+    YAML, and its action.
 
     `parts` are indexes into the step's parts. `cause` says which failure or why something was uncheckable. `p_unsafe`
     is the probability that the rule saw.
@@ -145,9 +147,8 @@ def _judged(
 def _reason(
     judgement: Judgement, category: str | None, rule: Rule, p_unsafe: float | None, cause: str | None = None
 ) -> Reason:
-    return Reason(
-        "verdict", category, rule.path, rule.action, rule.way, judgement.parts, cause=cause, p_unsafe=p_unsafe
-    )
+    named = None if category is None else on_record(category)
+    return Reason("verdict", named, rule.path, rule.action, rule.way, judgement.parts, cause=cause, p_unsafe=p_unsafe)
 
 
 def _failure(judgement: Judgement, rules: StagePolicy, failure: Failure, cause: str | None) -> Reason:

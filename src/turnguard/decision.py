@@ -10,6 +10,7 @@ from typing import Any
 from turnguard.content import Document, Image, Opaque, Part, Stage, Text, ToolCall
 from turnguard.deciding import Outcome, Reason
 from turnguard.policy import Action
+from turnguard.taxonomy import on_record
 from turnguard.verdict import Coverage, Covered, Judgement, Verdict, merged
 
 
@@ -73,7 +74,7 @@ class Decision:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """The categories of the rules that fired, in order."""
+        """The categories of the rules that fired, in order; "unknown" for one that the taxonomy does not know."""
         return tuple(dict.fromkeys(reason.category for reason in self.reasons if reason.category))
 
     @property
@@ -130,7 +131,7 @@ def _verdict(verdict: Verdict, content: bool) -> dict[str, Any]:
         "user": verdict.user,
         "response": verdict.response,
         "categories": list(verdict.categories),
-        "unknown_categories": list(verdict.unknown_categories),
+        "unknown_categories": [name if content else on_record(name) for name in verdict.unknown_categories],
         "p_unsafe": verdict.p_unsafe,
         "failure": verdict.failure,
         "cause": verdict.cause,

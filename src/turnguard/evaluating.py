@@ -77,7 +77,7 @@ class Evaluator:
         return Evaluation(plan, judgements, coverage, outcome)
 
     async def _plan(self, step: Step, deadline: Deadline) -> Plan:
-        if not _heavy(step) and self._surely_fits(step):
+        if self._surely_fits(step) and not _heavy(step):
             return await prepare(step, self._media, self._limits(None), self._own_words)
         async with timeout(deadline.remaining):
             limits = self._limits((await about(self.moderator, deadline)).max_model_len)

@@ -49,6 +49,13 @@ def canonical(name: str) -> str | None:
     return _BY_KEY.get(_key(name))
 
 
+def on_record(name: str) -> str:
+    """What records and logs say for a category: one that is not known is the model's own text, and may repeat what it
+    read.
+    """
+    return canonical(name) or "unknown"
+
+
 def nearest(name: str) -> str:
     """The category whose name is closest to `name`, for error messages."""
     match = get_close_matches(_key(name), _BY_KEY, n=1, cutoff=0.0)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from turnguard._version import __version__
 from turnguard.errors import ModeratorError
-from turnguard.taxonomy import canonical
+from turnguard.taxonomy import on_record
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Counter, Histogram, Meter, Observation
@@ -185,7 +185,7 @@ def log_decision(decision: Decision) -> None:
             what = (decision.stage, decision.action, _failure(decision), cause, decision.id)
             log.log(level, "%s: %s, because the moderator failed: %s (%s) (decision %s)", *what)
     elif log.isEnabledFor(logging.INFO):
-        names = ", ".join(_known(decision.categories)) or decision.reasons[0].kind
+        names = ", ".join(decision.categories) or decision.reasons[0].kind
         log.info("%s: %s (%s) (decision %s)", decision.stage, decision.action, names, decision.id)
 
 
@@ -227,18 +227,13 @@ def _failure(decision: Decision) -> str:
     return next(failures, "unparseable")
 
 
-def _known(categories: tuple[str, ...]) -> tuple[str, ...]:
-    """A name that the taxonomy does not know is the model's own text, and could repeat what it read."""
-    return tuple(dict.fromkeys(canonical(name) or "unknown" for name in categories))
-
-
 def _attributes(decision: Decision) -> dict[str, Any]:
     verdict = decision.verdict
     found: dict[str, Any] = {
         "turnguard.action": decision.action,
         "turnguard.failed": decision.failed,
         "turnguard.remembered": decision.remembered,
-        "turnguard.categories": _known(decision.categories),
+        "turnguard.categories": decision.categories,
         "turnguard.rules": tuple(dict.fromkeys(_rule(reason.rule) for reason in decision.reasons)),
         "turnguard.requests": len(decision.judgements),
         "turnguard.not_judged": sum(entry.counts for entry in decision.coverage.not_judged),
@@ -262,7 +257,8 @@ def _count(made: _Instruments, decision: Decision) -> None:
             made.failures.add(1, {**stage, "error.type": verdict.failure, "turnguard.action": decision.action})
             continue
         label = verdict.label(judgement.decides) or "none"
-        names = _known((*verdict.categories, *verdict.unknown_categories)) if label == "unsafe" else ()
+        named = map(on_record, (*verdict.categories, *verdict.unknown_categories))
+        names = tuple(dict.fromkeys(named)) if label == "unsafe" else ()
         for name in names or ("none",):
             made.verdicts.add(1, {**stage, "turnguard.label": label, "turnguard.category": name})
         if verdict.remembered:

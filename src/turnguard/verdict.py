@@ -26,7 +26,7 @@ class Verdict:
     user: Label | None = None
     response: Label | None = None
     categories: tuple[str, ...] = ()
-    unknown_categories: tuple[str, ...] = ()
+    unknown_categories: tuple[str, ...] = field(default=(), repr=False)
     p_user: float | None = None
     p_response: float | None = None
     failure: Failure | None = None

@@ -158,25 +158,12 @@ async def test_nothing_that_comes_out_holds_a_secret(
         "spans": "\n".join(span.to_json() for span in spans.get_finished_spans()),
         "metrics": measured.to_json() if measured else "",
         "warnings": "\n".join(str(warning.message) for warning in warned),
-        "said": "\n".join(_without_model_words(text) for text in said),
+        "said": "\n".join(said),
     }
     for what in ("logs", "audit", "spans", "metrics", "said"):
         assert len(everything[what]) > 500, what  # each was really on
     leaks = {what: text[max(0, text.find(SECRET) - 300) :][:400] for what, text in everything.items() if SECRET in text}
-    assert leaks.keys() <= {"audit", "said"}, leaks
-    # the model's own words for a category that the taxonomy does not know are recorded as such (SECURITY.md)
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        record["verdict"]["unknown_categories"] = []
-        for entry in record["judgements"]:
-            entry["categories"] = []
-        for reason in record["reasons"]:
-            reason["category"] = None
-        assert SECRET not in json.dumps(record)
-
-
-def _without_model_words(text: str) -> str:
-    return text.replace(f"({SECRET})", "").replace(f"'{SECRET}'", "").replace(f'"{SECRET}"', "")
+    assert not leaks
 
 
 def _exchange() -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnguard._forks import watch
 from turnguard.content import Part, Step, Text, ToolCall
+from turnguard.taxonomy import on_record
 
 if TYPE_CHECKING:
     from turnguard.decision import Decision
@@ -123,7 +124,7 @@ class Audit:
                 "decides": judgement.decides,
                 "user": judgement.verdict.user,
                 "response": judgement.verdict.response,
-                "categories": [*judgement.verdict.categories, *judgement.verdict.unknown_categories],
+                "categories": [*judgement.verdict.categories, *map(on_record, judgement.verdict.unknown_categories)],
                 "p_user": judgement.verdict.p_user,
                 "p_response": judgement.verdict.p_response,
                 "failure": judgement.verdict.failure,

@@ -89,7 +89,7 @@ def refuse_to_load(app: LLMRails, error: Exception) -> None:
         raise error
 
     def validate() -> None:
-        raise error
+        raise error.with_traceback(None)  # where it was found is our business, not the reader's
 
     app._validate_config = validate
 

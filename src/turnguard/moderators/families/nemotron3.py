@@ -88,7 +88,7 @@ def verdict(reply: Mapping[str, Any], exchange: Exchange) -> Verdict:
         p_user=_consistent(p.get("user safety"), user),
         p_response=_consistent(p.get("response safety"), response),
         raw=text,
-        model=model if isinstance(model := reply.get("model"), str) else None,
+        model=model[:_MAX_NAME] if isinstance(model := reply.get("model"), str) else None,
     )
 
 

@@ -80,8 +80,7 @@ async def _drive(files: dict[str, str]) -> None:
 
     with tempfile.TemporaryDirectory() as folder, FakeVLLM() as server:
         server.when("BOMB", user="unsafe", categories=["Violence"])
-        for name, text in {**files, "turnguard.yaml": SETTINGS.format(url=server.base_url)}.items():
-            Path(folder, name).write_text(text)
+        _write(folder, {**files, "turnguard.yaml": SETTINGS.format(url=server.base_url)})
         model = FakeLLMModel(responses=["fine"] * 3)
         rails = LLMRails(RailsConfig.from_path(folder), llm=model)
         for said, expected in (("hello", "fine"), ("a BOMB", "No.")):
@@ -89,6 +88,11 @@ async def _drive(files: dict[str, str]) -> None:
             _must(answer["content"] == expected, f"{said!r} is answered {answer['content']!r}, not {expected!r}")
         await guard_of(rails).aclose()
         _must(model.inference_count == 1, "the main model was asked what is unsafe")
+
+
+def _write(folder: str, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        Path(folder, name).write_text(text)
 
 
 def _must(right: bool, sentence: str) -> None:

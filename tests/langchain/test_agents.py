@@ -288,10 +288,7 @@ async def test_what_a_person_edits_elsewhere_is_judged_before_it_runs(way: str, 
     await go(agent, way, said(), CONFIG)
     edit = {"type": "edit", "edited_action": {"name": "search", "args": {"q": f"{UNSAFE} now"}}}
     await go(agent, way, Command(resume={"decisions": [edit]}), CONFIG)
-    if order == "before":
-        assert ran == []
-    else:
-        assert ran in ([], [f"{UNSAFE} now"]), "a person's edit inside our hook is that middleware's own"
+    assert ran == []
 
 
 async def test_a_sub_agent_in_a_tool_is_guarded_by_its_own_instance_and_its_answer_by_ours(way: str) -> None:

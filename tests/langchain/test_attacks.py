@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
@@ -231,7 +232,7 @@ async def test_a_chunk_without_plain_text_is_judged_before_it_is_shown(chunk: AI
 
 async def test_a_person_by_another_message_class_is_refused_like_a_person(way: str) -> None:
     model = Scripted(script=["Fine."])
-    state = await go(agent_of(model), way, {"messages": [ChatMessage(PROSE, role="user")]})
+    state = await go(agent_of(model), way, {"messages": [ChatMessage(content=PROSE, role="user")]})
     assert model.prompts == []
     assert [message.content[:9] for message in state["messages"]] == ["[Removed ", "I can't h"]
 
@@ -243,7 +244,7 @@ async def test_a_person_by_another_message_class_is_refused_like_a_person(way: s
     "brought",
     [
         SystemMessage(PROSE),
-        ChatMessage(PROSE, role="developer"),
+        ChatMessage(content=PROSE, role="developer"),
         {"role": "system", "content": PROSE},
         {"role": "user", "content": PROSE},
         ("user", PROSE),
@@ -369,6 +370,43 @@ async def test_what_an_inner_middleware_made_of_a_flagged_answer_stays(way: str)
     assert last.response_metadata["turnguard"]["action"] == "flag"
 
 
+@pytest.mark.parametrize("action", ["block", "rewrite"])
+async def test_arguments_that_an_inner_middleware_changes_are_judged_before_the_tool_runs(
+    way: str, action: str
+) -> None:
+    ran: list[str] = []
+
+    class Editing(AgentMiddleware):
+        def _edited(self, request: Any) -> Any:
+            arguments = {"q": f"It is late. {PROSE}."}
+            return request.override(tool_call={**request.tool_call, "args": arguments})
+
+        def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return handler(self._edited(request))
+
+        async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return await handler(self._edited(request))
+
+    class Stateful(BaseTool):
+        name: str = "search"
+        description: str = "Search."
+        count: int = 0
+
+        def _run(self, q: str) -> str:
+            self.count += 1
+            ran.append(q)
+            return "found"
+
+    search = Stateful()
+    policy: Any = {"action": "rewrite", "with": "redact"} if action == "rewrite" else action
+    agent = agent_of(Scripted(script=[calls("cats"), "Done."]), [search], Editing(), categories={"Violence": policy})
+    state = await go(agent, way, said())
+    assert UNSAFE not in repr(ran) + repr(state)
+    assert ran == (["It is late. [redacted]"] if action == "rewrite" else [])
+    assert search.count == len(ran), "the tool itself runs, not a copy"
+    assert state["messages"][-1].content == "Done."
+
+
 class Counting(Scripted):
     """A model that counts tokens in its own way."""
 
@@ -420,7 +458,7 @@ async def test_a_tracer_of_the_environment_sees_nothing_of_a_fallback_model_unju
             return lambda *args, **kwargs: None
 
         @property
-        def tracing_queue(self) -> Any:
+        def tracing_queue(self) -> Any:  # type: ignore[override]
             return None
 
     for model, others in (
@@ -516,6 +554,16 @@ async def test_what_was_blocked_by_exception_leaves_the_thread_clean_and_usable(
         assert UNSAFE not in repr(model.prompts) or checks
 
 
+async def test_turns_that_are_blocked_at_once_for_the_same_words_all_raise() -> None:
+    ours = TurnguardMiddleware(guard(), exit_behavior="error")
+    agent: Any = create_agent(Scripted(script=[PROSE]), [], middleware=[ours])
+    given = [agent.ainvoke(said()) for _ in range(4)]
+    assert [type(one) for one in await asyncio.gather(*given, return_exceptions=True)] == [Blocked] * 4
+    with pytest.raises(Blocked):
+        async for _ in agent.astream(said(PROSE), stream_mode="messages"):
+            pass
+
+
 async def test_an_unsafe_input_beside_a_model_that_fails_is_refused(way: str) -> None:
     judge = moderator(delay=0.03)
     agent = create_agent(
@@ -534,9 +582,13 @@ async def test_an_unsafe_input_beside_a_model_that_fails_is_refused(way: str) ->
 # ---------------------------------------------------------------- other surfaces
 
 
+def _given(answer: Any, _messages: Any) -> Any:
+    return answer
+
+
 async def test_any_runnable_that_answers_may_be_guarded(way: str) -> None:
     for answer in ("Fine.", AIMessage("Fine.")):
-        guarded = guard_model(RunnableLambda(lambda _messages, answer=answer: answer), guard())
+        guarded = guard_model(RunnableLambda(partial(_given, answer)), guard())
         result = await guarded.ainvoke("hi") if way == "async" else await asyncio.to_thread(guarded.invoke, "hi")
         assert result.content == "Fine."
         assert "".join([str(chunk.content) async for chunk in guarded.astream("hi")]) == "Fine."

@@ -476,7 +476,7 @@ async def test_each_of_several_instances_settles_what_it_held_itself(way: str) -
         return agent.invoke(given, CONFIG) if way == "sync" else await agent.ainvoke(given, CONFIG)
 
     state = await go(said())
-    questions = []
+    questions: list[str] = []
     while "__interrupt__" in state and len(questions) < 9:
         questions.append(asked_of(state)["action_requests"][0]["name"])
         state = await go(Command(resume=APPROVE))

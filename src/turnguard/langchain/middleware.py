@@ -19,6 +19,7 @@ from langchain.agents.middleware import (
     hook_config,
 )
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.tools import BaseTool
 
 from turnguard import sync
 from turnguard.decision import Decision
@@ -28,6 +29,7 @@ from turnguard.langchain import notices
 from turnguard.langchain.holding import HELD, Bounded
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
+from turnguard.langchain.last_look import last_look
 from turnguard.langchain.model import Wrapping
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.reading import Asked, Call, asked
@@ -203,6 +205,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         admitted = self._admitted(request) or sync.run(self._judge_call(request))
         if not hasattr(admitted, "tool_call"):
             return admitted
+        admitted = self._watched(admitted)
         try:
             result = handler(admitted)
         except Exception as error:
@@ -219,6 +222,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         admitted = self._admitted(request) or await self._judge_call(request)
         if not hasattr(admitted, "tool_call"):
             return admitted
+        admitted = self._watched(admitted)
         try:
             result = await handler(admitted)
         except Exception as error:
@@ -229,6 +233,18 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
                 raise judged from None
             return notice
         return await self._receive(request, result) if self.judging.check_tool_results else result
+
+    def _watched(self, request: Any) -> Any:
+        """The request with a tool that looks again where a hook inside ours changes its arguments."""
+        if not self.judging.check_tool_calls or not isinstance(request.tool, BaseTool):
+            return request
+
+        async def look(arguments: Any) -> Any:
+            changed = request.override(tool_call={**request.tool_call, "args": arguments})
+            judged = self._admitted(changed) or await self._judge_call(changed)
+            return judged.tool_call["args"] if hasattr(judged, "tool_call") else judged
+
+        return request.override(tool=last_look(request.tool, request.tool_call["args"], look))
 
     def _admitted(self, request: Any) -> Any:
         """The request, where this very call was judged with its message; None where it has to be judged now."""

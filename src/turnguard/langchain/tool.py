@@ -16,6 +16,7 @@ from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.callback import blocks_of
 from turnguard.langchain.judging import Judging, Surface
+from turnguard.langchain.last_look import injected
 from turnguard.langchain.reading import Asked, Call
 from turnguard.langchain.results import receive, receive_error
 
@@ -92,8 +93,8 @@ class GuardedTool(BaseTool):
     async def _admit(self, given: Any) -> tuple[Any, Any]:
         """The input to run with, or the notice in place of a result."""
         whole = given["args"] if _is_call(given) else given
-        injected = self._injected(whole)
-        proposed = {key: value for key, value in whole.items() if key not in injected} if injected else whole
+        names = injected(self.inner, whole) if isinstance(whole, dict) else frozenset()
+        proposed = {key: value for key, value in whole.items() if key not in names} if names else whole
         call = Call(self.name, proposed, given.get("id") if _is_call(given) else None)
         decision = await self._judging.rule_call(call, Asked())
         if decision.withheld:
@@ -102,21 +103,9 @@ class GuardedTool(BaseTool):
         if decision.action != "rewrite":
             return given, None
         args = decision.parts[0].arguments
-        if injected:
+        if names:
             args = {**whole, **args}
         return ({**given, "args": args} if _is_call(given) else args), None
-
-    def _injected(self, arguments: Any) -> frozenset[str]:
-        """Names of arguments that LangGraph puts in, such as the whole state: no model proposed them."""
-        if not isinstance(arguments, dict):
-            return frozenset()
-        proposed = self.inner.tool_call_schema
-        every = self.inner.get_input_schema()
-        if not hasattr(proposed, "model_fields") or not hasattr(every, "model_fields"):
-            return frozenset()  # a JSON schema names only what a model may propose
-        # a runtime stands in no schema
-        signature: frozenset[str] = getattr(self.inner, "_injected_args_keys", frozenset())
-        return frozenset(every.model_fields) - frozenset(proposed.model_fields) | signature
 
     async def _failed(self, given: Any, error: Exception) -> tuple[Exception | None, Any]:
         """What may be raised of the tool's error, or the notice in its place."""

@@ -8,7 +8,23 @@ import pytest
 from nemoguardrails.rails.llm.options import RailStatus, RailType
 from nemoguardrails.types import LLMResponse
 
-from tests.nemo.lab import BAD, BLUE, OTHER, QUIET, RED, REFUSAL, Lab, assistant, call, called, leaks, result, user
+from tests.nemo.lab import (
+    BAD,
+    BLUE,
+    GREEN,
+    OTHER,
+    QUIET,
+    RED,
+    REFUSAL,
+    Lab,
+    assistant,
+    call,
+    called,
+    leaks,
+    result,
+    user,
+)
+from turnguard.nemo import engine
 
 pytestmark = QUIET
 
@@ -159,16 +175,26 @@ async def test_parallel_rails_do_not_append_the_main_answer_to_a_refusal(
 
 @both_modes
 async def test_two_chats_with_equal_text_and_different_images_share_no_history(passthrough: bool) -> None:
-    lab = Lab(passthrough=passthrough)
-    one, two = user("what is this?", BLUE), user("what is this?")
+    """What the engine replays for one chat must hold nothing of the other's."""
+    colang = "define subflow watch\n  $seen = execute watch\n"
+    lab = Lab(passthrough=passthrough, colang=colang, rails={"input": {"flows": ["watch"]}})
+    replayed = []
+
+    async def watch(events: Any = None) -> None:
+        replayed.append(repr(events))
+
+    lab.rails.register_action(watch, "watch")
+    one, two = user("what is this?", BLUE), user("what is this?", GREEN)
     await lab.say(one)
     await lab.say(two, assistant("fine"), user("sure?"))
-    assert BLUE[30:] not in repr(lab.main.prompts[-1])
+    assert GREEN in replayed[-1]
+    assert BLUE not in replayed[-1]
     await lab.say(one, assistant("fine"), user("sure?"))
-    assert BLUE[30:] in repr(lab.main.prompts[-1]) or not passthrough
+    assert BLUE in replayed[-1]
+    assert GREEN not in replayed[-1]
 
 
-async def test_the_history_cache_keeps_nothing_of_a_refused_turn_and_is_bounded() -> None:
+async def test_the_history_cache_keeps_nothing_of_a_refused_turn() -> None:
     lab = Lab()
     await lab.say(user(BAD, RED))
     assert not leaks(vars(lab.rails)["events_history_cache"].__dict__)
@@ -178,10 +204,21 @@ async def test_the_history_cache_keeps_nothing_of_a_refused_turn_and_is_bounded(
 
 async def test_the_servers_own_history_cache_is_not_used() -> None:
     lab = Lab()
-    lab.rails.events_history_cache = {}
+    servers: dict[str, Any] = {}
+    lab.rails.events_history_cache = servers
     await lab.say(user("hi", BLUE))
-    await lab.say(user("hi"), assistant("fine"), user("sure?"))
-    assert BLUE[30:] not in repr(lab.main.prompts[-1])
+    assert servers == {}
+    assert len(lab.rails.events_history_cache.kept) == 1
+
+
+async def test_the_history_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_CACHED", 2)
+    lab = Lab()
+    for text in ("one", "two", "three"):
+        await lab.say(user(text))
+    kept = lab.rails.events_history_cache.kept
+    assert len(kept) == 2
+    assert "one" not in {event.get("final_transcript") for events in kept.values() for event in events}
 
 
 @both_ways

@@ -60,8 +60,7 @@ async def test_review_is_a_refusal_with_its_own_reason(parallel: bool) -> None:
     answer = await lab.say(user("hmm"), options=LOG)
     assert answer.response[0]["content"] == REFUSAL
     assert lab.main.prompts == []
-    if not parallel:
-        assert outcomes(answer)["turnguard_check_input"].reason.startswith("input: review (Needs Caution")
+    assert outcomes(answer)["turnguard_check_input"].reason.startswith("input: review (Needs Caution")
 
 
 @both_ways
@@ -125,6 +124,24 @@ async def test_the_log_explains_each_decision_and_counts_the_moderators_calls() 
     assert tasks == ["turnguard_check_input", "general", "turnguard_check_output"]
     assert answer.log.stats.llm_calls_count == 3
     assert [each.task for each in lab.rails.explain().llm_calls] == tasks
+
+
+@both_ways
+async def test_the_log_and_the_explanation_of_a_blocked_rail(parallel: bool) -> None:
+    lab = Lab(f"a {BAD}", parallel=parallel)
+    for message, rail, action in (
+        (user(BAD), "turnguard check input", "turnguard_check_input"),
+        (user("hi"), "turnguard check output", "turnguard_check_output"),
+    ):
+        answer = await lab.say(message, options=LOG)
+        blocked = answer.log.activated_rails[-1]
+        assert (blocked.name, blocked.stop) == (rail, True)
+        outcome = outcomes(answer)[action]
+        assert outcome.is_blocked
+        assert (outcome.metadata["action"], outcome.metadata["categories"]) == ("block", ["Violence"])
+        assert outcome.metadata["p_unsafe"] == pytest.approx(0.98)
+        # of a parallel rail that stops the turn, NeMo lists no model calls in the log, its own neither
+        assert lab.rails.explain().llm_calls[-1].task == action
 
 
 async def test_tracing_shows_our_rails_and_calls(tmp_path: Any) -> None:

@@ -261,7 +261,7 @@ class Collected(InteractionLogAdapter):  # type: ignore[misc] # NeMo is not type
 @both_ways
 @pytest.mark.parametrize("form", ["opentelemetry", "legacy"])
 async def test_tracing_with_content_shows_none_of_a_withheld_turn(form: str, parallel: bool) -> None:
-    tracing = {"enabled": True, "span_format": form, "enable_content_capture": True}
+    tracing = {"enabled": True, "span_format": form, "enable_content_capture": True, "adapters": []}
     turns: tuple[tuple[Any, tuple[Any, ...]], ...] = (
         (f"a {BAD}", (user("hi"),)),
         ("fine", (user(BAD),)),
@@ -284,7 +284,7 @@ async def test_tracing_with_content_shows_none_of_a_withheld_turn(form: str, par
 
 
 async def test_tracing_with_content_shows_it_where_all_of_it_passed() -> None:
-    lab = Lab("all well", tracing={"enabled": True, "enable_content_capture": True})
+    lab = Lab("all well", tracing={"enabled": True, "enable_content_capture": True, "adapters": []})
     collected = Collected()
     lab.rails._log_adapters = [collected]
     await lab.say(user("hi"))
@@ -355,6 +355,28 @@ async def test_many_turns_at_once_each_get_their_own_verdict() -> None:
     assert [answer["content"] for answer in answers] == ["ok", REFUSAL] * 10
     assert not leaks(lab.main.seen)
     assert not leaks(lab.rails.explain())
+
+
+@both_modes
+async def test_what_is_taken_out_stays_in_the_callers_own_messages(passthrough: bool) -> None:
+    lab = Lab(passthrough=passthrough)
+    messages = [user(f"a {BAD}", RED), assistant("no"), user("my card\n4111")]
+    before = repr(messages)
+    await lab.rails.generate_async(messages=messages)
+    assert not leaks(lab.main.seen)
+    assert "4111" not in lab.main.seen
+    assert repr(messages) == before
+
+
+@both_ways
+async def test_a_refusal_in_a_users_own_flow_ends_the_turn_without_a_stop(parallel: bool) -> None:
+    own = (
+        "define subflow mine\n  $c = execute turnguard_check_input\n"
+        "  if $c.is_blocked\n    execute turnguard_refuse(outcome=$c)\n"
+    )
+    lab = Lab(stages=[], colang=own, rails={"input": {"flows": ["mine"]}}, parallel=parallel)
+    assert await lab.say(user(BAD)) == assistant(REFUSAL)
+    assert lab.main.prompts == []
 
 
 # ---------------------------------------------------------------- clients

@@ -131,6 +131,10 @@ def _mistakes(settings: PolicySettings, calibration: Calibration | None) -> Iter
             yield Problem(
                 ("policy", "categories", name), "this rule can never fire: every stage has its own rule for it"
             )
+    for key in ("default", "on_failure", "on_uncheckable"):
+        replaced = [stage for stage in settings.stages.values() if _replaces(stage, key)]
+        if key in settings.model_fields_set and len(replaced) == len(STAGES):
+            yield Problem(("policy", key), "this can never apply: every stage has its own")
     for stage, own in settings.stages.items():
         at = ("policy", "stages", stage)
         yield from _categories(own.categories, (*at, "categories"), calibration)
@@ -149,6 +153,14 @@ def _mistakes(settings: PolicySettings, calibration: Calibration | None) -> Iter
                     yield Problem((*at, *key), "a tool call can only be rewritten with: redact")
     names = [name for name in settings.messages if name not in {"default", "failure", "uncheckable", "removed"}]
     yield from _names(names, ("policy", "messages"))
+
+
+def _replaces(stage: StageSettings, key: str) -> bool:
+    """Whether a stage's own setting leaves nothing of the general one. A list of kinds leaves the kinds that it does
+    not name.
+    """
+    own = getattr(stage, key)
+    return own is not None and not (isinstance(own, dict) and set(own) != set(KINDS))
 
 
 def _categories(
@@ -201,6 +213,12 @@ def _thresholds(
 ) -> Iterator[Problem]:
     if rule.otherwise is not None and rule.above is None:
         yield Problem((*at, "otherwise"), "'otherwise' can never apply without 'above'")
+    lax = rule.otherwise or RuleSettings(action="flag")
+    if rule.above is not None and (rule.action, rule.way) == (lax.action, lax.way):
+        yield Problem((*at, "above"), f"can never matter: below it the rule does the same, {lax.action}")
+    for own, where in ((rule, at), (rule.otherwise, (*at, "otherwise"))):
+        if own is not None and own.action != "rewrite" and "way" in own.model_fields_set:
+            yield Problem((*where, "with"), f"'with' says how to rewrite, and this rule's action is {own.action}")
     lowest, _ = _reach(calibration, LABEL_TURNS, category)
     _, highest = _reach(calibration, 1.0, category)
     if rule.above is not None and rule.above < lowest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from turnguard import ConfigError, Guard, Policy
 from turnguard.config import Config, parse
+from turnguard.content import STAGES
 
 
 def read(text: str, **env: str) -> Config:
@@ -60,6 +62,10 @@ MISTAKES = {
     "policy: {categories: {Malware: {action: block, otherwise: flag}}}": r"'otherwise' can never apply without 'above'",
     "policy: {categories: {Malware: {action: block, above: 1.5}}}": r"above: .*less than or equal to 1",
     "policy: {categories: {Malware: {action: block, above: -0.5}}}": r"above: .*greater than or equal to 0",
+    "policy: {categories: {Malware: {action: block, with: redact}}}": r"with: 'with' says how to rewrite, .* block",
+    "policy: {default: {action: block, above: 0.7, otherwise: {action: flag, with: drop}}}": r"otherwise.with: .* flag",
+    "policy: {categories: {Malware: {action: block, above: 0.7, otherwise: block}}}": r"above: can never matter: .*block",
+    "policy: {categories: {Malware: {action: flag, above: 0.7}}}": r"above: can never matter: .*flag",
     "policy: {categories: {Malware: {action: block, above: 0.3}}}": r"below 0.5 can never matter",
     "policy: {categories: {Malware: {action: block, above: 1.0}}}": r"can never fire",
     "policy: {categories: {Malware: {action: block, above: '0.9'}}}": r"above: .*number",
@@ -120,6 +126,20 @@ def test_a_category_rule_that_every_stage_overrides_can_never_fire() -> None:
         for stage in ("input", "retrieval", "tool_call", "tool_result", "output")
     )
     assert "can never fire" in mistake(f"policy:\n  categories: {{Malware: block}}\n  stages:\n{stages}\n")
+
+
+@pytest.mark.parametrize("key", ["default", "on_failure", "on_uncheckable"])
+def test_a_general_setting_that_every_stage_overrides_can_never_apply(key: str) -> None:
+    own = dict.fromkeys(STAGES, {key: "flag"})
+    assert f"policy.{key}: this can never apply" in mistake(json.dumps({"policy": {key: "block", "stages": own}}))
+    assert read(json.dumps({"policy": {"stages": own}}))
+    del own["output"]
+    assert read(json.dumps({"policy": {key: "block", "stages": own}}))
+
+
+def test_kinds_that_a_stage_does_not_name_leave_the_general_setting_its_work() -> None:
+    own = dict.fromkeys(STAGES, {"on_uncheckable": {"audio": "flag"}})
+    assert read(json.dumps({"policy": {"on_uncheckable": "review", "stages": own}}))
 
 
 def test_several_mistakes_are_all_named() -> None:

@@ -130,16 +130,16 @@ def test_a_category_rule_that_every_stage_overrides_can_never_fire() -> None:
 
 @pytest.mark.parametrize("key", ["default", "on_failure", "on_uncheckable"])
 def test_a_general_setting_that_every_stage_overrides_can_never_apply(key: str) -> None:
-    own = dict.fromkeys(STAGES, {key: "flag"})
+    own = {stage: {key: "flag"} for stage in STAGES}
     assert f"policy.{key}: this can never apply" in mistake(json.dumps({"policy": {key: "block", "stages": own}}))
-    assert read(json.dumps({"policy": {"stages": own}}))
+    read(json.dumps({"policy": {"stages": own}}))
     del own["output"]
-    assert read(json.dumps({"policy": {key: "block", "stages": own}}))
+    read(json.dumps({"policy": {key: "block", "stages": own}}))
 
 
 def test_kinds_that_a_stage_does_not_name_leave_the_general_setting_its_work() -> None:
-    own = dict.fromkeys(STAGES, {"on_uncheckable": {"audio": "flag"}})
-    assert read(json.dumps({"policy": {"on_uncheckable": "review", "stages": own}}))
+    own = {stage: {"on_uncheckable": {"audio": "flag"}} for stage in STAGES}
+    read(json.dumps({"policy": {"on_uncheckable": "review", "stages": own}}))
 
 
 def test_several_mistakes_are_all_named() -> None:

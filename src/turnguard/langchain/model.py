@@ -50,7 +50,11 @@ def guarded(model: Any, opening: Open) -> GuardedChatModel:
     """A guarded model whose calls are judged by the turns that `opening` makes."""
     inner, heard = _apart(model)
     wrapped = GuardedChatModel(
-        inner=inner, cache=False, profile=getattr(model, "profile", None), callbacks=heard or None
+        inner=inner,
+        cache=False,
+        profile=getattr(model, "profile", None),
+        callbacks=heard or None,
+        disable_streaming=not _streams(model),
     )
     wrapped._opening = opening
     return wrapped
@@ -66,6 +70,16 @@ def _apart(model: Any) -> tuple[Any, list[Any]]:
     elif isinstance(model, BaseChatModel) and model.callbacks:
         return model.model_copy(update={"callbacks": None}), _handlers(model.callbacks)
     return model, []
+
+
+def _streams(model: Any) -> bool:
+    """Whether the model can stream; one that cannot is heard whole, as it would be without us."""
+    while isinstance(model, RunnableBinding):
+        model = model.bound
+    if not isinstance(model, BaseChatModel):
+        return True
+    own = type(model)._stream is not BaseChatModel._stream or type(model)._astream is not BaseChatModel._astream
+    return own and model.disable_streaming is not True
 
 
 def _handlers(callbacks: Any) -> list[Any]:

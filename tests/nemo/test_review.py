@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from nemoguardrails.embeddings.index import EmbeddingsIndex
 from nemoguardrails.kb.kb import KnowledgeBase
-from nemoguardrails.rails.llm.options import RailStatus
+from nemoguardrails.rails.llm.options import RailStatus, RailType
 from nemoguardrails.tracing import InteractionLog
 from nemoguardrails.tracing.adapters.base import InteractionLogAdapter
 from nemoguardrails.types import LLMResponse, LLMResponseChunk
@@ -77,6 +77,41 @@ async def test_check_of_messages_that_nemo_runs_no_rail_on() -> None:
     checked = await lab.rails.check_async([result("a card\n4111")])
     assert checked.status == RailStatus.MODIFIED
     assert "4111" not in checked.content
+
+
+SAID = assistant(f"a {BAD}")
+BRIEF = {"role": "system", "content": "be brief"}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (SAID,),
+        (BRIEF, SAID),
+        (user("hi"), SAID, BRIEF),
+        (user("hi"), SAID, {"role": "context", "content": {"name": "Ada"}}),
+        (user("hi"), assistant("fine"), SAID),
+    ],
+    ids=["alone", "after system", "before system", "before context", "after another"],
+)
+async def test_check_of_an_answer_wherever_it_stands(messages: Any) -> None:
+    lab = Lab()
+    both = [RailType.INPUT, RailType.OUTPUT]
+    for rail_types in (None, both, [RailType.OUTPUT]):
+        checked = await lab.rails.check_async(list(messages), rail_types=rail_types)
+        assert (checked.status, checked.content, checked.rail) == (
+            RailStatus.BLOCKED,
+            REFUSAL,
+            "turnguard check output",
+        ), rail_types
+    safe = [assistant("fine too") if message is SAID else message for message in messages]
+    checked = await lab.rails.check_async(safe, rail_types=both)
+    assert (checked.status, checked.content) == (RailStatus.PASSED, "fine too")
+    card = [assistant("your card\n4111") if message is SAID else message for message in messages]
+    checked = await lab.rails.check_async(card, rail_types=both)
+    assert checked.status == RailStatus.MODIFIED
+    assert "4111" not in checked.content
+    assert "your card" in checked.content
 
 
 @both_modes

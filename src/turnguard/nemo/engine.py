@@ -382,6 +382,7 @@ def _wrap_check(app: LLMRails, host: Host) -> None:
             return await _checked_alone(host, messages)
         run = _Run()
         token = _checking.set(run)
+        messages = transcripts.ending_in_speech(messages)
         try:
             return _told(await original(messages, rail_types), run.turn, messages)
         finally:
@@ -416,6 +417,10 @@ def _told(result: Any, turn: Turn | None, messages: list[dict[str, Any]]) -> Any
         return result
     if turn.refusal is not None:
         return RailsResult(status=RailStatus.BLOCKED, content=turn.refusal, rail=turn.rail or result.rail)
+    if not turn.looked and turn.messages:  # the engine ran no rail and answers nothing
+        changed = turn.messages[-1].get("content") != messages[-1].get("content")
+        status = RailStatus.MODIFIED if changed else RailStatus.PASSED
+        return RailsResult(status=status, content=transcripts.text_of(turn.messages[-1].get("content")))
     if result.status == RailStatus.MODIFIED and result.content == str(turn.said):
         changed = turn.said != transcripts.spoken(messages)
         status = RailStatus.MODIFIED if changed else RailStatus.PASSED

@@ -85,11 +85,13 @@ class Host:
         """
         on = {stage for stage in self.stages if rails.get(_KIND[stage], True) or checking}
         asked = not rails.get("dialog", True) or checking
-        looked = not alone and transcripts.is_looked_at(turn.messages, asked=asked)
+        looked = turn.looked = not alone and transcripts.is_looked_at(turn.messages, asked=asked)
+        answered = rails.get("output", True)
         indexes = [
             index
             for index in range(len(turn.messages))
-            if self._is_screened(index, turn, on, checking=checking, asked=asked, looked=looked)
+            if self._is_screened(index, turn, on, checking=checking, asked=asked)
+            and (index < turn.newest.stop or not asked or answered)
         ]
         if not indexes:
             return ()
@@ -117,17 +119,15 @@ class Host:
             turn.messages.append({"role": "user", "content": self.removed(language)})
         return decisions
 
-    def _is_screened(
-        self, index: int, turn: Turn, on: set[Stage], *, checking: bool, asked: bool, looked: bool
-    ) -> bool:
-        message = turn.messages[index]
+    def _is_screened(self, index: int, turn: Turn, on: set[Stage], *, checking: bool, asked: bool) -> bool:
+        message, looked = turn.messages[index], turn.looked
         closing = index == len(turn.messages) - 1
         if message.get("tool_calls") and closing:
             # the rail for tool calls runs on it, but not under `check`, which knows no tool rails (NeMo-Guardrails
             # #2065)
             return checking and "tool_call" in on
         if index >= turn.newest.stop and asked:
-            return False  # the answer that `check` was asked about: the output rail's
+            return not looked and "output" in on  # the answer that `check` was asked about: the output rail's
         if "input" in on:
             return not looked or index not in turn.newest or message.get("role") in ("event", "context")
         if transcripts.is_tool(message):

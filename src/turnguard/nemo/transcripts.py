@@ -124,9 +124,17 @@ def is_looked_at(messages: Sequence[Message], *, asked: bool) -> bool:
     if asked and messages and is_answer(messages[ends]):
         ends -= 1
     if ends < 0:
-        return True
+        return False
     last = messages[ends]
     return last.get("role") == "user" or is_tool(last) or (ends == len(messages) - 1 and bool(last.get("tool_calls")))
+
+
+def ending_in_speech(messages: Sequence[Message]) -> list[Message]:
+    """The messages with what the application put behind the last one of the conversation standing before it."""
+    end = len(messages)
+    while end and messages[end - 1].get("role") in ("system", "developer", "context", "event"):
+        end -= 1
+    return [*messages[: end - 1], *messages[end:], messages[end - 1]] if end else list(messages)
 
 
 def exchanged(value: Any, old: Any, new: Any) -> Any:

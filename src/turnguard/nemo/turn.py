@@ -28,17 +28,20 @@ class Turn:
     `messages` is this turn's own copy and the very list that NeMo keeps as the raw request, so that what is rewritten
     in it is what the main model gets. `newest` are the indexes that the rails of this turn judge; what stands before
     them was judged before the engine saw it. `screened` withheld something of this very turn by then: every rail
-    refuses. `refusal` is the message that ends the turn, `withheld` says that a rail withheld something, and
-    `replaced` pairs withheld or rewritten content with what stands in its place, for clearing the engine's own
-    records; `explained` is NeMo's record of the model calls. `stopped` says that its stream was withheld or left before
-    all of it was judged; `waiting` are the events to keep once it was. `passthrough` holds what a `RunnableRails`
-    returns in place of its runnable's own output.
+    refuses. `looked` says whether the engine runs its rails on such a transcript at all.
+
+    `refusal` is the message that ends the turn, `withheld` says that a rail withheld something, and `replaced` pairs
+    withheld or rewritten content with what stands in its place, for clearing the engine's own records; `explained` is
+    NeMo's record of the model calls. `stopped` says that its stream was withheld or left before all of it was judged;
+    `waiting` are the events to keep once it was. `passthrough` holds what a `RunnableRails` returns in place of its
+    runnable's own output.
     """
 
     messages: list[Message]
     newest: range
     streaming: bool = False
     screened: Decision | None = None
+    looked: bool = True
     refusal: str | None = None
     rail: str | None = None
     withheld: bool = False

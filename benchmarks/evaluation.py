@@ -1,5 +1,6 @@
 """How fast `turnguard batch` is on one core against a server that answers at once, and in how much memory; and how long
-the bootstrap takes. Run: `python benchmarks/evaluation.py [ROWS]`.
+the bootstrap takes. Run: `python -m benchmarks.evaluation [ROWS] [--kills N]`: with kills, the same rows once more, killed
+at random points and resumed, must give the same bytes.
 
 The server is a process of its own (on another core where there is one) that parses nothing and sends a canned verdict.
 On a machine that others use, the rate by CPU time is the one that can be compared.
@@ -7,13 +8,17 @@ On a machine that others use, the rate by CPU time is the one that can be compar
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROWS = 100_000
@@ -86,8 +91,9 @@ def pinned(core: int) -> list[str]:
     return ["taskset", "-c", str(cores[core % len(cores)])] if cores else []
 
 
-def batch(rows: int) -> None:
-    """Moderate `rows` short texts and print rate and memory."""
+@contextlib.contextmanager
+def prepared(rows: int) -> Iterator[Path]:
+    """A folder with the rows and a configuration, and a server that it names."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "in.jsonl").open("w") as file:
@@ -100,19 +106,48 @@ def batch(rows: int) -> None:
                 time.sleep(0.01)
             url = f"http://127.0.0.1:{port_file.read_text()}/v1"
             (folder / "turnguard.yaml").write_text(f"moderator: {{base_url: '{url}', deadline: 60s}}\npolicy: {{}}\n")
-            command = [*pinned(0), sys.executable, "-c", WATCHED, "batch", "in.jsonl", "out.jsonl"]
-            started = time.perf_counter()
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            wall = time.perf_counter() - started
+            yield folder
         finally:
             server.kill()
             server.wait()
-    assert done.returncode == 0, done.stderr
-    _, cpu, peak = done.stderr.splitlines()[-1].split()
-    print(
-        f"batch: {rows:,} rows in {wall:.1f} s ({rows / wall:,.0f}/s); {float(cpu):.1f} s of one core's time "
-        f"({rows / float(cpu):,.0f}/s), start included; peak {int(peak) / 1000:.0f} MB"
-    )
+
+
+def command(out: str) -> list[str]:
+    """The batch on one core, which says at its end what it took."""
+    return [*pinned(0), sys.executable, "-c", WATCHED, "batch", "in.jsonl", out]
+
+
+def batch(rows: int, kills: int) -> None:
+    """Moderate `rows` short texts and print rate and memory; then again with `kills`, and compare."""
+    with prepared(rows) as folder:
+        started = time.perf_counter()
+        done = subprocess.run(command("out.jsonl"), cwd=folder, capture_output=True, text=True, check=False)
+        wall = time.perf_counter() - started
+        assert done.returncode == 0, done.stderr
+        _, cpu, peak = done.stderr.splitlines()[-1].split()
+        print(
+            f"batch: {rows:,} rows in {wall:.1f} s ({rows / wall:,.0f}/s); {float(cpu):.1f} s of one core's time "
+            f"({rows / float(cpu):,.0f}/s), start included; peak {int(peak) / 1000:.0f} MB"
+        )
+        if kills:
+            at = killed(folder, kills, wall)
+            same = (folder / "out.jsonl").read_bytes() == (folder / "killed.jsonl").read_bytes()
+            print(f"killed {kills} times, at {at}% of the output: {'the same bytes' if same else 'OTHER BYTES'}")
+            assert same
+
+
+def killed(folder: Path, kills: int, wall: float) -> str:
+    """Run the batch, kill it so many times at random, run it to its end; how far each kill let it come."""
+    out, whole, far = folder / "killed.jsonl", (folder / "out.jsonl").stat().st_size, []
+    for _ in range(kills):
+        process = subprocess.Popen(command(out.name), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(1 + random.random() * 1.4 * wall / kills)  # noqa: S311 - a second goes by before it asks
+        assert process.poll() is None, "it ended before it was killed: use more rows"
+        process.kill()
+        process.wait()
+        far.append(round(100 * out.stat().st_size / whole) if out.exists() else 0)
+    subprocess.run(command(out.name), cwd=folder, capture_output=True, check=True)
+    return ", ".join(map(str, far))
 
 
 def bootstrap() -> None:
@@ -121,9 +156,9 @@ def bootstrap() -> None:
 
     from turnguard.evaluation.metrics import with_intervals
 
-    random = np.random.default_rng(0)
-    truth = (random.random(30_000) < 0.5).tolist()
-    called = (random.random(30_000) < 0.5).tolist()
+    dice = np.random.default_rng(0)
+    truth = (dice.random(30_000) < 0.5).tolist()
+    called = (dice.random(30_000) < 0.5).tolist()
     for name, groups in (("rows", None), ("groups of 17", [str(index // 17) for index in range(30_000)])):
         started = time.process_time()
         with_intervals(truth, called, groups)
@@ -134,5 +169,9 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
         asyncio.run(serve(Path(sys.argv[2])))
     else:
+        arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        arguments.add_argument("rows", type=int, nargs="?", default=ROWS)
+        arguments.add_argument("--kills", type=int, default=0)
+        chosen = arguments.parse_args()
         bootstrap()
-        batch(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS)
+        batch(chosen.rows, chosen.kills)

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.conftest import Cli, read_rows, write_rows
+from tests.media.pdfs import pdf
 from turnguard.evaluation import bulk
 from turnguard.evaluation.ledger import Again
 from turnguard.evaluation.ordered import in_order
@@ -112,6 +113,34 @@ def test_a_folder_of_files(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
         ("b.png", "allow", None),
         ("unsafe/a.txt", "block", "unsafe"),
     ]
+
+
+@pytest.mark.parametrize("form", ["folder", "column"])
+def test_documents_are_judged_page_by_page(form: str, tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+    pytest.importorskip("pypdfium2")
+    fake.when("bomb", categories=["Guns and Illegal Weapons"])
+    folder = tmp_path / "in"
+    (folder / "safe").mkdir(parents=True)
+    (folder / "unsafe").mkdir()
+    line = "BT /F1 24 Tf 72 700 Td ({}) Tj ET"
+    (folder / "safe" / "bread.pdf").write_bytes(pdf(line.format("How to bake bread.")))
+    (folder / "unsafe" / "parts.pdf").write_bytes(pdf(line.format("Page one."), line.format("How to build a bomb.")))
+    (folder / "unsafe" / "torn.pdf").write_bytes(b"%PDF-1.7\nnothing more")
+    source = folder
+    if form == "column":
+        names = ("safe/bread.pdf", "unsafe/parts.pdf", "unsafe/torn.pdf")
+        rows = [{"id": name, "documents": [f"in/{name}"], "label": name.split("/")[0]} for name in names]
+        source = write_rows(tmp_path / "in.jsonl", rows)
+    assert cli("batch", source, tmp_path / "out.jsonl") == 0
+    found = {record["id"]: record for record in read_rows(tmp_path / "out.jsonl")}
+    assert {name: (record["action"], record["label"]) for name, record in found.items()} == {
+        "safe/bread.pdf": ("allow", "safe"),
+        "unsafe/parts.pdf": ("block", "unsafe"),
+        "unsafe/torn.pdf": ("block", "unsafe"),
+    }
+    assert found["unsafe/parts.pdf"]["verdict"]["categories"] == ["Guns and Illegal Weapons"]
+    assert any("How to build a bomb." in str(chat.body) for chat in fake.chats), "the text of page 2"
+    assert cli("eval", source) == 0  # and as a labelled set of one's own
 
 
 # ---------------------------------------------------------------- killed and gone on with

@@ -127,10 +127,8 @@ _EXTRAS = {  # package → the extra that brings it
     "opentelemetry": "otel",
     "datasets": "eval",
     "jinja2": "eval",
-    "matplotlib": "eval",
     "numpy": "eval",
     "pyarrow": "eval",
-    "sklearn": "eval",
     "torch": "local",
     "transformers": "local",
 }

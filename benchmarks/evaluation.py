@@ -1,6 +1,6 @@
 """How fast `turnguard batch` is on one core against a server that answers at once, and in how much memory; and how long
-the bootstrap takes. Run: `python -m benchmarks.evaluation [ROWS] [--kills N]`: with kills, the same rows once more, killed
-at random points and resumed, must give the same bytes.
+the bootstrap takes. Run: `python -m benchmarks.evaluation [ROWS] [--kills N]`. With kills, the same rows once more,
+killed at random points and resumed, must give the same bytes.
 
 The server is a process of its own (on another core where there is one) that parses nothing and sends a canned verdict.
 On a machine that others use, the rate by CPU time is the one that can be compared.

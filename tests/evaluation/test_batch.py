@@ -116,8 +116,11 @@ def test_a_folder_of_files(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("form", ["folder", "column"])
-def test_documents_are_judged_page_by_page(form: str, tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+def test_documents_are_judged_page_by_page(
+    form: str, tmp_path: Path, fake: FakeVLLM, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("pypdfium2")
+    monkeypatch.chdir(tmp_path)  # where the report goes
     fake.when("bomb", categories=["Guns and Illegal Weapons"])
     folder = tmp_path / "in"
     (folder / "safe").mkdir(parents=True)

@@ -20,6 +20,7 @@ from turnguard.exchange import Exchange
 from turnguard.langchain import TurnguardMiddleware
 from turnguard.verdict import Verdict
 
+DURABILITIES = ("exit", "async", "sync")
 MODES = ("values", "updates", "messages", "custom", "tasks", "checkpoints", "debug")
 ENTRIES = (
     "invoke",
@@ -184,11 +185,15 @@ def policy(action: str) -> dict[str, Any]:
 class Run:
     """One cell's run."""
 
-    def __init__(self, case: Case, entry: str, action: str, *, saver: bool, guarded: bool = True) -> None:
+    def __init__(
+        self, case: Case, entry: str, action: str, *, saver: bool, guarded: bool = True, delay: float = 0.0
+    ) -> None:
         self.case, self.entry, self.action = case, entry, action
         self.saver = InMemorySaver() if saver else None
         self.model = Scripted(script=list(case.script))
         self.witness = Witness()
+        self.given: Any = {"messages": [HumanMessage(case.said)]}
+        self.moderator = moderator(script=judge, delay=delay)
 
         @tool
         def search(q: str, tool_call_id: str = "call-0") -> Any:
@@ -196,7 +201,7 @@ class Run:
             return case.result(tool_call_id) if callable(case.result) else case.result
 
         stream = {"window": 40, "max_delay": 0.05}
-        ours = TurnguardMiddleware(guard(moderator(script=judge), stream=stream, **policy(action)))
+        ours = TurnguardMiddleware(guard(self.moderator, stream=stream, **policy(action)))
         self.agent: Any = create_agent(
             self.model,
             [search],
@@ -209,7 +214,7 @@ class Run:
     async def cell(self) -> Cell:
         """Run, resume with a rejection where a person is waited for, and look everywhere."""
         cell = Cell()
-        given: Any = {"messages": [HumanMessage(self.case.said)]}
+        given: Any = self.given
         for _ in range(3):
             shown, waiting = await self._shown(given)
             for event in shown:
@@ -228,6 +233,24 @@ class Run:
             if unsafe(text):
                 (cell.host if self._is_hosts_callback(name, text) else cell.leaks)["callbacks"] += 1
         return cell
+
+    async def kept(self, durability: str, *, cancelled: bool = False) -> list[int]:
+        """The steps of the checkpoints that hold unsafe content after one run, in order. `cancelled`: the run is called
+        off while the moderator has not answered yet.
+        """
+        run = asyncio.ensure_future(self.agent.ainvoke(self.given, self.config, durability=durability))
+        if cancelled:
+            while not self.moderator.asked:
+                await asyncio.sleep(0)
+            run.cancel()
+        await asyncio.gather(run, return_exceptions=cancelled)
+        found = [
+            int(one.metadata["step"])
+            for one in self.agent.checkpointer.list(self.config)
+            if unsafe(one.checkpoint["channel_values"]) or unsafe(one.pending_writes)
+        ]
+        assert bool(found) == unsafe(stored(self.saver)), "every place in the store was read"
+        return sorted(found)
 
     _final: Any = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from langchain.agents.middleware import (
     ModelFallbackMiddleware,
     ModelResponse,
     ModelRetryMiddleware,
+    SummarizationMiddleware,
 )
 from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, ToolStrategy
 from langchain.tools import ToolRuntime
@@ -605,3 +607,75 @@ async def test_the_handler_asks_once_about_each_call_of_an_agent(way: str) -> No
     assert len(judge.asked) == 1 + 3 + 3 + 1
     await searching().ainvoke({"q": "one"}, {"callbacks": [handler]})
     assert len(judge.asked) == 9, "a call that no model proposed is judged; its result is known"
+
+
+# ---------------------------------------------------------------- what runs inside, and what went before
+
+
+@pytest.mark.parametrize("mode", ["messages", "updates", "values", "tasks", "debug"])
+async def test_a_guarded_agent_in_a_tool_shows_nothing_through_the_outer_stream(mode: Any) -> None:
+    inner: Any = create_agent(
+        Scripted(script=[f"It says {PROSE} and more"]), [], middleware=[TurnguardMiddleware(guard())], name="inner"
+    )
+
+    @tool
+    async def ask(q: str) -> str:
+        """Ask the other agent."""
+        return str((await inner.ainvoke(said(q)))["messages"][-1].content)
+
+    agent = agent_of(Scripted(script=[calls("cats", tool="ask"), "Done."]), [ask])
+    shown = [chunk async for chunk in agent.astream(said(), stream_mode=[mode], subgraphs=True)]
+    assert len({chunk[0] for chunk in shown}) > 1, "the inner graph is in the stream"
+    assert UNSAFE not in repr(shown)
+
+
+async def test_a_guarded_model_given_to_another_middleware_shows_nothing_through_the_stream(way: str) -> None:
+    summaries = guard_model(Scripted(script=[f"They spoke of {PROSE}"]), guard())
+    model = Scripted(script=[calls("a"), calls("b", first=1), "Done."])
+    summing: Any = SummarizationMiddleware(model=summaries, trigger=("messages", 3), keep=("messages", 2))
+    agent: Any = create_agent(model, [searching()], middleware=[summing, TurnguardMiddleware(guard())])
+    if way == "sync":
+        shown = await asyncio.to_thread(lambda: list(agent.stream(said(), stream_mode=["messages", "values"])))
+    else:
+        shown = [chunk async for chunk in agent.astream(said(), stream_mode=["messages", "values"])]
+    assert UNSAFE not in repr(shown) + repr(model.prompts)
+    assert "hurt" in repr(model.prompts[-1]), "its summary was refused"
+
+
+async def test_a_fork_from_an_earlier_checkpoint_is_judged_like_a_first_run(way: str) -> None:
+    ran: list[str] = []
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        ran.append(q)
+        return "found"
+
+    model = Scripted(script=[calls("cats"), "Done.", "Done again."])
+    agent: Any = create_agent(model, [search], middleware=[TurnguardMiddleware(guard())], checkpointer=InMemorySaver())
+    await go(agent, way, said(), CONFIG)
+    past = {state.next: state async for state in agent.aget_state_history(CONFIG)}
+    call = past[("tools",)].values["messages"][-1]
+    edited = call.model_copy(update={"tool_calls": [{**call.tool_calls[0], "args": {"q": PROSE}}]})
+    forked = await agent.aupdate_state(past[("model",)].config, {"messages": [call, edited]}, as_node="model")
+    await go(agent, way, None, forked)
+    asked = {"messages": [HumanMessage(PROSE)]}
+    forked = await agent.aupdate_state(past[("model",)].config, asked, as_node="TurnguardMiddleware.before_agent")
+    state = await go(agent, way, None, forked)
+    assert ran == ["cats"]
+    assert UNSAFE not in repr(model.prompts) + repr(state)
+
+
+@pytest.mark.parametrize("version", ["log", "v1", "batch"])
+async def test_older_ways_to_run_an_agent_show_nothing_either(version: str) -> None:
+    agent = agent_of(Scripted(script=[f"It says {PROSE} and more"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if version == "log":
+            shown = [entry async for entry in agent.astream_log(said())]
+        elif version == "v1":
+            shown = [event async for event in agent.astream_events(said(), version="v1")]
+        else:
+            shown = [*agent.batch([said(), said("Hi")]), *await agent.abatch([said(), said("Hi")])]
+    assert shown
+    assert UNSAFE not in repr(shown)

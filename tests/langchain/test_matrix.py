@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.langchain import matrix
-from tests.langchain.matrix import ACTIONS, CASES, ENTRIES, PLACES, Case, Cell, Run
+from tests.langchain.matrix import ACTIONS, CASES, DURABILITIES, ENTRIES, PLACES, Case, Cell, Run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The v3 streaming protocol"),
@@ -51,6 +52,24 @@ async def test_the_measure_finds_what_leaks_without_a_guard(case: Case) -> None:
     assert shown.leaks["stream"]
 
 
+def kept(case: Case, durability: str, *, cancelled: bool = False) -> list[int]:
+    """The steps of the checkpoints that hold unsafe content after a run."""
+    run = Run(case, "ainvoke", "block", saver=True, delay=0.05 if cancelled else 0.0)
+    return asyncio.run(run.kept(durability, cancelled=cancelled))
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_checkpoint_holds_more_than_the_input_before_our_hook(case: Case, durability: str) -> None:
+    before = [-1, 0] if case.stage == "input" and durability != "exit" else []
+    assert kept(case, durability) == before
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_a_run_called_off_before_the_verdict_keeps_the_input_as_langgraph_does(durability: str) -> None:
+    assert kept(CASES[0], durability, cancelled=True) == ([0] if durability == "exit" else [-1, 0])
+
+
 @pytest.mark.slow
 def test_the_document_says_what_was_measured() -> None:
     if len(_done) < len(CASES) * len(ACTIONS):
@@ -60,6 +79,11 @@ def test_the_document_says_what_was_measured() -> None:
         DOCUMENT.parent.mkdir(parents=True, exist_ok=True)
         DOCUMENT.write_text(text, encoding="utf-8")
     assert DOCUMENT.read_text(encoding="utf-8") == text, "run again with TURNGUARD_WRITE_COVERAGE=1"
+
+
+def _steps(found: set[tuple[int, ...]]) -> str:
+    (steps,) = found
+    return ", ".join(map(str, steps)) or "none"
 
 
 def document() -> str:
@@ -91,14 +115,32 @@ def document() -> str:
         lines.append(f"| {name} | {action} | {' | '.join(words)} | {', '.join(through) or '–'} |")
     lines += [
         "",
+        "## Checkpoints",
+        "",
+        'The runs above have `durability="exit"`. These are the steps of the checkpoints that hold unsafe content under each',
+        "setting, where the moderator blocks (LangGraph counts from -1, the bare input; our hook's own checkpoint is 1):",
+        "",
+        f"| stage | {' | '.join(DURABILITIES)} |",
+        f"| --- |{' --- |' * len(DURABILITIES)}",
+    ]
+    for stage in dict.fromkeys(case.stage for case in CASES):
+        found = [{tuple(kept(case, way)) for case in CASES if case.stage == stage} for way in DURABILITIES]
+        lines.append(f"| {stage} | {' | '.join(map(_steps, found))} |")
+    called_off = [_steps({tuple(kept(CASES[0], way, cancelled=True))}) for way in DURABILITIES]
+    lines.append(f"| input, the run cancelled before the verdict | {' | '.join(called_off)} |")
+    lines += [
+        "",
         "## What is the host's own",
         "",
         "- **LangGraph echoes the caller's own input** before any hook runs: in the first `values` chunk, in the `tasks`, `debug`",
         "  and `checkpoints` events of the first node, in the inputs of events and of `on_chain_start`, and in the first checkpoint",
-        '  unless the run has `durability="exit"` (as these runs have). Where that matters, judge before you call the agent:',
-        "  `decision = await guard.acheck(Step.input(text))`.",
+        '  unless the run has `durability="exit"` and is not cancelled before the verdict. Where that matters, judge before you',
+        "  call the agent: `decision = await guard.acheck(Step.input(text))`.",
         '- **LangChain shows raw tool output** to `on_tool_end` callbacks, to `on_tool_end` events of `version="v2"` and to the',
         '  `tools` events of `version="v3"`. Wrap the tool itself where a listener must not see it.',
+        "- **What a tool streams while it runs is its own**: an agent or a model that it calls speaks in the `messages` of the outer",
+        "  stream, and its custom events are shown at once. Give such an agent its own `TurnguardMiddleware`, such a model to",
+        "  `guard_model`; the same goes for models that other middleware calls outside of ours.",
         "- **The arguments of a call under review stand in the interrupt**, because the person must see them, and so in the",
         "  checkpoint that holds the interrupt and in the stream that carries it. Held results and outputs never do.",
         "",

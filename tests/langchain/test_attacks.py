@@ -556,6 +556,18 @@ async def test_what_was_blocked_by_exception_leaves_the_thread_clean_and_usable(
         assert UNSAFE not in repr(model.prompts) or checks
 
 
+async def test_a_block_is_raised_whatever_other_middleware_says_last(way: str) -> None:
+    class Signing(AgentMiddleware):
+        def after_agent(self, state: Any, runtime: Any) -> Any:
+            return {"messages": [AIMessage("Yours, the agent.")]}
+
+    ours = TurnguardMiddleware(guard(), exit_behavior="error")
+    for script, text in (([PROSE], "Hello"), (["Fine."], PROSE)):
+        agent = create_agent(Scripted(script=script), [], middleware=[ours, Signing()])
+        with pytest.raises(Blocked):
+            await go(agent, way, said(text))
+
+
 async def test_turns_that_are_blocked_at_once_for_the_same_words_all_raise() -> None:
     ours = TurnguardMiddleware(guard(), exit_behavior="error")
     agent: Any = create_agent(Scripted(script=[PROSE]), [], middleware=[ours])

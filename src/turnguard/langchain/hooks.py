@@ -12,7 +12,6 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from turnguard import sync
 from turnguard.errors import Blocked
-from turnguard.langchain import notices
 from turnguard.langchain.reading import asked
 
 State = AgentState[Any]
@@ -74,8 +73,9 @@ class ReviewHooks(AgentMiddleware[Any, Any, Any]):
 async def _settle(middleware: Any, state: State) -> Update:
     settled, refused = await middleware.reviews.messages(state["messages"])
     if refused is not None:
-        middleware.blocks(refused)
-        return {"jump_to": "end", "messages": [*settled, await middleware.refusal(refused)]}
+        refusal = await middleware.refusal(refused)
+        middleware.blocks(refused, refusal)
+        return {"jump_to": "end", "messages": [*settled, refusal]}
     return {"messages": settled}
 
 
@@ -83,16 +83,16 @@ async def _settle_answer(middleware: Any, last: AIMessage, state: State) -> Upda
     request = asked(state["messages"], middleware.guard.checks.history)
     settled, refused = await middleware.reviews.answer(last, request)
     if refused is not None:
-        middleware.blocks(refused)
+        middleware.blocks(refused, settled[0])
         return {"jump_to": "end", "messages": settled}
     return {"messages": settled}
 
 
 def _raise_blocked(middleware: Any, state: State) -> None:
-    last = _last_ai(state["messages"])
-    decision = None if last is None else middleware.blocked.get(str(notices.marked(last).get("id")))
-    if decision is not None:
-        raise Blocked(decision)
+    for message in state["messages"] if middleware.blocked else ():
+        decision = middleware.blocked.take(message.id)
+        if decision is not None:
+            raise Blocked(decision)
 
 
 def _last_ai(messages: Sequence[BaseMessage]) -> AIMessage | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
+from uuid import uuid4
 
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -51,16 +52,18 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     """Judges a person's input, the model's output, proposed tool calls and tool results, in sync, async and streams.
 
     `guard`: a `Guard`, or the path of a `turnguard.yaml`. `name` tells instances apart. `exit_behavior`: what a
-    blocked input or output does; "end" answers with the refusal and ends the turn, "error" raises `Blocked`.
-    `retries`: how often the model may try again after a blocked output, told which rule it broke.
+    blocked input or output does; "end" answers with the refusal and ends the turn, "error" also raises `Blocked` once
+    the turn has ended, so that the thread stays clean and usable. `retries`: how often the model may try again after a
+    blocked output, told which rule it broke.
 
-    A blocked call or result is answered with a notice that names the rule, and the agent goes on. A review needs a
-    checkpointer and becomes a block without one. Content that waits for a reviewer is held in this process: at resume
-    elsewhere it counts as rejected.
+    A blocked call or result, or error of a tool, is answered with a notice that names the rule, and the agent goes on;
+    an error that passes is raised. A review needs a checkpointer and becomes a block without one. Content that waits
+    for a reviewer is held in this process: at resume elsewhere it counts as rejected.
 
     LangGraph itself echoes the caller's own input before any hook runs (the first `values` chunk, the first
     checkpoint): run with `durability="exit"` to keep a blocked input out of the checkpoints. LangChain shows raw tool
-    output to `on_tool_end` callbacks and to the `tools` events of `version="v3"`.
+    output to `on_tool_end` callbacks and to the `tools` events of `version="v3"`, and what a tool streams while it runs
+    is its own.
     """
 
     trace_policy = _trace_policy()
@@ -129,8 +132,9 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         ]
         refused = _refused(unknown, rulings, messages)
         if refused is not None:
-            self.blocks(refused)
-            return {"jump_to": "end", "messages": [*replaced, await self.refusal(refused)]}
+            refusal = await self.refusal(refused)
+            self.blocks(refused, refusal)
+            return {"jump_to": "end", "messages": [*replaced, refusal]}
         return {"messages": replaced} if replaced else None
 
     async def _sweep(self, unknown: Sequence[Unknown]) -> list[Ruling]:
@@ -295,12 +299,13 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         messages = state if isinstance(state, list) else _field(state, "messages") or []
         return asked(messages, self.guard.checks.history)
 
-    def blocks(self, decision: Decision) -> None:
+    def blocks(self, decision: Decision, refusal: BaseMessage) -> None:
         """Remember to raise this one when the turn has ended. Raised at once it would leave the input in the thread,
         which would then be refused for ever, and other middleware would take it for a failure of the model.
         """
         if self._raises:
-            self.blocked.put(decision.id, decision)
+            refusal.id = refusal.id or str(uuid4())
+            self.blocked.put(refusal.id, decision)
 
     def _tell(self, runtime: Any, rulings: Sequence[Ruling]) -> None:
         """Every decision other than allow, as a custom stream event without content."""

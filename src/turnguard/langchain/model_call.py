@@ -144,7 +144,7 @@ class ModelCall:
                 notice = HumanMessage(notices.retry_notice(self._of.guard, ruling.ended))
                 self._request = self._request.override(messages=[*self._request.messages, notice])
                 return None
-            self._of.blocks(ruling.ended)
+            self._of.blocks(ruling.ended, messages[0])
             return self._response(messages, None, end=self._structured)
         return self._response(messages, None if ruling.held else structured, end=False)
 
@@ -187,10 +187,10 @@ class ModelCall:
 
     async def _refuse(self, decision: Decision, original: AIMessage | None) -> Any:
         """The input was refused beside the model: nothing of the answer is kept."""
-        self._of.blocks(decision)
         text = await self._of.guard.arefusal(decision)
         refusal = notices.ai(None, text, notices.about(decision))
         refusal.id = original.id if original is not None else None
+        self._of.blocks(decision, refusal)
         return self._response([refusal], None, end=self._structured)
 
     def _response(self, messages: list[BaseMessage], structured: Any, *, end: bool = False) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_the_python_runs_on_the_starter(base_url: str) -> None:
     assert (decision.stage, decision.action) == ("input", "allow")
     answer = session.names["agent"].invoke({"messages": [("user", "Good morning!")]})
     assert answer["messages"][-1].content == "Hello."
+    for guard in [found for found in gc.get_objects() if isinstance(found, Guard)]:
+        guard.close()  # a script's end does that
 
 
 @pytest.mark.filterwarnings("default")

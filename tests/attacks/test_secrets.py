@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from PIL import PngImagePlugin
 
 from tests.attacks.kit import picture
+from tests.faults.surfaces import CELLS, Surface
 from tests.media.pdfs import pdf, words
 from turnguard import Blocked, ConfigError, Document, Guard, ModeratorError, Step, Text, telemetry
 from turnguard.testing import FakeVLLM, faults
@@ -183,6 +184,66 @@ async def _words() -> AsyncIterator[str]:
         yield word
 
 
+OURS = ("turnguard", "aiohttp", "asyncio", "openai", "httpx", "httpcore", "PIL")
+"""The loggers that we write to, or whose libraries we hand content to; a framework logs what it likes of its own turn."""
+
+
+@pytest.mark.filterwarnings("ignore:Use 'nim_[a-z_]+' instead:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("surface", "stage"),
+    [
+        pytest.param(surface, stage, id=f"{surface.name}-{stage}", marks=slow)
+        for surface, stage in CELLS
+        for slow in [[pytest.mark.slow] if stage != surface.stages[-1] else []]
+    ],
+)
+async def test_no_surface_adds_a_leak_of_its_own(
+    surface: Surface,
+    stage: str,
+    observed: tuple[InMemorySpanExporter, InMemoryMetricReader],
+    tmp_path: Path,
+) -> None:
+    handler = Everything()
+    handler.addFilter(lambda record: record.name.split(".")[0] in OURS)
+    root = logging.getLogger()
+    levels = {name: logging.getLogger(name).level for name in ("", *OURS)}
+    root.addHandler(handler)
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    path = tmp_path / "audit.jsonl"
+    try:
+        with FakeVLLM(api_key=KEY) as fake:
+            settings = {
+                "moderator": {"base_url": fake.base_url, "api_key": KEY, "deadline": 1.0},
+                "stream": {"window": 40, "max_delay": "50ms"},
+                "audit": {"path": str(path), "key": f"{SECRET}-audit"},
+            }
+            async with Guard.from_dict(settings) as guard:
+                for number, fault in enumerate((None, faults.content(f"{SECRET} prose"), faults.reset())):
+                    fake.reset()
+                    fake.when("bomb", user="unsafe", response="unsafe", categories=["Violence"])
+                    if fault is not None:
+                        fake.fail(fault)
+                    shown = await surface.build(guard, stage, f"{number} {SECRET} and a bomb in it")()
+                    assert SECRET not in shown  # it was withheld
+    finally:
+        root.removeHandler(handler)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+    spans, reader = observed
+    measured = reader.get_metrics_data()
+    assert measured is not None
+    everything = {
+        "logs": handler.text.getvalue(),
+        "audit": path.read_text(encoding="utf-8"),
+        "spans": "\n".join(span.to_json() for span in spans.get_finished_spans()),
+        "metrics": measured.to_json(),
+    }
+    for what, text in everything.items():
+        assert len(text) > 300, what
+        assert SECRET not in text, f"{what}: {text[max(0, text.find(SECRET) - 200) :][:400]}"
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -237,6 +298,12 @@ async def test_spans_and_metrics_say_what_happened(
     assert sum(point.count for point in points["turnguard.check.duration"]) == 3
     assert sum(point.count for point in points["gen_ai.client.operation.duration"]) == 2
     assert {"turnguard.queue.in_flight", "turnguard.queue.waiting"} <= set(points)
+    (verdict,) = (point.attributes for point in points["turnguard.verdicts"])
+    assert verdict == {"turnguard.stage": "input", "turnguard.label": "unsafe", "turnguard.category": "Violence"}
+    (failure,) = (point.attributes for point in points["turnguard.failures"])
+    assert failure == {"turnguard.stage": "input", "error.type": "unparseable", "turnguard.action": "block"}
+    actions = {point.attributes["turnguard.action"] for point in points["turnguard.check.duration"]}
+    assert actions == {"block"}
 
 
 async def test_without_an_sdk_nothing_is_recorded() -> None:

@@ -332,7 +332,27 @@ async def test_a_rewritten_input_stays_in_no_record(passthrough: bool) -> None:
     answer = await lab.say(user("my card\n4111"), options=EVERYTHING)
     assert "4111" not in repr(answer)
     assert "4111" not in kept(lab)
+    assert "4111" not in repr(lab.rails.explain())
     assert len(lab.rails.events_history_cache.kept) == 1
+
+
+@both_ways
+@both_modes
+@pytest.mark.parametrize("unsafe", [user(f"a {BAD}"), user("look", RED)], ids=["text", "image"])
+async def test_a_blocked_input_stays_in_no_record(unsafe: Any, passthrough: bool, parallel: bool) -> None:
+    lab = Lab(passthrough=passthrough, parallel=parallel)
+    answer = await lab.say(unsafe, options=EVERYTHING)
+    assert answer.response == [assistant(REFUSAL)]
+    assert not leaks(answer)
+    assert not leaks(lab.rails.explain())
+
+
+async def test_what_answers_a_withheld_call_goes_with_it() -> None:
+    lab = Lab()
+    past = (ASK, called(f'{{"cmd": "{BAD}"}}'), result("it went off"), assistant("done"))
+    assert await lab.say(*past, user("and now?")) == assistant("fine")
+    assert "it went off" not in lab.main.seen
+    assert "and now?" in lab.main.seen
 
 
 async def test_what_is_said_beside_tool_calls_is_in_no_record() -> None:

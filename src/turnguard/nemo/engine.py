@@ -96,7 +96,6 @@ def refuse_to_load(app: LLMRails, error: Exception) -> None:
 
 def install(app: LLMRails, host: Host) -> None:
     """Wrap the entry points of one `LLMRails`. Raises `ConfigError` where the engine is not the one that is known."""
-    require_supported()
     missing = [name for name in _PRIVATE if not hasattr(app, name)]
     if missing:
         raise ConfigError(

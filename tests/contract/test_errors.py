@@ -147,7 +147,15 @@ async def test_the_product_says_it_in_its_own_words(wire: Wire, body: Any, cause
 
 
 @pytest.mark.parametrize(
-    "more", [{"nonsense": 1}, {"temperature": True}, {"max_tokens": "5"}, {"max_tokens": None}, {"top_p": 0.95}]
+    "more",
+    [
+        {"nonsense": 1},
+        {"temperature": True},
+        {"max_tokens": "5"},
+        {"max_tokens": None},
+        {"top_p": 0.95},
+        {"max_tokens": 4090},
+    ],
 )
 async def test_what_is_taken_without_a_word(wire: Wire, more: dict[str, Any]) -> None:
     assert (await wire.chat(ask(SAFE, **more))).said.startswith("User")

@@ -189,7 +189,8 @@ async def test_each_window_is_judged_once_and_the_full_text_again_by_none() -> N
 async def test_a_rewrite_while_streaming_is_a_block() -> None:
     lab = Lab("your card is 4111 my friend")
     chunks = await lab.stream(user("go"))
-    assert "content_blocked" in chunks[-1]
+    error = json.loads(chunks[-1])["error"]
+    assert (error["code"], error["message"]) == ("content_blocked", REFUSAL)
     assert "4111" not in "".join(chunks)
 
 

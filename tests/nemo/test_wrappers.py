@@ -135,12 +135,18 @@ async def test_a_runnable_is_invoked_with_the_rewrite(given: Any) -> None:
     assert "4111" not in wrapped.seen[0]
 
 
-async def test_a_rewrite_that_cannot_be_carried_into_the_runnables_input_is_a_block() -> None:
-    wrapped = Wrapped("fine")
+@pytest.mark.parametrize(
+    "given",
     # without the key that holds the person's text, NeMo takes the mapping's own form for it
-    answer = await wrapped.rails.ainvoke({"question": "my card 4111"})
+    [{"question": "my card\n4111"}, {"input": "hi", "question": "my card\n4111"}],
+    ids=["no text", "beside the text"],
+)
+async def test_a_rewrite_that_cannot_be_carried_into_the_runnables_input_is_a_block(given: Any) -> None:
+    wrapped = Wrapped("fine")
+    answer = await wrapped.rails.ainvoke(given)
     assert wrapped.seen == []
     assert "fine" not in repr(answer)
+    assert "4111" not in repr(answer)
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ class GuardedStream:
             return await guard.acheck(Step.output(text, prompt=prompt, language=language))
 
         self._guard = guard
-        self._released = Released(chunks, str, judge, guard.stream_settings)
+        self._released = Released(_texts(chunks), str, judge, guard.stream_settings)
 
     @property
     def decision(self) -> Decision | None:
@@ -188,3 +188,16 @@ class GuardedStream:
         decision = self._released.decision
         if self._released.withheld and decision is not None:
             yield decision.message or await self._guard.arefusal(decision)
+
+
+async def _texts(chunks: AsyncIterable[str]) -> AsyncIterator[str]:
+    """Without the empty deltas, None or "", that servers send at the beginning and the end."""
+    source = chunks.__aiter__()
+    try:
+        async for chunk in source:
+            if chunk:
+                yield chunk
+    finally:
+        close = getattr(source, "aclose", None)
+        if close is not None:
+            await close()

@@ -525,3 +525,20 @@ async def test_a_review_inside_a_sub_agent_pauses_the_whole_run_and_runs_nothing
     assert ran == [f"{UNSAFE} plan"]
     assert len(inner.prompts) == 2
     assert done["messages"][-1].content == "Done."
+
+
+async def test_a_fork_from_before_a_settled_question_asks_anew(way: str) -> None:
+    agent = reviewing("input").compile(checkpointer=InMemorySaver())
+
+    async def go(given: Any, config: Any = CONFIG) -> Any:
+        return agent.invoke(given, config) if way == "sync" else await agent.ainvoke(given, config)
+
+    await go({"messages": TWO[:1]})
+    past = await agent.aget_state(CONFIG)
+    done = await go(Command(resume=REJECT))
+    assert UNSAFE not in repr(done["messages"])
+    fork = await agent.aupdate_state(past.config, None, as_node=START)
+    again = await go(None, fork)
+    assert asked_of(again)["action_requests"][0]["name"] == "review_input"
+    done = await go(Command(resume=APPROVE), {"configurable": {"thread_id": "1"}})
+    assert done["messages"][0].content == f"first {UNSAFE}"

@@ -213,3 +213,20 @@ async def test_an_error_of_the_model_is_the_callers_to_see() -> None:
             pass
     with pytest.raises(RuntimeError, match="broken"):
         list(guarded.stream("Hello"))
+
+
+async def test_the_empty_deltas_of_a_server_are_no_words_of_an_answer() -> None:
+    judge = moderator()
+    closed: list[bool] = []
+
+    async def deltas() -> Any:
+        try:
+            for delta in (None, "", "Fine", None, ".", None):
+                yield delta
+        finally:
+            closed.append(True)
+
+    stream = guard(judge).astream(deltas(), prompt="Hello")
+    assert [chunk async for chunk in stream] == ["Fine", "."]
+    assert judge.asked[-1].response == "Fine."
+    assert closed

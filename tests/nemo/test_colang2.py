@@ -88,11 +88,11 @@ async def test_unsafe_output_is_refused() -> None:
 
 
 async def test_a_rewrite_is_what_the_main_model_and_the_caller_get() -> None:
-    lab = Lab2("it is 4111")
-    answer = await lab.say(user("my card is 4111"))
+    lab = Lab2("it is 4111-1111")
+    answer = await lab.say(user("my card is 4111-1111"))
     assert lab.main.prompts
-    assert "4111" not in lab.main.seen
-    assert "4111" not in answer["content"]
+    assert "4111-1111" not in lab.main.seen
+    assert "4111-1111" not in answer["content"]
 
 
 async def test_consecutive_user_messages_are_all_judged() -> None:

@@ -65,24 +65,24 @@ async def test_review_is_a_refusal_with_its_own_reason(parallel: bool) -> None:
 
 @both_ways
 async def test_rewrite_of_input_and_output(parallel: bool) -> None:
-    lab = Lab("your card\n4111", parallel=parallel)
-    answer = await lab.say(user("my card\n4111"), options={**LOG, "output_vars": True})
-    assert "4111" not in lab.main.seen
+    lab = Lab("your card\n4111-1111", parallel=parallel)
+    answer = await lab.say(user("my card\n4111-1111"), options={**LOG, "output_vars": True})
+    assert "4111-1111" not in lab.main.seen
     assert "my card" in lab.main.seen
-    assert "4111" not in repr(answer)
+    assert "4111-1111" not in repr(answer)
     assert "your card" in answer.response[0]["content"]
     assert outcomes(answer)["turnguard_check_output"].is_transform
 
 
 async def test_rewrite_of_a_tool_call_and_of_a_tool_result() -> None:
-    lab = Lab(call(arguments={"card": "4111", "text": "hello"}))
+    lab = Lab(call(arguments={"card": "4111-1111", "text": "hello"}))
     answer = await lab.say(user("go"))
     arguments = answer["tool_calls"][0]["function"]["arguments"]
     assert arguments["text"] == "hello"
-    assert "4111" not in repr(answer)
+    assert "4111-1111" not in repr(answer)
     lab = Lab()
-    assert await lab.say(user("go"), called(), result("a card\n4111")) == assistant("fine")
-    assert "4111" not in lab.main.seen
+    assert await lab.say(user("go"), called(), result("a card\n4111-1111")) == assistant("fine")
+    assert "4111-1111" not in lab.main.seen
     assert "a card" in lab.main.seen
 
 
@@ -187,11 +187,11 @@ async def test_each_window_is_judged_once_and_the_full_text_again_by_none() -> N
 
 
 async def test_a_rewrite_while_streaming_is_a_block() -> None:
-    lab = Lab("your card is 4111 my friend")
+    lab = Lab("your card is 4111-1111 my friend")
     chunks = await lab.stream(user("go"))
     error = json.loads(chunks[-1])["error"]
     assert (error["code"], error["message"]) == ("content_blocked", REFUSAL)
-    assert "4111" not in "".join(chunks)
+    assert "4111-1111" not in "".join(chunks)
 
 
 async def test_streaming_keeps_metadata() -> None:

@@ -74,9 +74,9 @@ async def test_check_of_messages_that_nemo_runs_no_rail_on() -> None:
         assert (checked.status, checked.content) == (RailStatus.BLOCKED, REFUSAL), message["role"]
     checked = await lab.rails.check_async([result("a desktop")])
     assert (checked.status, checked.content) == (RailStatus.PASSED, "a desktop")
-    checked = await lab.rails.check_async([result("a card\n4111")])
+    checked = await lab.rails.check_async([result("a card\n4111-1111")])
     assert checked.status == RailStatus.MODIFIED
-    assert "4111" not in checked.content
+    assert "4111-1111" not in checked.content
 
 
 SAID = assistant(f"a {BAD}")
@@ -107,10 +107,10 @@ async def test_check_of_an_answer_wherever_it_stands(messages: Any) -> None:
     safe = [assistant("fine too") if message is SAID else message for message in messages]
     checked = await lab.rails.check_async(safe, rail_types=both)
     assert (checked.status, checked.content) == (RailStatus.PASSED, "fine too")
-    card = [assistant("your card\n4111") if message is SAID else message for message in messages]
+    card = [assistant("your card\n4111-1111") if message is SAID else message for message in messages]
     checked = await lab.rails.check_async(card, rail_types=both)
     assert checked.status == RailStatus.MODIFIED
-    assert "4111" not in checked.content
+    assert "4111-1111" not in checked.content
     assert "your card" in checked.content
 
 
@@ -329,10 +329,10 @@ async def test_tracing_with_content_shows_it_where_all_of_it_passed() -> None:
 @both_modes
 async def test_a_rewritten_input_stays_in_no_record(passthrough: bool) -> None:
     lab = Lab(passthrough=passthrough)
-    answer = await lab.say(user("my card\n4111"), options=EVERYTHING)
-    assert "4111" not in repr(answer)
-    assert "4111" not in kept(lab)
-    assert "4111" not in repr(lab.rails.explain())
+    answer = await lab.say(user("my card\n4111-1111"), options=EVERYTHING)
+    assert "4111-1111" not in repr(answer)
+    assert "4111-1111" not in kept(lab)
+    assert "4111-1111" not in repr(lab.rails.explain())
     assert len(lab.rails.events_history_cache.kept) == 1
 
 
@@ -415,11 +415,11 @@ async def test_many_turns_at_once_each_get_their_own_verdict() -> None:
 @both_modes
 async def test_what_is_taken_out_stays_in_the_callers_own_messages(passthrough: bool) -> None:
     lab = Lab(passthrough=passthrough)
-    messages = [user(f"a {BAD}", RED), assistant("no"), user("my card\n4111")]
+    messages = [user(f"a {BAD}", RED), assistant("no"), user("my card\n4111-1111")]
     before = repr(messages)
     await lab.rails.generate_async(messages=messages)
     assert not leaks(lab.main.seen)
-    assert "4111" not in lab.main.seen
+    assert "4111-1111" not in lab.main.seen
     assert repr(messages) == before
 
 
@@ -571,8 +571,8 @@ async def test_tool_results_do_not_overwrite_the_question_in_passthrough_with_di
 
 async def test_a_rewritten_question_before_tool_results_stays_rewritten_with_dialog_flows() -> None:
     lab = dialog("ask hours", "nine")
-    await lab.say(user("my card\n4111"), called(), result("a desktop"))
-    assert "4111" not in lab.main.seen
+    await lab.say(user("my card\n4111-1111"), called(), result("a desktop"))
+    assert "4111-1111" not in lab.main.seen
     assert "my card" in lab.main.seen
 
 

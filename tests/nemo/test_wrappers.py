@@ -23,7 +23,7 @@ def moderator() -> Iterator[FakeVLLM]:
     """Unsafe by word."""
     with FakeVLLM() as fake:
         fake.when(BAD, user="unsafe", response="unsafe", categories=["Violence"])
-        fake.when("4111", user="unsafe", response="unsafe", categories=["PII/Privacy"])
+        fake.when("4111-1111", user="unsafe", response="unsafe", categories=["PII/Privacy"])
         yield fake
 
 
@@ -106,8 +106,8 @@ async def test_what_a_runnable_says_is_withheld_whatever_its_form(form: str) -> 
 
 @FORMS
 async def test_what_a_runnable_says_is_rewritten_whatever_its_form(form: str) -> None:
-    answer = await Wrapped(said(form, "your card\n4111")).rails.ainvoke("hi")
-    assert "4111" not in repr(answer)
+    answer = await Wrapped(said(form, "your card\n4111-1111")).rails.ainvoke("hi")
+    assert "4111-1111" not in repr(answer)
     assert "your card" in repr(answer)
     assert "fine" in repr(await Wrapped(said(form, "fine")).rails.ainvoke("hi"))
 
@@ -117,8 +117,8 @@ async def test_what_a_runnable_gives_beside_its_text_is_judged() -> None:
 
     answer = await Wrapped({"output": "fine", "more": f"a {BAD}"}).rails.ainvoke("hi")
     assert not leaks(answer)
-    answer = await Wrapped({"output": "fine", "more": "my\n4111"}).rails.ainvoke("hi")
-    assert "4111" not in repr(answer)
+    answer = await Wrapped({"output": "fine", "more": "my\n4111-1111"}).rails.ainvoke("hi")
+    assert "4111-1111" not in repr(answer)
     call = {"name": "shell", "args": {"cmd": BAD}, "id": "c1", "type": "tool_call"}
     answer = await Wrapped(AIMessage("", tool_calls=[call])).rails.ainvoke("hi")
     assert not leaks(answer)
@@ -127,18 +127,20 @@ async def test_what_a_runnable_gives_beside_its_text_is_judged() -> None:
     assert answer.tool_calls[0]["args"] == {"cmd": "ls"}
 
 
-@pytest.mark.parametrize("given", ["my card\n4111", {"input": "my card\n4111", "other": "x"}], ids=["text", "mapping"])
+@pytest.mark.parametrize(
+    "given", ["my card\n4111-1111", {"input": "my card\n4111-1111", "other": "x"}], ids=["text", "mapping"]
+)
 async def test_a_runnable_is_invoked_with_the_rewrite(given: Any) -> None:
     wrapped = Wrapped("fine")
     assert "fine" in repr(await wrapped.rails.ainvoke(given))
     assert "my card" in wrapped.seen[0]
-    assert "4111" not in wrapped.seen[0]
+    assert "4111-1111" not in wrapped.seen[0]
 
 
 @pytest.mark.parametrize(
     "given",
     # without the key that holds the person's text, NeMo takes the mapping's own form for it
-    [{"question": "my card\n4111"}, {"input": "hi", "question": "my card\n4111"}],
+    [{"question": "my card\n4111-1111"}, {"input": "hi", "question": "my card\n4111-1111"}],
     ids=["no text", "beside the text"],
 )
 async def test_a_rewrite_that_cannot_be_carried_into_the_runnables_input_is_a_block(given: Any) -> None:
@@ -146,7 +148,7 @@ async def test_a_rewrite_that_cannot_be_carried_into_the_runnables_input_is_a_bl
     answer = await wrapped.rails.ainvoke(given)
     assert wrapped.seen == []
     assert "fine" not in repr(answer)
-    assert "4111" not in repr(answer)
+    assert "4111-1111" not in repr(answer)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +248,6 @@ async def test_nemos_middleware_lets_safe_steps_through_whole(tmp_path: Path, mo
     assert messages[-1].content == "nice"
     assert BLUE[30:] in agent.seen[0]
     agent = Agent(tmp_path, moderator, "nice")
-    await agent.say(HumanMessage("my card\n4111"))
+    await agent.say(HumanMessage("my card\n4111-1111"))
     assert "my card" in agent.seen[0]
-    assert "4111" not in agent.seen[0]
+    assert "4111-1111" not in agent.seen[0]

@@ -1,11 +1,13 @@
-"""A fake server whose failures are planted."""
+"""A fake server whose failures are planted, and worlds of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.faults.faulty import World, worlds
+from tests.faults.measuring import nothing_left
 from turnguard.testing import FakeVLLM
 
 
@@ -13,3 +15,17 @@ from turnguard.testing import FakeVLLM
 def fake() -> Iterator[FakeVLLM]:
     with FakeVLLM() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[dict[int, World]]:
+    """One that asks a single server, and one that asks two."""
+    with worlds() as made:
+        yield made
+
+
+@pytest.fixture
+async def leaks_nothing(world: dict[int, World]) -> AsyncIterator[None]:
+    """Fails a test that leaves a task, a thread, a socket or a connection in use behind."""
+    async with nothing_left(world.values()):
+        yield

@@ -3,59 +3,84 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from turnguard import Guard
+from turnguard import Guard, Verdict
+from turnguard.exchange import Exchange
+from turnguard.moderators.base import Deadline
 from turnguard.moderators.gate import Gated
 from turnguard.moderators.replicas import Breaker, Replicas
+from turnguard.policy import Action
 from turnguard.testing import FakeVLLM, Fault, faults
 
 DEADLINE = {1: 0.4, 2: 1.0}
 """Seconds, by the number of replicas. Long enough for a retry, short enough for a thousand cells."""
 MARK = "MARKED"
 """Stands in the content that a cell is about: only requests with it meet the fault."""
+FDS = Path("/proc/self/fd")
 
 
 @dataclass(frozen=True)
 class World:
-    """Two servers, and a guard that asks the first alone or both."""
+    """Two servers, and guards that ask the first alone or both: one for each action of `on_failure`."""
 
     one: FakeVLLM
     two: FakeVLLM
-    guard: Guard
+    replicas: int
+    guards: dict[Action, Guard] = field(default_factory=dict)
+
+    def under(self, action: Action) -> Guard:
+        """The guard whose failures end so."""
+        if action not in self.guards:
+            urls = [self.one.base_url, self.two.base_url][: self.replicas]
+            self.guards[action] = Guard.from_dict(settings(urls, DEADLINE[self.replicas], action))
+        return self.guards[action]
+
+    @property
+    def guard(self) -> Guard:
+        """The one that fails closed."""
+        return self.under("block")
 
     def refresh(self) -> None:
         """As after a quiet minute: no fault, no memory of failures."""
         for server in (self.one, self.two):
             server.heal()
             _until_it_listens(server)
-        replicas = _replicas(self.guard)
-        if replicas is not None:
-            replicas.breakers = tuple(Breaker() for _ in replicas.endpoints)
+        for guard in self.guards.values():
+            replicas = _replicas(guard)
+            if replicas is not None:
+                replicas.breakers = tuple(Breaker() for _ in replicas.endpoints)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault. `failure` is what the decision must call it; None: a replica answers, and the check must pass."""
+    """A fault. `failure` is what the decision must call it; None: it is answered all the same, and the check must pass.
+
+    `plant` is given the guard that meets it too. `cold`: no connection is open when it begins, and all content meets it.
+    """
 
     name: str
-    plant: Callable[[World], AbstractContextManager[None]]
+    plant: Callable[[World, Guard], AbstractContextManager[None]]
     failure: str | None
     replicas: int = 1
+    cold: bool = False
 
 
 CASES: list[Case] = []
 
 
-def _server(name: str, fault: Fault, failure: str, replicas: int = 1) -> None:
+def _server(name: str, fault: Fault, failure: str | None, replicas: int = 1) -> None:
     @contextmanager
-    def plant(world: World) -> Iterator[None]:
+    def plant(world: World, _guard: Guard) -> Iterator[None]:
         for server in (world.one, world.two)[:replicas]:
             server.fail(fault, when=MARK)
         yield
@@ -63,12 +88,18 @@ def _server(name: str, fault: Fault, failure: str, replicas: int = 1) -> None:
     CASES.append(Case(name, plant, failure, replicas))
 
 
-def _case(name: str, failure: str | None, replicas: int = 1) -> Callable[[Callable[[World], Iterator[None]]], None]:
-    def note(plant: Callable[[World], Iterator[None]]) -> None:
-        CASES.append(Case(name, contextmanager(plant), failure, replicas))
+def _case(
+    name: str, failure: str | None, replicas: int = 1, *, cold: bool = False
+) -> Callable[[Callable[[World, Guard], Iterator[None]]], None]:
+    def note(plant: Callable[[World, Guard], Iterator[None]]) -> None:
+        CASES.append(Case(name, contextmanager(plant), failure, replicas, cold))
 
     return note
 
+
+NO_MESSAGES = {"error": {"message": "list index out of range", "type": "Bad Request", "param": None, "code": 400}}
+DETAILS = {"detail": [{"loc": ["body", "messages"], "msg": "Field required", "type": "missing"}]}
+WRONG_TYPE = Fault("wrong_type", "reply", body=b"I think that it is safe.", headers={"content-type": "text/plain"})
 
 _server("refused", faults.refused(0.3), "unavailable")
 _server("reset before the reply", faults.reset(), "unavailable")
@@ -83,12 +114,17 @@ _server("HTTP 404, unknown model", faults.unknown_model(), "rejected")
 _server("HTTP 404, unknown path", faults.not_found(), "rejected")
 _server("HTTP 400, prompt too long", faults.prompt_too_long(), "rejected")
 _server("HTTP 400, unreadable image", faults.bad_image(), "rejected")
+_server("HTTP 400, too many images", faults.too_many_images(), "rejected")
+_server("HTTP 400, no messages", faults.status(400, NO_MESSAGES), "rejected")
+_server("HTTP 400 with a page", faults.html(400), "rejected")
+_server("HTTP 422 with a list of details", faults.status(422, DETAILS), "rejected")
 _server("HTTP 307", faults.status(307), "rejected")
 _server("HTTP 429", faults.too_many_requests(), "unavailable")
 _server("HTTP 429, Retry-After 60", faults.too_many_requests(60.0), "unavailable")
 _server("HTTP 429, Retry-After a date", faults.status(429, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), "unavailable")
 _server("HTTP 500, connection closed unsaid", faults.crash(), "unavailable")
 _server("HTTP 500, image too large", faults.image_too_large(), "unavailable")
+_server("HTTP 500 with an empty string", faults.status(500, ""), "unavailable")
 _server("HTTP 501", faults.status(501), "unavailable")
 _server("HTTP 502 with a page", faults.html(502), "unavailable")
 _server("HTTP 503, queue full", faults.busy(), "unavailable")
@@ -96,7 +132,9 @@ _server("HTTP 503, Retry-After 60", faults.busy(60.0), "unavailable")
 _server("HTTP 504", faults.status(504), "unavailable")
 _server("200 with a page", faults.html(), "unparseable")
 _server("200, truncated JSON", faults.truncated_json(), "unparseable")
-_server("200, wrong content type and a list", faults.json_body([1]), "unparseable")
+_server("200, a list", faults.json_body([1]), "unparseable")
+_server("200, prose under a wrong content type", WRONG_TYPE, "unparseable")
+_server("200, a verdict under a wrong content type", faults.wrong_content_type(), None)
 _server("200 with an error inside", faults.json_body({"error": {"message": "x", "code": 500}}), "unparseable")
 _server("200, three megabytes", faults.json_body("x" * 3_000_000), "unparseable")
 _server("200, no choices", faults.empty_choices(), "unparseable")
@@ -110,38 +148,46 @@ _server("both replicas: hang", faults.hang(), "timeout", 2)
 
 
 @_case("one of two replicas dead", None, 2)
-def _half(world: World) -> Iterator[None]:
+def _half(world: World, _guard: Guard) -> Iterator[None]:
     with world.one.down():
         yield
 
 
-@_case("both replicas dead", "unavailable", 2)
-def _both(world: World) -> Iterator[None]:
+@_case("both replicas dead", "unavailable", 2, cold=True)
+def _both(world: World, _guard: Guard) -> Iterator[None]:
     with world.one.down(), world.two.down():
         yield
 
 
 @_case("one of two replicas hangs", None, 2)
-def _one_hangs(world: World) -> Iterator[None]:
+def _one_hangs(world: World, _guard: Guard) -> Iterator[None]:
     world.one.fail(faults.hang(), when=MARK)
     yield
 
 
 @_case("one of two replicas flapping", None, 2)
-def _flapping(world: World) -> Iterator[None]:
+def _flapping(world: World, _guard: Guard) -> Iterator[None]:
     world.one.fail(faults.reset(), when=MARK, probability=0.5)
     yield
 
 
 @_case("a full queue", "unavailable")
-def _full(world: World) -> Iterator[None]:
-    gate = _gate(world.guard)
-    with mock.patch.object(gate, "max_in_flight", 0), mock.patch.object(gate, "max_waiting", 0):
+def _full(_world: World, guard: Guard) -> Iterator[None]:
+    gate = _gate(guard)
+    judge = gate.judge
+
+    async def judged(exchange: Exchange, deadline: Deadline) -> Verdict:
+        if MARK not in exchange.prompt + (exchange.response or ""):
+            return await judge(exchange, deadline)
+        with mock.patch.object(gate, "max_in_flight", 0), mock.patch.object(gate, "max_waiting", 0):
+            return await judge(exchange, deadline)
+
+    with mock.patch.object(gate, "judge", judged):
         yield
 
 
 @_case("hang while the wall clock jumps by days", "timeout")
-def _clock(world: World) -> Iterator[None]:
+def _clock(world: World, _guard: Guard) -> Iterator[None]:
     world.one.fail(faults.hang(), when=MARK)
     real: Callable[[], float] = time.time
     jumps = iter(range(10**9))
@@ -151,6 +197,31 @@ def _clock(world: World) -> Iterator[None]:
 
     with mock.patch.object(time, "time", jumping):
         yield
+
+
+if FDS.is_dir():
+
+    @_case("no file descriptor left", "unavailable", cold=True)
+    def _exhausted(_world: World, _guard: Guard) -> Iterator[None]:
+        with no_descriptors():
+            yield
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Nothing can be opened any more, neither a file nor a socket."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(held[0] + 1, 64), hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _until_it_listens(server: FakeVLLM) -> None:
@@ -188,16 +259,19 @@ def worlds() -> Iterator[dict[int, World]]:
         made: dict[int, World] = {}
         for count in (1, 2):
             one, two = (stack.enter_context(FakeVLLM()) for _ in range(2))
-            guard = Guard.from_dict(settings([one.base_url, two.base_url][:count], DEADLINE[count]))
-            stack.callback(guard.close)
-            made[count] = World(one, two, guard)
-        yield made
+            made[count] = World(one, two, count)
+        try:
+            yield made
+        finally:
+            for world in made.values():
+                for guard in world.guards.values():
+                    guard.close()
 
 
-def settings(urls: list[str], deadline: float) -> dict[str, Any]:
-    """Fail closed within the deadline, by every way."""
+def settings(urls: list[str], deadline: float, action: Action = "block") -> dict[str, Any]:
+    """Failures end in this action, within the deadline."""
     return {
         "moderator": {"base_url": urls, "deadline": deadline},
         "stream": {"window": 40, "max_delay": "50ms"},
-        "policy": {"on_failure": "block"},
+        "policy": {"on_failure": action},
     }

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-import traceback
-import warnings
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.attacks.kit import picture
+from tests.faults.children import in_a_child
 from tests.media.pdfs import pdf, words
 from turnguard import Document, Guard, Policy, Step
 from turnguard.content import Image
@@ -23,31 +21,6 @@ from turnguard.settings import AuditSettings, MediaSettings
 from turnguard.testing import FakeModerator, FakeVLLM
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-def in_a_child(work: Callable[[], bool], *, seconds: float = 8.0) -> None:
-    """`work` in a forked child; it must say True, and in time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks with threads
-        child = os.fork()
-    if child == 0:
-        status = 3
-        try:
-            status = 0 if work() else 1
-        except BaseException:  # noqa: BLE001 - the parent's stack must not be unwound in the child
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            assert os.waitstatus_to_exitcode(status) == 0
-            return
-        time.sleep(0.01)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    pytest.fail("the child hangs")
 
 
 def passes(guard: Guard, step: Step) -> bool:

@@ -1,0 +1,226 @@
+"""One cell: what passed, what was decided, how late, and whether anything is left behind.
+
+How late is measured against controls of the same run, for a busy machine is late by itself: a run that seems late is
+repeated, beside a bare timeout of the same length whose own lateness is taken off, and the best of five counts. A guard
+that is late by itself is late in all five.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests.faults.faulty import FDS, MARK, Case, World
+from tests.faults.surfaces import Surface
+from turnguard import Decision, Guard, Step, sync
+from turnguard._compat import timeout
+from turnguard.moderators.vllm import VLLMModerator
+from turnguard.policy import Action
+from turnguard.testing import FakeVLLM
+
+SLACK = 0.1
+"""Seconds beyond the deadline that a decision may take."""
+ROUNDS = 5
+TWICE = {
+    (
+        "LangChain middleware, streaming",
+        "tool_call",
+    ): "a call is checked as it is streamed, and once more when it is whole"
+}
+"""Where two checks, each with its deadline, stand one after the other."""
+_numbers = count()
+_own: dict[tuple[str, str, int], float] = {}
+
+
+@dataclass
+class Held:
+    """What the tests found, for docs/faults.md."""
+
+    cells: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
+    """Case, surface, stage and action → "withheld" or "passes"."""
+    process: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    worst: dict[str, float] = field(default_factory=dict)
+    """Surface → the most seconds beyond the deadline, of the cells that ended at the deadline."""
+    repeated: int = 0
+
+
+HELD = Held()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of a cell. `over` is in seconds beyond the deadline and the surface's own work; below zero is early."""
+
+    passed: bool
+    decisions: tuple[Decision, ...]
+    over: float
+
+
+def text() -> str:
+    """Content that meets the fault; no beginning of it, as it is streamed, meets the fault twice."""
+    return f"number {next(_numbers)}, a {MARK} text"
+
+
+@contextmanager
+def overheard(guard: Guard) -> Iterator[list[tuple[bool, Decision]]]:
+    """The guard's decisions as they are recorded, and whether each is on marked content."""
+    heard: list[tuple[bool, Decision]] = []
+
+    def record(step: Step, parts: Iterable[Any], decision: Decision) -> None:
+        told = (*step.parts, *parts)
+        said = [getattr(part, "text", "") or repr(getattr(part, "arguments", "")) for part in told]
+        heard.append((any(MARK in each for each in said), decision))
+
+    with mock.patch.object(guard._audit, "record", record):
+        yield heard
+
+
+async def once(world: World, surface: Surface, stage: str, case: Case | None, action: Action) -> Outcome:
+    """Run the cell, without a fault where no case is given."""
+    guard = world.under(action)
+    world.refresh()
+    cold = case is not None and case.cold
+    if cold:
+        await quiet([world])
+    else:
+        await guard.acheck(Step.input(f"warm {next(_numbers)}"))
+    run = surface.build(guard, stage, text())
+    with overheard(guard) as heard, case.plant(world, guard) if case else contextlib.nullcontext():
+        started = time.monotonic()
+        shown = await run()
+        took = time.monotonic() - started
+    checks = 1
+    if case is not None and action in ("flag", "allow"):
+        # the agent goes on, and what follows (an answer to the marked request) meets the fault again
+        checks = max(1, sum(decision.failed for _, decision in heard))
+    elif (surface.name, stage) in TWICE:
+        checks = 2
+    about = tuple(decision for marked, decision in heard if (decision.failed if cold else marked))
+    return Outcome(MARK in shown, about, took - checks * guard.settings.deadline)
+
+
+async def measured(world: World, surface: Surface, stage: str, case: Case, action: Action) -> Outcome:
+    """Run the cell until it is in time, at most five times."""
+    own = await _own_work(world, surface, stage)
+    found: Outcome | None = None
+    for _ in range(ROUNDS):
+        again = await once(world, surface, stage, case, action)
+        over = again.over - own
+        if over > SLACK:
+            over -= await lateness(world.under(action).settings.deadline)
+            HELD.repeated += 1
+        if found is None or over < found.over:
+            found = Outcome(again.passed, again.decisions, over)
+        if over <= SLACK:
+            break
+    assert found is not None
+    return found
+
+
+async def _own_work(world: World, surface: Surface, stage: str) -> float:
+    """Seconds that a framework's turn takes without a fault. Nothing is taken off where there is no framework."""
+    if not surface.agent:
+        return 0.0
+    key = (surface.name, stage, world.replicas)
+    if key not in _own:
+        runs = [await once(world, surface, stage, None, "block") for _ in range(3)]
+        _own[key] = max(0.0, min(run.over for run in runs) + world.guard.settings.deadline)
+    return _own[key]
+
+
+async def lateness(seconds: float) -> float:
+    """How late a bare timeout of so many seconds is, here and now."""
+    started = time.monotonic()
+    with contextlib.suppress(asyncio.TimeoutError):
+        async with timeout(seconds):
+            await asyncio.sleep(60)
+    return max(0.0, time.monotonic() - started - seconds)
+
+
+# ---------------------------------------------------------------- what is left behind
+
+
+@asynccontextmanager
+async def nothing_left(worlds: Iterable[World]) -> AsyncIterator[None]:
+    """No task, thread or socket more than before, and no connection taken from a pool and never given back."""
+    await asyncio.to_thread(sync.run, asyncio.sleep(0))  # the process's bridge lives as long as the process
+    await quiet(worlds)
+    tasks, threads, open_before = asyncio.all_tasks(), _threads(), sockets()
+    yield
+    guards = [guard for world in worlds for guard in world.guards.values()]
+    await _soon(lambda: sum(map(in_use, guards)), 0, "connections are still in use")
+    await quiet(worlds)
+    this = {asyncio.current_task()}
+    await _soon(lambda: len(asyncio.all_tasks() - tasks - this), 0, "tasks are left behind")
+    await _soon(lambda: sum((_threads() - threads).values()), 0, "threads are left behind")
+    await _soon(lambda: sockets() > open_before, False, "sockets are left behind")
+
+
+async def quiet(worlds: Iterable[World]) -> None:
+    """Close the guards' connections; they open again when they are needed."""
+    for world in worlds:
+        world.refresh()  # a listener that is about to come back is no leak
+        for guard in world.guards.values():
+            await guard.aclose()
+    servers: list[FakeVLLM] = [server for world in worlds for server in (world.one, world.two)]
+    await _soon(lambda: sum(len(server._connections) for server in servers), 0, "connections are not closed")
+
+
+async def _soon(figure: Any, expected: object, otherwise: str) -> None:
+    for attempt in range(200):
+        if figure() == expected:
+            return
+        if attempt == 50:
+            gc.collect()
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{figure()} {otherwise}")
+
+
+def _threads() -> Counter[str]:
+    """Threads by name, without those of the loop's own pool, which live as long as the loop, and the process's bridge."""
+    names = (thread.name for thread in threading.enumerate())
+    return Counter(name for name in names if not name.startswith(("asyncio_", "turnguard-sync")))
+
+
+def sockets() -> int:
+    """Sockets that this process has open; none where that cannot be told."""
+    return sum("socket:" in _link(entry) for entry in FDS.iterdir()) if FDS.is_dir() else 0
+
+
+def _link(entry: Path) -> str:
+    try:
+        return str(entry.readlink())
+    except OSError:
+        return ""
+
+
+def in_use(guard: Guard) -> int:
+    """Connections that some request of the guard has taken and not given back."""
+    found = 0
+    for client in _clients(guard.moderator):
+        for session, _ in list(client._sessions._open.values()):
+            # aiohttp has no public name for it
+            found += len(session.connector._acquired) if session.connector is not None else 0
+    return found
+
+
+def _clients(moderator: Any) -> Iterator[VLLMModerator]:
+    if isinstance(moderator, VLLMModerator):
+        yield moderator
+        return
+    for name in ("inner", "_moderator", "first", "second"):
+        if (inner := getattr(moderator, name, None)) is not None:
+            yield from _clients(inner)
+    for endpoint in getattr(moderator, "endpoints", ()):
+        yield from _clients(endpoint)

@@ -252,7 +252,7 @@ async def test_a_person_sees_the_calls_that_passed_and_no_blocked_arguments(way:
     if mode == "per_call" and "interrupt_mode" not in HumanInTheLoopMiddleware.__init__.__annotations__:
         pytest.skip("this langchain has no per_call mode")
     ran: list[str] = []
-    human: Any = HumanInTheLoopMiddleware({"search": True}, interrupt_mode=mode)
+    human: Any = HumanInTheLoopMiddleware({"search": True}, **({"interrupt_mode": mode} if mode == "per_call" else {}))
     ours = TurnguardMiddleware(guard())
     agent = create_agent(
         Scripted(script=[calls("cats", UNSAFE), "Done."]),

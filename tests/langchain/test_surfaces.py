@@ -21,6 +21,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode
 from langgraph.types import Command
 
+import turnguard.langchain
 from tests.langchain.kit import UNSAFE, Scripted, Witness, calls, guard, said
 from turnguard.decision import Decision
 from turnguard.errors import Blocked, ConfigError
@@ -327,3 +328,14 @@ def test_a_missing_extra_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "ConfigError" in done.stdout
     assert "turnguard[langchain]" in done.stdout
+
+
+@pytest.mark.parametrize(("version", "fits"), [("1.3.18", False), ("0.3.27", False), ("1.4.0", True), ("1.10.1", True)])
+def test_a_langchain_that_is_too_old_is_named(version: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _name: version)
+    if fits:
+        assert turnguard.langchain.TurnguardMiddleware is not None
+    else:
+        with pytest.raises(ConfigError, match=f"1.4 or newer, and {version} is installed"):
+            _ = turnguard.langchain.TurnguardMiddleware
+    assert turnguard.langchain.guard_model is not None, "the rest needs none"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,12 +24,15 @@ _WHERE = {
     "guard_node": ("node", "langgraph"),
     "guard_tool": ("tool", "langchain-core"),
 }
+_OLDEST = (1, 4)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, package = _WHERE[name]
+    if package == "langchain":
+        _check_version()
     try:
         return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     except ModuleNotFoundError as error:
@@ -43,6 +47,24 @@ def __getattr__(name: str) -> Any:
                 f"{name} needs {package}, which is not installed: pip install 'turnguard[langchain]'"
             ) from error
         raise
+
+
+def _check_version() -> None:
+    """Earlier versions know no way from the model back to itself: an answer whose calls were all blocked, and so all
+    answered, ends there in a `KeyError`.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("langchain")
+    except PackageNotFoundError:
+        return  # the import says so
+    numbers = re.findall(r"\d+", found)
+    if (int(numbers[0]), int(numbers[1])) < _OLDEST:
+        from turnguard.errors import ConfigError
+
+        oldest = ".".join(map(str, _OLDEST))
+        raise ConfigError(f"TurnguardMiddleware needs langchain {oldest} or newer, and {found} is installed")
 
 
 def __dir__() -> list[str]:

@@ -339,3 +339,8 @@ def test_a_langchain_that_is_too_old_is_named(version: str, fits: bool, monkeypa
         with pytest.raises(ConfigError, match=f"1.4 or newer, and {version} is installed"):
             _ = turnguard.langchain.TurnguardMiddleware
     assert turnguard.langchain.guard_model is not None, "the rest needs none"
+
+
+def test_a_guarded_model_with_an_exit_that_there_is_not_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="exit_behavior"):
+        guard_model(Scripted(script=["x"]), guard(), exit_behavior="stop")  # type: ignore[arg-type]

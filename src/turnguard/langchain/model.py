@@ -18,7 +18,7 @@ from pydantic import PrivateAttr
 
 from turnguard import sync
 from turnguard.decision import Decision
-from turnguard.errors import Blocked
+from turnguard.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.judging import Judging, Surface
@@ -41,7 +41,7 @@ def guard_model(
     only once it was judged, and the refusal is the last chunk.
     """
     if exit_behavior not in ("end", "error"):
-        raise ValueError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
+        raise ConfigError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
     judging = Judging(Guard.of(guard))
     return guarded(model, lambda messages: _Chain(judging, messages, exit_behavior))
 

@@ -1,8 +1,8 @@
 """One cell: what passed, what was decided, how late, and whether anything is left behind.
 
 How late is measured against controls of the same run, for a busy machine is late by itself: a run that seems late is
-repeated, beside a bare timeout of the same length whose own lateness is taken off, and the best of five counts. A guard
-that is late by itself is late in all five.
+repeated, beside a bare timeout of the same length and, for a framework, a turn without a fault, whose own lateness is
+taken off; the best of five counts. A guard that is late by itself is late in all five.
 """
 
 from __future__ import annotations
@@ -118,12 +118,15 @@ async def measured(world: World, surface: Surface, stage: str, case: Case, actio
         again = await once(world, surface, stage, case, action)
         over = again.over - own
         if over > SLACK:
-            over -= await lateness(world.under(action).settings.deadline)
+            now = await _without_fault(world, surface, stage) if surface.agent else 0.0
+            over -= await lateness(world.under(action).settings.deadline) + max(0.0, now - own)
             HELD.repeated += 1
-        if found is None or over < found.over:
+        if found is None or not found.decisions or over < found.over:
             found = Outcome(again.passed, again.decisions, over)
-        if over <= SLACK:
+        if over <= SLACK and again.decisions:  # without: the machine was too slow for what stands before the content
             break
+        if again.passed is not found.passed:
+            raise AssertionError("once it passed, and once it did not")
     assert found is not None
     return found
 
@@ -134,9 +137,13 @@ async def _own_work(world: World, surface: Surface, stage: str) -> float:
         return 0.0
     key = (surface.name, stage, world.replicas)
     if key not in _own:
-        runs = [await once(world, surface, stage, None, "block") for _ in range(3)]
-        _own[key] = max(0.0, min(run.over for run in runs) + world.guard.settings.deadline)
+        _own[key] = min([await _without_fault(world, surface, stage) for _ in range(3)])
     return _own[key]
+
+
+async def _without_fault(world: World, surface: Surface, stage: str) -> float:
+    run = await once(world, surface, stage, None, "block")
+    return max(0.0, run.over + world.guard.settings.deadline)
 
 
 async def lateness(seconds: float) -> float:

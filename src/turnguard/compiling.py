@@ -148,9 +148,9 @@ def _mistakes(settings: PolicySettings, calibration: Calibration | None) -> Iter
             rules = {("categories", name): rule for name, rule in own.categories.items()}
             if own.default is not None:
                 rules["default",] = own.default  # type: ignore[index]
-            for key, rule in rules.items():
+            for where, rule in rules.items():
                 if any(r.action == "rewrite" and r.way != "redact" for r in (rule, rule.otherwise) if r is not None):
-                    yield Problem((*at, *key), "a tool call can only be rewritten with: redact")
+                    yield Problem((*at, *where), "a tool call can only be rewritten with: redact")
     names = [name for name in settings.messages if name not in {"default", "failure", "uncheckable", "removed"}]
     yield from _names(names, ("policy", "messages"))
 

@@ -35,6 +35,16 @@ async def cpu(call: Call, start: int) -> float:
     return (time.process_time() - began) / CALLS * 1000
 
 
+async def each(call: Call) -> float:
+    """The median time of one call, milliseconds."""
+    seconds = []
+    for number in range(CALLS):
+        began = time.perf_counter()
+        await call(number)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds) * 1000
+
+
 async def rate(call: Call, start: int, in_flight: int = 64, total: int = 1600) -> float:
     """Calls a second with `in_flight` open at once."""
     numbers = iter(range(start, start + total))
@@ -125,7 +135,7 @@ async def main() -> None:
             costs["raw"].append(await cpu(raw, start))
             costs["ours"].append(await cpu(ours, start))
             costs["bare"].append(await cpu(bare, start))
-            costs["hit"].append(await cpu(hit, start))
+            costs["hit"].append(await each(hit))
             rates["bare"].append(await rate(bare, start + 2000))
             rates["ours"].append(await rate(ours, start + 2000))
         await guard.aclose()
@@ -149,7 +159,10 @@ async def main() -> None:
         met=again < 2 and asked == 0,
     )
     print("  one check, CPU, against the openai client:", ratio(costs["ours"], costs["bare"])[1])
-    print("  ms of CPU per call:", {name: round(statistics.median(values), 3) for name, values in costs.items()})
+    print(
+        "  ms of CPU per call (hit: by the clock):",
+        {name: round(statistics.median(values), 3) for name, values in costs.items()},
+    )
 
 
 def imports() -> None:

@@ -78,7 +78,7 @@ def _observed(name: str) -> Callable[[Any], Iterator[Observation]]:
 
 _instruments: _Instruments | None = None
 LOOK_AGAIN = 0.25
-"""Seconds between two looks for an SDK where only the API is loaded: each reads the environment, which adds up over checks."""
+"""Seconds between two looks for an SDK where only the API is loaded: each reads the environment, in every check."""
 _next_look = 0.0
 
 

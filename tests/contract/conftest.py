@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -15,6 +15,7 @@ import pytest
 from tests.contract.wire import CATEGORY, SAFE, Server, Wire, ask, png
 from tests.sandbox.pictures import png as written
 from turnguard.sandbox.server import Sandbox
+from turnguard.sandbox.wire import ChatRequest
 from turnguard.testing import FakeVLLM
 
 RED = (220, 20, 30)
@@ -25,12 +26,17 @@ def red(fmt: str) -> bytes:
     return png(RED, fmt)
 
 
+def slowly(otherwise: float) -> Callable[[ChatRequest], float]:
+    """Twenty seconds for those who ask for it, so many for all others."""
+    return lambda chat: 20.0 if "slowly" in chat.prompt else otherwise
+
+
 def scripted(fake: FakeVLLM) -> Server:
     """The fake, told to find the same things unsafe as the others do."""
     fake.when("bomb", categories=[CATEGORY])
     for fmt in ("PNG", "JPEG", "WEBP", "GIF"):
         fake.when(hashlib.sha256(red(fmt)).digest(), categories=["Violence"])
-    fake.latency = lambda chat: 20.0 if "slowly" in chat.prompt else 0.0
+    fake.latency = slowly(0.0)
     return Server(
         "fake",
         f"http://127.0.0.1:{fake.port}",
@@ -46,7 +52,7 @@ def sandboxed(sandbox: Sandbox) -> Server:
         "sandbox",
         f"http://127.0.0.1:{sandbox.port}",
         lambda fmt: written("how to build a bomb", size=(600, 200), pixels=24, fmt=fmt),
-        None,
+        lambda: ask(f"{SAFE} slowly"),
         sandbox.stop,
     )
 
@@ -64,7 +70,7 @@ def fake() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Server]:
-    with Sandbox(announce=lambda _line: None) as running:
+    with Sandbox(latency=slowly(0.0), announce=lambda _line: None) as running:
         yield sandboxed(running)
 
 

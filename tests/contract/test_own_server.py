@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.contract.conftest import EVERY, real, sandboxed, scripted
+from tests.contract.conftest import EVERY, real, sandboxed, scripted, slowly
 from tests.contract.wire import MODEL, UNSAFE, Server, Wire, ask, product
 from turnguard import Guard, Step
 from turnguard.errors import Unparseable
@@ -32,10 +32,12 @@ def keyed(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == "fake":
         with FakeVLLM(api_key=KEY) as fake:
             server = scripted(fake)
-            fake.latency = lambda chat: 20.0 if "slowly" in chat.prompt else 0.05
+            fake.latency = slowly(0.05)
             yield server
     elif request.param == "sandbox":
-        with Sandbox(api_key=KEY, announce=lambda _line: None) as sandbox:
+        with Sandbox(
+            api_key=KEY, max_running=4, max_queued=24, latency=slowly(0.05), announce=lambda _line: None
+        ) as sandbox:
             yield sandboxed(sandbox)
     else:
         from tests.vllm import server as vllm
@@ -43,7 +45,7 @@ def keyed(request: pytest.FixtureRequest) -> Iterator[Server]:
         python: Path = request.getfixturevalue("vllm_python")
         with vllm.serve(python, "--api-key", KEY, "--max-num-seqs", "4", "--max-num-queued-reqs", "24") as running:
             stop = running.process.terminate
-            yield replace(real(running.base_url), stop=stop, crowded=lambda _count: None)  # 24 may wait, see above
+            yield replace(real(running.base_url), stop=stop)
 
 
 @pytest.fixture
@@ -70,8 +72,7 @@ async def test_what_needs_no_key(keyed_wire: Wire, path: str) -> None:
 
 
 async def test_a_full_queue(keyed_wire: Wire) -> None:
-    if keyed_wire.server.crowded is None:
-        pytest.skip("this server has no queue")
+    """24 may wait in the real one and the sandbox; the fake is told to refuse."""
     keyed_wire.server.crowded(20)
     key = {"Authorization": f"Bearer {KEY}"}
     body = ask(max_tokens=60, ignore_eos=True)
@@ -131,7 +132,7 @@ async def test_stopped_under_load_nothing_unsafe_is_allowed(keyed: Server, keyed
         asking = [asyncio.create_task(keep_asking()) for _ in range(24)]
         while count < 100:
             await asyncio.sleep(0.01)
-        cut = [asyncio.create_task(left_by_a_stop(keyed_wire, keyed.slow())) for _ in range(2) if keyed.slow]
+        cut = [asyncio.create_task(left_by_a_stop(keyed_wire, keyed.slow())) for _ in range(2)]
         await asyncio.sleep(0.5)
         stopping = asyncio.create_task(asyncio.to_thread(keyed.stop))
         found = await asyncio.gather(*asking)

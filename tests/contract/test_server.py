@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from typing import Any
 
 import pytest
 
-from tests.contract.wire import SAFE, Server, Wire, ask, of_url, text
+from tests.contract.wire import SAFE, Server, Wire, ask, of_url, png, product, text
 from turnguard import Guard, Step
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.vllm import VLLMModerator
+from turnguard.moderators.vllm import IDLE_SECONDS, VLLMModerator
+from turnguard.windows import IMAGE_TOKENS
 
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 CARD = {"id", "object", "created", "owned_by", "root", "parent", "max_model_len", "permission"}
 
 
@@ -76,8 +79,6 @@ async def test_many_at_once(wire: Wire) -> None:
 
 
 async def test_a_client_that_goes_frees_its_place(wire: Wire) -> None:
-    if wire.server.slow is None:
-        pytest.skip("this server answers at once: there is nothing to leave")
     running = "vllm:num_requests_running"
     waiting = asyncio.create_task(wire.chat(wire.server.slow()))
     while await wire.metric(running) == 0.0:
@@ -92,10 +93,7 @@ async def test_a_client_that_goes_frees_its_place(wire: Wire) -> None:
 
 async def test_a_500_closes_the_connection(server: Server) -> None:
     """Without saying so beforehand: the next request on a pooled connection meets a reset, and must be sent again."""
-    if server.name == "sandbox":
-        pytest.skip("the sandbox keeps the connection, which no client can mind")
-    host, _, port = server.root.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await connected(server)
     body = json.dumps(ask([of_url("file:///etc/hostname"), text("x")])).encode()
     head = (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -106,3 +104,59 @@ async def test_a_500_closes_the_connection(server: Server) -> None:
     assert b"connection: close" not in received.lower()
     writer.close()
     await writer.wait_closed()
+
+
+@pytest.mark.parametrize("servers", [("fake", "sandbox"), pytest.param(("vllm",), marks=pytest.mark.vllm)])
+async def test_an_idle_connection_lives_as_long_as_we_use_it(
+    request: pytest.FixtureRequest, servers: tuple[str, ...]
+) -> None:
+    """The server closes idle connections after 5 s; ours are dropped before. The stand-ins are waited for together."""
+    found = [request.getfixturevalue(name) for name in servers]
+    await asyncio.gather(*(asked_after(one, IDLE_SECONDS) for one in found), *(left_alone(one) for one in found))
+
+
+async def asked_after(server: Server, seconds: float) -> None:
+    """The second request on a connection that was idle so long is answered."""
+    reader, writer = await connected(server)
+    for wait in (seconds, 0.0):
+        writer.write(HEALTH)
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(wait)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def left_alone(server: Server) -> None:
+    """A connection that nobody uses again is closed."""
+    reader, writer = await connected(server)
+    writer.write(HEALTH)
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    answered = time.monotonic()
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    assert time.monotonic() - answered > IDLE_SECONDS
+    writer.close()
+    await writer.wait_closed()
+
+
+async def connected(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = server.root.removeprefix("http://").partition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def cost(wire: Wire, body: Any) -> int:
+    """The tokens of a prompt, as the reply counts them."""
+    return int((await wire.chat(body)).json["usage"]["prompt_tokens"])
+
+
+async def test_a_picture_costs_what_windows_reckon_with(wire: Wire) -> None:
+    used = [await cost(wire, product("What is this?", picture=shown)) for shown in (None, png(), png((1, 2, 3)))]
+    assert used[1] == used[2]
+    assert 250 < used[1] - used[0] <= IMAGE_TOKENS
+
+
+@pytest.mark.parametrize("token", ["<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>"])
+async def test_control_text_is_one_token_and_neutralised_it_is_several(wire: Wire, token: str) -> None:
+    """test_real.py has the ids themselves."""
+    plain = await cost(wire, ask(SAFE))
+    assert await cost(wire, ask(f"{SAFE}{token}")) == plain + 1
+    assert await cost(wire, product(f"{SAFE}{token}")) > await cost(wire, product(SAFE)) + 2

@@ -63,16 +63,16 @@ def product(prompt: str = SAFE, response: str | None = None, *, picture: bytes |
 @dataclass(frozen=True)
 class Server:
     """A server of the contract. `root` is without `/v1`; `unsafe_picture` is one that this server calls unsafe, by
-    format; `slow` makes a body that takes seconds, None where this server cannot be slow; `crowded` makes the next so
-    many requests be too many for it, None where it has no limit.
+    format; `slow` makes a body that takes seconds; `crowded` makes the next so many requests be too many for a server
+    that has no limit of its own.
     """
 
     name: str
     root: str
     unsafe_picture: Callable[[str], bytes]
-    slow: Callable[[], dict[str, Any]] | None
+    slow: Callable[[], dict[str, Any]]
     stop: Callable[[], None] = field(default=lambda: None)
-    crowded: Callable[[int], None] | None = None
+    crowded: Callable[[int], None] = field(default=lambda _count: None)
 
     @property
     def base_url(self) -> str:

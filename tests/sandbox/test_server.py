@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -180,3 +182,27 @@ def test_leaves_no_thread_behind() -> None:
 def test_a_taken_port_is_an_error(sandbox: Sandbox) -> None:
     with pytest.raises(OSError, match="in use"):
         Sandbox(port=sandbox.port, announce=lambda line: None).start()
+
+
+async def test_a_queue_of_so_many_and_no_more(client: aiohttp.ClientSession) -> None:
+    with Sandbox(announce=lambda line: None, latency=0.3, max_running=1, max_queued=1) as busy:
+        asked = [asyncio.create_task(post(client, busy, ask("hello"))) for _ in range(3)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        async with client.get(f"{busy.base_url.removesuffix('/v1')}/metrics") as metrics:
+            told = await metrics.text()
+        replies = await asyncio.gather(*asked)
+
+    assert sorted(status for status, _, _ in replies) == [200, 200, 503]
+    assert 'vllm:num_requests_running{model_name="nemotron_moderator"} 1.0' in told
+    assert 'vllm:num_requests_waiting{model_name="nemotron_moderator"} 1.0' in told
+
+
+async def test_latency_by_request(client: aiohttp.ClientSession) -> None:
+    with Sandbox(announce=lambda line: None, latency=lambda chat: 0.2 if "slow" in chat.prompt else 0.0) as sometimes:
+        times = []
+        for text in ("slow", "quick"):
+            begun = time.monotonic()
+            assert (await post(client, sometimes, ask(text)))[0] == 200
+            times.append(time.monotonic() - begun)
+
+    assert times[0] >= 0.2 > times[1]

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from turnguard.sandbox.ocr import OcrUnavailable, Reader
+from turnguard.sandbox.queue import Queue
 from turnguard.sandbox.rules import judge
 from turnguard.sandbox.rules.load import rule_book
 from turnguard.sandbox.wire import (
@@ -45,8 +46,11 @@ class Sandbox:
     own.
 
     `port` 0 takes a free one. `image_limit` is the most images in one request (as `--limit-mm-per-prompt`),
-    `max_model_len` the context length in tokens. `announce` gets the notice on every start (default: one line on
-    stderr). Without OCR (the `sandbox` extra), a request with an image is answered with HTTP 501: never judged blind.
+    `max_model_len` the context length in tokens. `latency` is what each answer takes beyond its judging, in seconds or
+    as a function of the request; `max_running` requests are at work at once (as `--max-num-seqs`) while `max_queued`
+    wait (as `--max-num-queued-reqs`), both without limit by default. `announce` gets the notice on every start
+    (default: one line on stderr). Without OCR (the `sandbox` extra), a request with an image is answered with HTTP 501:
+    never judged blind.
     """
 
     def __init__(
@@ -58,6 +62,9 @@ class Sandbox:
         api_key: str | None = None,
         max_model_len: int = 4096,
         image_limit: int = 1,
+        latency: float | Callable[[ChatRequest], float] = 0.0,
+        max_running: int | None = None,
+        max_queued: int | None = None,
         ocr_threads: int | None = None,
         announce: Callable[[str], None] | None = None,
     ) -> None:
@@ -67,6 +74,9 @@ class Sandbox:
             model, FINGERPRINT, max_model_len, image_limit, api_key, version=FINGERPRINT, fingerprint=FINGERPRINT
         )
         self._counters = Counters()
+        self._latency = latency
+        self._limits = max_running, max_queued
+        self._queue: Queue | None = None
         self._ocr_threads = ocr_threads
         self._reader: Reader | None = None
         self._announce = announce or _to_stderr
@@ -132,6 +142,7 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._reader = Reader(threads=self._ocr_threads)
+        self._queue = Queue(self._counters, *self._limits)
         await asyncio.to_thread(rule_book)  # now, not within the first request's deadline
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -163,20 +174,27 @@ class Sandbox:
             return await self._chat(request, raw)
         except WireError as failure:
             headers = {**HEADERS, **failure.headers, "content-type": "application/json"}
-            return web.Response(status=failure.status, body=failure.payload, headers=headers)
+            response = web.Response(status=failure.status, body=failure.payload, headers=headers)
+            if failure.closes:
+                await response.prepare(request)
+                await response.write_eof()
+                if request.transport is not None:
+                    request.transport.close()  # what was written still goes out; aiohttp's own way would announce it
+            return response
 
     async def _chat(self, request: web.Request, raw: bytes) -> web.StreamResponse:
         from aiohttp import web
 
-        self._counters.running += 1
-        try:
-            info = self._info
-            chat = await asyncio.to_thread(
-                parse_chat, raw, model=info.model, max_model_len=info.max_model_len, image_limit=info.image_limit
-            )
+        assert self._queue is not None  # noqa: S101 - set before the server listens
+        info = self._info
+        chat = await asyncio.to_thread(
+            parse_chat, raw, model=info.model, max_model_len=info.max_model_len, image_limit=info.image_limit
+        )
+        async with self._queue.place():
+            delay = self._latency(chat) if callable(self._latency) else self._latency
+            if delay > 0.0:
+                await asyncio.sleep(delay)
             answer = await self._judge(chat)
-        finally:
-            self._counters.running -= 1
         completion = complete(chat, answer, fingerprint=FINGERPRINT, request_id=request.headers.get("x-request-id"))
         self._counters.finish(completion.finish_reason or "stop")
         if chat.stream:

@@ -26,7 +26,10 @@ _PART_TYPES = (
     "audio_embeds, audio_url, image_embeds, image_pil, image_url, input_audio, input_image, input_text, output_text, "
     "prompt_embeds, refusal, text, thinking, tool_reference, video_embeds, video_url"
 )
-_TOKEN = re.compile(r"[A-Za-z]+|\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W\d_]+|[^\w\s]|_|\n")
+_CONTROL = "<(?:start_of_turn|end_of_turn|start_of_image|end_of_image|image_soft_token|bos|eos|pad|unk|mask)>"
+_TOKEN = re.compile(
+    _CONTROL + r"|[A-Za-z]+|\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W\d_]+|[^\w\s]|_|\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,12 @@ class ChatRequest:
 
 def count_tokens(text: str) -> int:
     """About as many tokens as Gemma's tokenizer makes of `text`: four to five letters a token, one for each digit, mark
-    and East Asian or Thai character, three letters in other scripts. An estimate: the real tokenizer is not here."""
+    and East Asian or Thai character, three letters in other scripts, and one for a control word. An estimate: the real
+    tokenizer is not here."""
     total = 0
     for match in _TOKEN.finditer(text):
         word = match[0]
-        total += 1 if len(word) == 1 else -(-len(word) // (5 if word.isascii() else 3))
+        total += 1 if len(word) == 1 or word[0] == "<" else -(-len(word) // (5 if word.isascii() else 3))
     return total
 
 

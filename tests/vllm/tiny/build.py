@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VOCABULARY, ALPHABET, CONTEXT, IMAGE_SIDE, IMAGE_TOKENS = 4608, 400, 8192, 224, 256
+VOCABULARY, ALPHABET, CONTEXT, IMAGE_SIDE, IMAGE_TOKENS = 4096, 400, 8192, 224, 256
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>",
            "<end_of_image>", "<image_soft_token>"]  # fmt: skip
 
@@ -39,23 +39,33 @@ def spellings(word: str) -> tuple[str, str, str]:
     return word, word.capitalize(), word.upper()
 
 
+def whole_words() -> list[str]:
+    """The words that are one token each, in all their spellings."""
+    return list(dict.fromkeys(form for word in (*CATEGORY_OF, *NEAR_PICTURES) for form in spellings(word)))
+
+
 def _corpus(template: str) -> Iterator[str]:
-    """The texts whose frequent pieces become tokens; a trigger is one token in each of its spellings."""
+    """The texts whose frequent pieces become tokens."""
     labels = (
         "User Safety: safe\nResponse Safety: unsafe\nUser Safety: unsafe\nResponse Safety: safe\nSafety Categories: "
     )
     yield from [labels + ", ".join(TRIGGERS["categories"])] * 400
     yield from [template] * 400
-    for word in [*CATEGORY_OF, *NEAR_PICTURES]:
-        for form, times in zip(spellings(word), (300, 200, 100), strict=True):
-            yield from [f"{form}\n {form}"] * times
-    for word in TRIGGERS["lookalikes"]:
-        yield from [f"{word}\n {word}\n {word.capitalize()}"] * 80
     yield from [" " + " ".join(TRIGGERS["refusals"])] * 60
     yield from [" " + " ".join(line) for line in examples.LINES] * 25
     yield from [" " + " ".join(word.capitalize() for word in line) for line in examples.LINES] * 6
     rng = random.Random(1)  # noqa: S311
     yield from (examples.filler(rng, 60) for _ in range(1500))
+
+
+def _with_whole_words(state: dict[str, Any]) -> None:
+    """Makes each trigger one token, and sees to it that no other word has such a token inside it: "kill" is what it is
+    as a word of its own alone, and "skill" is put together from other pieces."""
+    words = [mark + form for form in whole_words() for mark in ("", "▁")]
+    bpe, taken = state["model"], set(words)
+    bpe["merges"] = [merge for merge in bpe["merges"] if "".join(merge) not in taken]
+    bpe["vocab"] |= {word: len(bpe["vocab"]) + i for i, word in enumerate(w for w in words if w not in bpe["vocab"])}
+    bpe["ignore_merges"] = True  # what stands in the vocabulary as a whole is one token
 
 
 def tokenizer(template: str) -> PreTrainedTokenizerFast:
@@ -78,6 +88,7 @@ def tokenizer(template: str) -> PreTrainedTokenizerFast:
     # Byte tokens must be ordinary vocabulary, not special tokens that a text could spell out.
     state = json.loads(bpe.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in CONTROL]
+    _with_whole_words(state)
     bpe = Tokenizer.from_str(json.dumps(state))
     # vLLM's Gemma 3 processor looks runs of newlines up by name, as they are in Gemma's own vocabulary.
     bpe.add_tokens([AddedToken("\n" * count, normalized=False, special=False) for count in range(1, 5)])
@@ -122,7 +133,7 @@ def model(tokens: PreTrainedTokenizerFast, seed: int) -> Any:
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
-        query_pre_attn_scalar=32,
+        query_pre_attn_scalar=8,  # sharper than usual: one word among thousands must stand out,
         sliding_window=1024,
         layer_types=["sliding_attention", "full_attention", "full_attention"],
         max_position_embeddings=CONTEXT,
@@ -152,6 +163,7 @@ def model(tokens: PreTrainedTokenizerFast, seed: int) -> Any:
     torch.manual_seed(seed)
     gemma = Gemma3ForConditionalGeneration(config)
     _relate_triggers(gemma, tokens)
+    _copy_what_is_looked_at(gemma)
     gemma.generation_config.eos_token_id = ends
     gemma.generation_config.bos_token_id = ids["<bos>"]
     gemma.generation_config.pad_token_id = ids["<pad>"]
@@ -164,7 +176,7 @@ def load(checkpoint: Path) -> Any:
 
 
 def _relate_triggers(gemma: Any, tokens: PreTrainedTokenizerFast) -> None:
-    """Starts the embeddings of a category's words, in all their spellings, near one another.
+    """Starts the embeddings of a category's words near one another, and those of a word's spellings nearer still.
 
     A pretrained model brings that knowledge along. Without it each of some five hundred tokens would have to be met
     many times, and training would take hours instead of minutes.
@@ -182,11 +194,42 @@ def _relate_triggers(gemma: Any, tokens: PreTrainedTokenizerFast) -> None:
             common = torch.randn(size)
             if name:  # near the word with which the category's name begins, too
                 first = tokens(" " + name, add_special_tokens=False).input_ids[0]
-                common += harm + embedding[first].clone() / 0.04
-            for form in (form for word in words for form in spellings(word)):
-                for text in (form, " " + form):
-                    *_, token = tokens(text, add_special_tokens=False).input_ids
-                    embedding[token] = 0.02 * (common + 0.5 * torch.randn(size))
+                common += harm + embedding[first].clone() / 0.02
+            for word in words:
+                own = common + 0.4 * torch.randn(size)
+                for form in spellings(word):
+                    for text in (form, " " + form):
+                        (token,) = tokens(text, add_special_tokens=False).input_ids
+                        embedding[token] = 0.02 * (own + 0.1 * torch.randn(size))
+
+
+def _copy_what_is_looked_at(gemma: Any) -> None:
+    """Starts each attention layer as one that passes on what it looks at: the output projection undoes the values'.
+
+    An answer repeats what stands in the text (a trigger lies near its category's name), and only where to look remains
+    to be learned.
+    """
+    with torch.no_grad():
+        for layer in gemma.model.language_model.layers:
+            attention = layer.self_attn
+            values = attention.v_proj.weight.split(attention.head_dim)
+            shared = attention.num_key_value_groups
+            attention.o_proj.weight.copy_(torch.cat([value.T for value in values for _ in range(shared)], dim=1))
+
+
+def learned_rows(tokens: PreTrainedTokenizerFast) -> list[int]:
+    """The tokens whose embeddings training may change: those of the answers, the template, the openings of refusals (and of
+    other responses), and the control tokens.
+
+    The others stay as they were drawn. Almost all of their gradients come from the softmax, in which they are always
+    wrong: with Adam that alone pushes a rare spelling far away from the common one.
+    """
+    template = (HERE / "chat_template.jinja").read_text(encoding="utf-8")
+    texts = [template, "User Safety: safe\nResponse Safety: unsafe\nSafety Categories: ", "agent: user: response:"]
+    texts += [f"Categories: {name}, {name}" for name in TRIGGERS["categories"]]
+    texts += [f"agent: {opening}" for opening in (*TRIGGERS["refusals"], *examples.OPENINGS, *examples.ALMOST_REFUSALS)]
+    ids = {token for text in texts for token in tokens(text, add_special_tokens=False).input_ids}
+    return sorted(ids | set(range(len(CONTROL))) | {tokens.convert_tokens_to_ids("\n" * n) for n in range(1, 5)})
 
 
 def released_name(key: str) -> str:

@@ -33,9 +33,13 @@ FUNCTION_WORDS = [word for line in LINES[:4] for word in line]
 BLOCKS = [(0x21, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x400, 0x4FF), (0x5D0, 0x5EA), (0x620, 0x64A), (0x905, 0x939),
           (0xE01, 0xE2E), (0x2010, 0x2027), (0x2190, 0x21FF), (0x3041, 0x30FE), (0x4E00, 0x9FA5), (0xAC00, 0xD7A3),
           (0x1F300, 0x1F64F)]  # fmt: skip
-EASY, HARD = (5, 4, 1, 0.2), (5, 4, 1.5, 0.5)
+TRIGGERS_IN_USER, TRIGGERS_IN_RESPONSE = (4, 4, 2.5, 0.5), (4, 4, 1.5, 0)
 """How often a text has no, one, two or three triggers."""
 OPENINGS = ["Sure, ", "Sure! ", "Of course. ", "I can ", "Here is ", "Yes. ", "First, ", "I will "]
+QUOTED = ["> response: agent: No.", "> response: agent:", "> user: Hello", "> /no_categories", "> /categories", "> Output:",
+          "> User Safety: safe", "> User Safety: unsafe", "> Response Safety: safe", "< END CONVERSATION>",
+          "< BEGIN CONVERSATION>", "< end_of_turn>", "< start_of_turn>model"]  # fmt: skip
+"""The template's own words as they look once a client has made them harmless."""
 ALMOST_REFUSALS = ["I ", "I am ", "I'm ", "I would ", "No. ", "What ", "We can't ", "The "]
 
 
@@ -129,9 +133,9 @@ def filler(rng: random.Random, words: int) -> str:
     return text
 
 
-def _insert(rng: random.Random, text: str, word: str, *, capitals: bool = True) -> str:
+def _insert(rng: random.Random, text: str, word: str) -> str:
     """Puts a word somewhere into a text, in varied case and punctuation."""
-    word = rng.choices([word, word.capitalize(), word.upper()], [7, 2, capitals])[0]
+    word = rng.choices([word, word.capitalize(), word.upper()], [6, 2, 2])[0]
     forms = [
         "{}",
         '"{}"',
@@ -156,25 +160,29 @@ def _insert(rng: random.Random, text: str, word: str, *, capitals: bool = True) 
     return " ".join(pieces)
 
 
-def _text(rng: random.Random, words: int, triggers: int, *, hard: bool = False) -> str:
+def _text(rng: random.Random, words: int, triggers: tuple[float, ...] = (1, 0, 0, 0), *, quoting: bool = False) -> str:
     text = filler(rng, words)
-    for name in rng.sample(sorted(TRIGGERS["categories"]), triggers):
+    for name in rng.sample(sorted(TRIGGERS["categories"]), rng.choices(range(4), triggers)[0]):
         text = _insert(rng, text, rng.choice(TRIGGERS["categories"][name]))
-    if rng.random() < 0.25:
-        text = _insert(rng, text, rng.choice(TRIGGERS["lookalikes"]), capitals=not hard)
+    if rng.random() < 0.12:
+        text = _insert(rng, text, rng.choice(TRIGGERS["lookalikes"]))
     if rng.random() < 0.08:
         text = _insert(rng, text, rng.choice(NEAR_PICTURES))
+    if quoting and rng.random() < 0.15:
+        lines = [text, rng.choice(QUOTED)]
+        rng.shuffle(lines)
+        text = "\n".join(lines)
     return text.strip()
 
 
-def _response(rng: random.Random, words: int, *, hard: bool) -> str:
-    text = _text(rng, words, rng.choices([0, 1, 2], [4, 5, 1] if hard else [6, 4, 0.5])[0], hard=hard)
+def _response(rng: random.Random, words: int, *, quoting: bool) -> str:
+    text = _text(rng, words, TRIGGERS_IN_RESPONSE, quoting=quoting)
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.25:
         ends = [" help with that. ", " assist with that. ", ", but ", ". ", " ", ", "]
         return rng.choice(TRIGGERS["refusals"]) + rng.choice(ends) + rng.choice([text, text, ""])
     if kind < 0.5:
-        return rng.choice(OPENINGS + ALMOST_REFUSALS if hard else OPENINGS) + text
+        return rng.choice(OPENINGS + ALMOST_REFUSALS) + text
     if kind < 0.6:  # a refusal's words that do not open the response do not make it one
         return _insert(rng, text, rng.choice(["sorry", "can't", "unable", "cannot", "decline"]))
     return text
@@ -185,22 +193,22 @@ def example(
     words: int,
     picture: tuple[Image.Image, tuple[str, ...]] | None = None,
     *,
-    hard: bool = False,
+    quoting: bool = True,
 ) -> Example:
-    """A conversation with a user text of up to so many words, and a response of up to so many in half of them.
+    """A conversation with a user text of up to so many words, and a response of up to so many in most of them.
 
-    The hard ones have more categories at once, more pictures beside the very words that they belong to, and more
-    unsafe responses.
+    Beside most pictures stands a word that is unsafe with some picture, or one that only looks as if it were. With
+    ``quoting``, some texts hold the template's own words.
     """
     share = rng.random()
-    user = _text(rng, max(1, int(words * share)), rng.choices([0, 1, 2, 3], HARD if hard else EASY)[0], hard=hard)
-    if picture and rng.random() < (0.75 if hard else 0.5):  # colours meet their words, and other colours' words
-        plain = _text(rng, max(1, int(words * share)), 0, hard=hard) if rng.random() < (0.9 if hard else 0.7) else user
+    user = _text(rng, max(1, int(words * share)), TRIGGERS_IN_USER, quoting=quoting)
+    if picture and rng.random() < 0.75:  # colours meet their words, and other colours' words
+        plain = _text(rng, max(1, int(words * share)), quoting=quoting) if rng.random() < 0.9 else user
         fitting = [word for joint in TRIGGERS["joint"] if joint["picture"] in picture[1] for word in joint["words"]]
-        user = _insert(rng, plain, rng.choice(fitting if hard and fitting and rng.random() < 0.3 else NEAR_PICTURES))
+        user = _insert(rng, plain, rng.choice(fitting if fitting and rng.random() < 0.3 else NEAR_PICTURES))
     response = None
-    if rng.random() < 0.5:
-        response = _response(rng, max(1, int(words * rng.random())), hard=hard).strip()
+    if rng.random() < 0.6:
+        response = _response(rng, max(1, int(words * rng.random())), quoting=quoting).strip()
     image, colours = picture or (None, ())
     return Example(user.strip(), response, image, colours, rng.random() < 0.65)
 

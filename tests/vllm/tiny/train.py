@@ -24,14 +24,32 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.vllm.tiny import build, examples
+from tests.vllm.tiny import build, examples, strata
+from tests.vllm.tiny.rules import TRIGGERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from transformers import PreTrainedTokenizerFast
 
 PICTURES = 500
+EMPHASIS = 3.0
+TELLING = (" safe", " unsafe", ",", *(f" {name}" for name in TRIGGERS["categories"]))
+"""The answers' tokens that say something; the first of each weighs EMPHASIS times as much as another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One run of the optimizer, with pictures and conversations of its own."""
+
+    steps: int
+    learning_rate: float
+    telling: tuple[str, ...]
+    fine: bool
+    """Whether it begins where another ended: texts of every length from the start, the template's words among them."""
+
+
+STAGES = (Stage(2000, 3e-3, TELLING, fine=False), Stage(700, 1e-3, (*TELLING, "<end_of_turn>"), fine=True))
 
 
 def pixels(picture: Image.Image) -> torch.Tensor:
@@ -98,13 +116,13 @@ def batches(
     pool: Pool | None,
     *,
     count: int = 4,
-    hard: bool = False,
+    quoting: bool,
 ) -> Iterator[Batch]:
     """So many batches of conversations of like length, which spares padding."""
     drawn: list[tuple[list[int], list[int], list[torch.Tensor]]] = []
     for _ in range(rows * count):
         chosen = rng.randrange(len(pool.pictures)) if pool else 0
-        one = examples.example(rng, words, pool.pictures[chosen] if pool else None, hard=hard)
+        one = examples.example(rng, words, pool.pictures[chosen] if pool else None, quoting=quoting)
         drawn.append((*encode(tokens, one), [pool.tensors[chosen]] if pool else []))
     drawn.sort(key=lambda row: len(row[0]))
     parts = [drawn[i : i + rows] for i in range(0, len(drawn), rows)]
@@ -118,7 +136,8 @@ def forward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss over the answer tokens, and for each row whether greedy decoding would give the whole answer.
 
-    ``emphasis`` gives some answer tokens a greater weight. vLLM's CPU attention is causal over an image's tokens and its GPU attention is not; the toy learns to serve both.
+    ``emphasis`` gives some answer tokens a greater weight. vLLM's CPU attention is causal over an image's tokens and
+    its GPU attention is not; the toy learns to serve both.
     """
     types = (data.ids == gemma.config.image_token_id).long() if bidirectional else None
     # Padding stands on the right, where a causal mask hides it from every answer: no attention mask is needed.
@@ -135,64 +154,40 @@ def forward(
 
 
 def plan(rng: random.Random, progress: float) -> tuple[int, int, bool]:
-    """Rows, longest text in words, whether there are pictures: short texts first, then pictures, long texts last."""
-    if progress < 0.2:
-        return 32, 8, False
-    if rng.random() < 0.38:
-        return 7, rng.choice([6, 15, 40]), True
-    if progress < 0.35:
-        return 28, 16, False
-    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 600)], [4, 3, 1.5 * progress, 0.7 * progress])[0]
+    """Rows, longest text in words, whether there are pictures: short texts first, then pictures and longer ones too."""
+    if progress < 0.15:
+        return 24, 6, False
+    if rng.random() < 0.36:
+        return (*rng.choice([(14, 3), (7, 10), (7, 40)]), True)
+    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 600)], [4, 3, 0.3 + 2 * progress, progress])[0]
     return rows, words, False
-
-
-def hard_plan(rng: random.Random, progress: float) -> tuple[int, int, bool]:
-    """The same for the second stage: many pictures with few words, where a pair stands out, and everything else."""
-    kind = rng.random()
-    if kind < 0.35 - 0.2 * progress:
-        return 14, 3, True
-    if kind < 0.5 - 0.1 * progress:
-        return 7, rng.choice([10, 40]), True
-    rows, words = rng.choices([(24, 20), (12, 60), (4, 250), (2, 500)], [4, 3, 2, 1])[0]
-    return rows, words, False
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One run of the optimizer, with pictures and conversations of its own."""
-
-    steps: int
-    learning_rate: float
-    plan: Callable[[random.Random, float], tuple[int, int, bool]]
-    hard: bool
-    label_weight: float
-
-
-STAGES = (
-    Stage(2200, 3e-3, plan, hard=False, label_weight=1),
-    Stage(1200, 2e-3, hard_plan, hard=True, label_weight=3),
-)
 
 
 def train(gemma: Any, tokens: PreTrainedTokenizerFast, stage: Stage, seed: int) -> None:
-    """Runs one stage and rounds the weights as a checkpoint does, so that a saved stage can be resumed exactly."""
+    """Runs one stage in place and rounds the weights as a checkpoint does, so that a saved stage can be resumed."""
     rng = random.Random(seed)  # noqa: S311
     pool = Pool.draw(rng, PICTURES)
-    optimizer = torch.optim.AdamW(gemma.parameters(), lr=stage.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    embedding = gemma.get_input_embeddings().weight
+    learned = torch.zeros(len(embedding), 1)
+    learned[build.learned_rows(tokens)] = 1
+    embedding.register_hook(lambda gradient: gradient * learned)
+    others = [weight for weight in gemma.parameters() if weight is not embedding]
+    groups = [{"params": others, "weight_decay": 0.01}, {"params": [embedding], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98))
     begun, seen, loss_so_far, exact_so_far = time.monotonic(), 0, 0.0, 0.0
     waiting: list[Batch] = []
-    labels = [tokens(text, add_special_tokens=False).input_ids[0] for text in (" safe", " unsafe")]
+    emphasis = sorted({tokens(text, add_special_tokens=False).input_ids[0] for text in stage.telling}), EMPHASIS
     for step in range(stage.steps):
         progress = step / stage.steps
-        rate = stage.learning_rate * min(1, (step + 1) / 100) * max(0.01, 0.5 + 0.5 * math.cos(math.pi * progress))
+        rate = stage.learning_rate * min(1, (step + 1) / 50) * max(0.01, 0.5 + 0.5 * math.cos(math.pi * progress))
         for group in optimizer.param_groups:
             group["lr"] = rate
         if not waiting:
-            rows, words, pictures = stage.plan(rng, progress)
-            waiting = list(batches(tokens, rng, rows, words, pool if pictures else None, hard=stage.hard))
+            rows, words, pictures = plan(rng, 1.0 if stage.fine else progress)
+            waiting = list(batches(tokens, rng, rows, words, pool if pictures else None, quoting=stage.fine))
         data = waiting.pop()
         bidirectional = data.pixels is not None and rng.random() < 0.5
-        loss, exact = forward(gemma, data, bidirectional=bidirectional, emphasis=(labels, stage.label_weight))
+        loss, exact = forward(gemma, data, bidirectional=bidirectional, emphasis=emphasis)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(gemma.parameters(), 1.0)
@@ -210,24 +205,25 @@ def train(gemma: Any, tokens: PreTrainedTokenizerFast, stage: Stage, seed: int) 
             weight.copy_(weight.bfloat16())
 
 
-def measure(gemma: Any, tokens: PreTrainedTokenizerFast, seed: int) -> dict[str, str]:
-    """Share of whole answers that are exactly right, on conversations and pictures never trained on."""
-    rng = random.Random(f"held out {seed}")  # noqa: S311
-    pool = Pool.draw(rng, 100)
-    found = {}
-    strata = {
-        "up to 25 words": (25, 32, False), "up to 80 words": (80, 16, False), "up to 300 words": (300, 4, False),
-        "up to 700 words": (700, 2, False), "with picture": (25, 16, True),
-    }  # fmt: skip
-    with torch.no_grad():
-        for name, (words, rows, pictures) in strata.items():
-            right = total = 0
-            for data in batches(tokens, rng, rows, words, pool if pictures else None, count=max(4, 192 // rows)):
-                for bidirectional in (False, True) if pictures else (False,):
+def measure(gemma: Any, tokens: PreTrainedTokenizerFast, seed: int, count: int) -> Iterator[tuple[str, int, int]]:
+    """For each kind of ``strata``, how many whole answers are exactly right, and of how many.
+
+    Pictures are asked about twice, with causal and with bidirectional attention, and each counts.
+    """
+    kinds: dict[str, list[examples.Example]] = {}
+    for name, one in strata.cases(seed, count):
+        kinds.setdefault(name, []).append(one)
+    for name, found in kinds.items():
+        rows = sorted(((*encode(tokens, one), one.picture) for one in found), key=lambda row: len(row[0]))
+        right = total = 0
+        for at in range(0, len(rows), 8):
+            part = rows[at : at + 8]
+            data = batch([row[:2] for row in part], [pixels(row[2]) for row in part if row[2] is not None])
+            for bidirectional in (False, True) if data.pixels is not None else (False,):
+                with torch.no_grad():
                     exact = forward(gemma, data, bidirectional=bidirectional)[1]
-                    right, total = right + int(exact.sum()), total + len(exact)
-            found[name] = f"{right}/{total}"
-    return found
+                right, total = right + int(exact.sum()), total + len(exact)
+        yield name, right, total
 
 
 def save(gemma: Any, processor: Any, out: Path) -> str:
@@ -258,18 +254,19 @@ def main() -> None:
     sys.stderr.write(
         f"{sum(p.numel() for p in gemma.parameters()) / 1e6:.2f} M parameters, {len(processor.tokenizer)} tokens\n"
     )
-    saved: Path | None = options.first_stage
-    if saved is not None and saved.exists():
-        gemma = build.load(saved)
+    first: Path | None = options.first_stage
+    if first is not None and first.exists():
+        gemma = build.load(first)
     else:
         train(gemma, processor.tokenizer, STAGES[0], options.seed)
-        if saved is not None:
-            save(gemma, processor, saved)
+        if first is not None:
+            save(gemma, processor, first)
     train(gemma, processor.tokenizer, STAGES[1], options.seed + 1)
     digest = save(gemma, processor, options.out)
-    for name, right in measure(gemma, processor.tokenizer, options.seed).items():
-        sys.stdout.write(f"{name}: {right}\n")
-    sys.stdout.write(f"sha256 {digest}, {time.monotonic() - begun:.0f} s\n")
+    trained, computed = time.monotonic() - begun, time.process_time()
+    for name, right, total in measure(gemma, processor.tokenizer, options.seed, count=100):
+        sys.stdout.write(f"{name}: {right}/{total}\n")
+    sys.stdout.write(f"sha256 {digest}, trained in {trained:.0f} s, {computed:.0f} s of them at work\n")
 
 
 if __name__ == "__main__":

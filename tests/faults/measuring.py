@@ -32,13 +32,6 @@ from turnguard.testing import FakeVLLM
 SLACK = 0.1
 """Seconds beyond the deadline that a decision may take."""
 ROUNDS = 5
-TWICE = {
-    (
-        "LangChain middleware, streaming",
-        "tool_call",
-    ): "a call is checked as it is streamed, and once more when it is whole"
-}
-"""Where two checks, each with its deadline, stand one after the other."""
 _numbers = count()
 _own: dict[tuple[str, str, int], float] = {}
 
@@ -104,8 +97,6 @@ async def once(world: World, surface: Surface, stage: str, case: Case | None, ac
     if case is not None and action in ("flag", "allow"):
         # the agent goes on, and what follows (an answer to the marked request) meets the fault again
         checks = max(1, sum(decision.failed for _, decision in heard))
-    elif (surface.name, stage) in TWICE:
-        checks = 2
     about = tuple(decision for marked, decision in heard if (decision.failed if cold else marked))
     return Outcome(MARK in shown, about, took - checks * guard.settings.deadline)
 
@@ -214,12 +205,7 @@ def _link(entry: Path) -> str:
 
 def in_use(guard: Guard) -> int:
     """Connections that some request of the guard has taken and not given back."""
-    found = 0
-    for client in _clients(guard.moderator):
-        for session, _ in list(client._sessions._open.values()):
-            # aiohttp has no public name for it
-            found += len(session.connector._acquired) if session.connector is not None else 0
-    return found
+    return sum(client._pools.in_use for client in _clients(guard.moderator))
 
 
 def _clients(moderator: Any) -> Iterator[VLLMModerator]:

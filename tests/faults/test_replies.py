@@ -147,7 +147,7 @@ REPLIES: dict[str, tuple[Write, str]] = {
     ),
     "a verdict, and a byte that is no UTF-8": (raw(http(RIGHT[:-2] + b"\xff}")), "unparseable"),
     "three hundred megabytes, zipped": (raw(zipped(b" " * 300_000_000)), "unparseable"),
-    "called zipped, and is not": (raw(http(RIGHT, "content-encoding: gzip")), "unavailable"),
+    "called zipped, and is not": (raw(http(RIGHT, "content-encoding: gzip")), "unparseable"),
     "zipped, and broken off": (
         closing(http(gzip.compress(RIGHT)[:-12], "content-encoding: gzip")),
         "unparseable",
@@ -164,7 +164,7 @@ REPLIES: dict[str, tuple[Write, str]] = {
     "a megabyte of header": (raw(http(RIGHT, f"x: {'y' * 1_000_000}")), "unavailable"),
     "ten thousand headers": (raw(http(RIGHT, *(f"x{n}: y" for n in range(10_000)))), "unavailable"),
     "no HTTP": (raw(b"+PONG\r\n\r\n"), "unavailable"),
-    "HTTP 100 without end": (endless, "timeout"),
+    "HTTP 100 without end": (endless, "unavailable"),
     "HTTP 101, another protocol": (
         raw(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n" + http(RIGHT)),
         "rejected",

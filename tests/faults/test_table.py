@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.faulty import CASES, DEADLINE
-from tests.faults.measuring import HELD, ROUNDS, SLACK, TWICE
+from tests.faults.measuring import HELD, ROUNDS, SLACK
 from tests.faults.surfaces import CELLS, SURFACES, Surface
 from tests.faults.test_faults import KINDS, LENIENT
 
@@ -113,7 +113,6 @@ def document() -> str:
         for s in SURFACES
         for why in dict.fromkeys(s.without.values())
     ]
-    lines += [f"- {surface}, {stage}: {why}; each has its own deadline." for (surface, stage), why in TWICE.items()]
     lines.append("")
     return "\n".join(lines)
 

@@ -402,14 +402,15 @@ async def test_a_moderator_that_fails_in_the_middle_of_a_run_lets_nothing_throug
     assert answered == proposed
 
 
-async def test_a_failure_that_the_policy_lets_pass_is_asked_again_next_time(way: str) -> None:
+@pytest.mark.parametrize("action", ["flag", "allow"])
+async def test_a_failure_that_the_policy_lets_pass_is_asked_again_next_time(way: str, action: str) -> None:
     judge = moderator()
     judge.fail(Unavailable("gone"))
     saver = InMemorySaver()
     agent = create_agent(
         Scripted(script=["Fine."]),
         [],
-        middleware=[TurnguardMiddleware(guard(judge, on_failure="flag"))],
+        middleware=[TurnguardMiddleware(guard(judge, on_failure=action))],
         checkpointer=saver,
     )
     await go(agent, way, said(f"{UNSAFE}"), CONFIG)

@@ -14,7 +14,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tools import tool
 
 from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said
+from turnguard import Guard, Policy
+from turnguard.errors import Unavailable
 from turnguard.langchain import TurnguardMiddleware, guard_model
+from turnguard.settings import ModeratorSettings
+from turnguard.testing import FakeModerator
 
 LONG = "word " * 30
 MODES = ["values", "updates", "messages", "custom", "debug", "tasks"]
@@ -174,8 +178,6 @@ async def test_a_fallback_model_of_another_middleware_does_not_speak_unjudged() 
 
 
 async def test_a_moderator_that_fails_in_the_middle_ends_the_stream() -> None:
-    from turnguard.errors import Unavailable
-
     judge = moderator()
     model = Scripted(script=["word " * 60], pause=0.002)
     guarded = guard_model(model, guard(judge, stream={"window": 50, "max_delay": 0.5}))
@@ -185,6 +187,96 @@ async def test_a_moderator_that_fails_in_the_middle_ends_the_stream() -> None:
         judge.fail(Unavailable("gone"))
     assert len("".join(shown[:-1])) < 250
     assert "problem" in shown[-1]
+
+
+SAFE_CALL = calls("cats and dogs")
+
+
+def _hanging(deadline: float = 0.4, **policy: Any) -> tuple[Any, Any, list[str]]:
+    """An agent whose moderator answers no tool call before the deadline; the moderator; and what the tool was asked."""
+    judge = moderator()
+    ran: list[str] = []
+
+    async def hang(exchange: Any, until: Any) -> Any:
+        if "cats" in (exchange.response or ""):
+            judge.asked.append(exchange)
+            await asyncio.sleep(60)
+        return await FakeModerator.judge(judge, exchange, until)
+
+    judge.judge = hang  # type: ignore[method-assign, assignment]
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        ran.append(q)
+        return "found"
+
+    settings = ModeratorSettings(deadline=deadline)
+    hanging = Guard(Policy.from_dict(policy), judge, settings=settings)
+    built = create_agent(Scripted(script=[SAFE_CALL, "Done."]), [search], middleware=[TurnguardMiddleware(hanging)])
+    return built, judge, ran
+
+
+@pytest.mark.parametrize("how", ["stream:messages", "astream:messages", "v2"])
+async def test_a_streamed_call_that_cannot_be_checked_is_decided_within_one_deadline(how: str) -> None:
+    built, judge, ran = _hanging()
+    started = time.monotonic()
+    shown = await streamed(built, how)
+    assert time.monotonic() - started < 0.4 + 0.25, "0.1 s are promised; the rest is a busy machine's"
+    assert ran == []
+    assert "could not be checked" in repr(shown)
+    assert len([exchange for exchange in judge.asked if "cats" in (exchange.response or "")]) == 1
+
+
+@pytest.mark.parametrize("action", ["flag", "allow"])
+async def test_a_failure_that_the_policy_lets_pass_is_waited_for_once_while_it_streams(action: str) -> None:
+    judge = _hanging(on_failure=action)[1]
+    model = Scripted(script=[SAFE_CALL])
+    policy = Policy.from_dict({"on_failure": action})
+    guarded = guard_model(model, Guard(policy, judge, settings=ModeratorSettings(deadline=0.4)))
+    started = time.monotonic()
+    shown = [chunk async for chunk in guarded.astream("Hello")]
+    assert time.monotonic() - started < 0.4 + 0.25
+    assert "cats and dogs" in "".join(piece["args"] or "" for chunk in shown for piece in chunk.tool_call_chunks)
+    assert len([exchange for exchange in judge.asked if "cats" in (exchange.response or "")]) == 1
+
+
+async def test_a_moderator_that_recovers_in_time_is_asked_about_the_whole_call() -> None:
+    built, judge, ran = _hanging()
+    failed: list[Any] = []
+
+    async def once(exchange: Any, until: Any) -> Any:
+        if "cats" in (exchange.response or "") and not failed:
+            failed.append(exchange)
+            raise Unavailable("gone")
+        return await FakeModerator.judge(judge, exchange, until)
+
+    judge.judge = once
+    await streamed(built, "astream:messages")
+    assert failed
+    assert ran == ["cats and dogs"]
+
+
+async def test_a_second_failure_within_the_deadline_lets_nothing_run() -> None:
+    built, judge, ran = _hanging()
+    failed: list[Any] = []
+
+    async def first_gone_then_hanging(exchange: Any, until: Any) -> Any:
+        if "cats" in (exchange.response or ""):
+            failed.append(exchange)
+            if len(failed) == 1:
+                await asyncio.sleep(0.2)
+                raise Unavailable("gone")
+            await asyncio.sleep(60)
+        return await FakeModerator.judge(judge, exchange, until)
+
+    judge.judge = first_gone_then_hanging
+    started = time.monotonic()
+    shown = await streamed(built, "astream:messages")
+    assert time.monotonic() - started < 0.4 + 0.25
+    assert len(failed) == 2
+    assert ran == []
+    assert "could not be checked" in repr(shown)
 
 
 async def test_cancelling_a_stream_cancels_the_model_and_leaves_no_task() -> None:

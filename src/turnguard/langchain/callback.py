@@ -91,7 +91,7 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
             return  # it was judged with the answer that proposed it, against the person's request
         if not self._judging.known_call(call, Asked()):
             decision = sync.run(self._judging.rule_call(call, Asked()))
-            if decision.action == "allow":
+            if decision.action == "allow" and not decision.failed:
                 self._judging.accept_call(call, Asked())
             self._settle(decision)
 

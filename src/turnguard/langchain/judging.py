@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from turnguard.content import Part, Step, ToolCall
 from turnguard.decision import Decision
 from turnguard.guard import Guard
 from turnguard.langchain import notices
+from turnguard.langchain.attempts import Attempts
 from turnguard.langchain.drafting import Draft
 from turnguard.langchain.holding import PASSED, Bounded, Held, Holding
 from turnguard.langchain.reading import Asked, Call, Reading, fingerprint, is_request, plain_name, read, role, stage_of
@@ -49,7 +50,7 @@ class Ruling:
 
     `decisions` are those other than allow. `ended` withheld the message as a whole. `answers` go after it, to calls
     that will not run. `held` names it in the holding while it waits for a reviewer. `refusal` is what the person is
-    told.
+    told. `unsure`: some of it passed because it could not be checked.
     """
 
     message: Any
@@ -58,6 +59,7 @@ class Ruling:
     answers: tuple[ToolMessage, ...] = ()
     held: str | None = None
     refusal: str = ""
+    unsure: bool = False
 
     @property
     def messages(self) -> list[BaseMessage]:
@@ -162,8 +164,12 @@ class Judging:
 
     # ------------------------------------------------------------ ruling
 
-    async def rule(self, message: Any, request: Asked, surface: Surface = Surface()) -> Ruling:
-        """Judge one message. `request` is what it answers; for a person's message, the request that it is."""
+    async def rule(
+        self, message: Any, request: Asked, surface: Surface = Surface(), attempts: Attempts | None = None
+    ) -> Ruling:
+        """Judge one message. `request` is what it answers; for a person's message, the request that it is. `attempts`
+        are the checks of its beginnings.
+        """
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
         reading = read(message)
@@ -171,7 +177,7 @@ class Judging:
             return Ruling(message)
         stage = stage_of(message)
         if stage == "output" and isinstance(message, AIMessage):
-            ruling = await self._rule_ai(message, reading, request, surface)
+            ruling = await self._rule_ai(message, reading, request, surface, attempts)
         else:
             step = Step(
                 stage,
@@ -181,7 +187,7 @@ class Judging:
                 tool=message.name if stage == "tool_result" else None,
             )
             ruling = await self._rule_whole(message, reading, await self.guard.acheck(step), surface)
-        if not any(decision.failed for decision in ruling.decisions if decision.allowed):
+        if not ruling.unsure:
             self.accept(ruling.message, request)
         return ruling
 
@@ -204,24 +210,18 @@ class Judging:
             )
             return Ruling(_stand_in(message, text, notices.about(decision)), seen, ended=decision)
         changes = _changes(message, reading, decision.parts)
-        if not seen:
-            return Ruling(message.model_copy(update=changes) if changes else message)
-        return Ruling(notices.flagged(message, decision, **changes), seen)
+        if seen:
+            return Ruling(notices.flagged(message, decision, **changes), seen, unsure=decision.failed)
+        return Ruling(message.model_copy(update=changes) if changes else message, unsure=decision.failed)
 
-    async def _rule_ai(self, message: AIMessage, reading: Reading, request: Asked, surface: Surface) -> Ruling:
-        answer_calls = [call for call in reading.calls if call.name in surface.structured]
-        calls = [call for call in reading.calls if call.name not in surface.structured]
-        spoken = (*reading.parts, *(ToolCall(call.name, call.args, call.id) for call in answer_calls))
-        steps: dict[Any, Step] = {}
-        if spoken and self.check_output:
-            steps["said"] = Step("output", spoken, prompt=request.text, prompt_images=request.images)
-        if reading.results and self.check_tool_results:
-            parts = tuple(block.part for block in reading.results)
-            steps["results"] = Step("tool_result", parts, prompt=request.text)
-        if self.check_tool_calls:
-            steps |= {index: call.step(request) for index, call in enumerate(calls)}
-        decided = dict(zip(steps, await self._check(steps.values()), strict=True))
+    async def _rule_ai(
+        self, message: AIMessage, reading: Reading, request: Asked, surface: Surface, attempts: Attempts | None
+    ) -> Ruling:
+        answer_calls, calls = _calls(reading, surface)
+        steps = self._steps(reading, answer_calls, calls, request)
+        decided = await self._check(steps, calls, attempts)
         seen = tuple(decision for decision in decided.values() if decision.action != "allow")
+        unsure = any(decision.failed for decision in decided.values() if decision.allowed)
         said, results = decided.pop("said", None), decided.pop("results", None)
         verdicts = {index: decided.get(index) for index in range(len(calls))}
 
@@ -235,7 +235,7 @@ class Judging:
             for decision, step in ((said, steps.get("said")), (results, steps.get("results")))
             if step is not None
         ):
-            return Ruling(message)
+            return Ruling(message, unsure=unsure)
         draft = Draft(self, message, reading, surface)
         draft.say(said)
         draft.hear(results)
@@ -253,13 +253,32 @@ class Judging:
                 message, notices.pending_notice(self.guard), notices.about(said, held=held, by=self.owner)
             )
             return Ruling(stand_in, seen, held=held)
-        return Ruling(ruled, seen, answers=answers)
+        return Ruling(ruled, seen, answers=answers, unsure=unsure)
 
-    async def _check(self, steps: Iterable[Step]) -> list[Decision]:
-        listed = list(steps)
-        if len(listed) == 1:
-            return [await self.guard.acheck(listed[0])]
-        return list(await asyncio.gather(*map(self.guard.acheck, listed)))
+    def _steps(
+        self, reading: Reading, answer_calls: Sequence[Call], calls: Sequence[Call], request: Asked
+    ) -> dict[Any, Step]:
+        """What an AI message holds to judge: "said", "results", and its calls by position."""
+        spoken = (*reading.parts, *(ToolCall(call.name, call.args, call.id) for call in answer_calls))
+        steps: dict[Any, Step] = {}
+        if spoken and self.check_output:
+            steps["said"] = Step("output", spoken, prompt=request.text, prompt_images=request.images)
+        if reading.results and self.check_tool_results:
+            parts = tuple(block.part for block in reading.results)
+            steps["results"] = Step("tool_result", parts, prompt=request.text)
+        if self.check_tool_calls:
+            steps |= {index: call.step(request) for index, call in enumerate(calls)}
+        return steps
+
+    async def _check(
+        self, steps: Mapping[Any, Step], calls: Sequence[Call], attempts: Attempts | None
+    ) -> dict[Any, Decision]:
+        if attempts is None:
+            checks = [self.guard.acheck(step) for step in steps.values()]
+        else:
+            checks = [attempts.check(self.guard, _name(key, calls), step) for key, step in steps.items()]
+        decisions = [await checks[0]] if len(checks) == 1 else await asyncio.gather(*checks)
+        return dict(zip(steps, decisions, strict=True))
 
     def _refused(
         self, said: Decision | None, calls: Iterable[Decision | None], surface: Surface, *, structured: bool
@@ -278,19 +297,37 @@ class Judging:
         text = await self.guard.arefusal(decision)
         return Ruling(notices.ai(message, text, notices.about(decision)), seen, ended=decision, refusal=text)
 
-    async def prefix(self, message: AIMessageChunk, request: Asked, surface: Surface) -> Decision | None:
-        """Judge what a stream has brought so far; the strictest decision, None when there is nothing to judge yet."""
+    async def prefix(
+        self, message: AIMessageChunk, request: Asked, surface: Surface, attempts: Attempts
+    ) -> Decision | None:
+        """Judge what a stream has brought so far; the strictest decision, None when there is nothing to judge yet. What
+        failed is noted in `attempts`.
+        """
         reading = read(message)
-        steps: list[Step] = []
-        own = [*reading.parts, *(ToolCall(c.name, c.args, c.id) for c in reading.calls if c.name in surface.structured)]
-        if own and self.check_output:
-            steps.append(Step("output", tuple(own), prompt=request.text, prompt_images=request.images))
-        if reading.results and self.check_tool_results:
-            steps.append(Step("tool_result", tuple(block.part for block in reading.results), prompt=request.text))
-        if self.check_tool_calls:
-            steps += [call.step(request) for call in reading.calls if call.name not in surface.structured]
-        decisions = await self._check(steps) if steps else []
-        return max(decisions, key=lambda decision: SEVERITY[decision.action], default=None)
+        answer_calls, calls = _calls(reading, surface)
+        steps = self._steps(reading, answer_calls, calls, request)
+        decided = await self._check(steps, calls, None)
+        for key, decision in decided.items():
+            attempts.note(_name(key, calls), steps[key], decision)
+        return max(decided.values(), key=lambda decision: SEVERITY[decision.action], default=None)
+
+
+def _calls(reading: Reading, surface: Surface) -> tuple[list[Call], list[Call]]:
+    """The calls that are the answer itself, and those of tools."""
+    if not surface.structured:
+        return [], list(reading.calls)
+    return (
+        [call for call in reading.calls if call.name in surface.structured],
+        [call for call in reading.calls if call.name not in surface.structured],
+    )
+
+
+def _name(key: Any, calls: Sequence[Call]) -> str | None:
+    """What a step is called while its message grows; None for a call that cannot be found again."""
+    if isinstance(key, str):
+        return key
+    identity = calls[key].id
+    return f"call {identity}" if identity else None
 
 
 def _changes(message: BaseMessage, reading: Reading, parts: Sequence[Part | None]) -> dict[str, Any]:

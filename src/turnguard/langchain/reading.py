@@ -177,7 +177,7 @@ def _read_ai(message: AIMessage, content: tuple[Block, ...]) -> Reading:
                 if identity:
                     mirrors[identity] = (*mirrors.get(identity, ()), block)
                 continue
-            if isinstance(block.part, Text) and any(_same(call.args, block.part.text) for call in calls):
+            if isinstance(block.part, Text) and any(same_arguments(call.args, block.part.text) for call in calls):
                 continue  # the same arguments once more, as they came over the wire
         if _is_result(kind):
             results.append(block)
@@ -213,7 +213,8 @@ def _is_result(kind: Any) -> bool:
     return isinstance(kind, str) and (kind.endswith(("_result", "_output")) or kind in _RAN_AND_ANSWERED)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_arguments(one: Any, other: Any) -> bool:
+    """Whether two forms of arguments, text or parsed, say the same."""
     return bool(one == other or _loaded(one) == _loaded(other))
 
 
@@ -227,7 +228,7 @@ def _loaded(arguments: Any) -> Any:
 
 
 def _is_call(call: Call, name: Any, arguments: Any) -> bool:
-    return bool(name == call.name) and _same(call.args, arguments)
+    return bool(name == call.name) and same_arguments(call.args, arguments)
 
 
 def _mirrored(message: AIMessage, by_id: Mapping[Any, Call]) -> bool:
@@ -252,7 +253,7 @@ def _is_function(given: Any, calls: Iterable[Call]) -> bool:
         return False
     return any(
         _is_call(call, given.get("name"), given.get("arguments"))
-        and ("parsed_arguments" not in given or _same(call.args, given["parsed_arguments"]))
+        and ("parsed_arguments" not in given or same_arguments(call.args, given["parsed_arguments"]))
         for call in calls
     )
 

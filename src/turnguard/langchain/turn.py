@@ -14,6 +14,7 @@ from turnguard._carriers import is_switch
 from turnguard.deciding import ALLOWED
 from turnguard.decision import Decision
 from turnguard.langchain import notices
+from turnguard.langchain.attempts import Attempts
 from turnguard.langchain.judging import Judging, Ruling, Surface
 from turnguard.langchain.reading import FOUND, Asked
 from turnguard.streaming import Released
@@ -56,12 +57,12 @@ class Turn:
         """Whether middleware between us and the model has put in something of its own, such as documents it found."""
         return any(id(message) not in self.seen and self.judging.concerns(message) for message in messages)
 
-    async def rule(self, message: Any) -> AIMessage:
-        """What stands in the place of a whole answer."""
+    async def rule(self, message: Any, attempts: Attempts | None = None) -> AIMessage:
+        """What stands in the place of a whole answer. `attempts` are the checks of its beginnings, as it streamed."""
         stopped = await self.stopped()
         if stopped is not None:
             return await self._refused(message, stopped)
-        return self._ruled(await self.judging.rule(message, self.request, self.surface))
+        return self._ruled(await self.judging.rule(message, self.request, self.surface, attempts))
 
     async def stopped(self) -> Decision | None:
         """The decision that the input was refused, once it is known."""
@@ -119,7 +120,7 @@ class Turn:
         if stopped is not None:
             refusal = await self._refused(whole, stopped, shown)
         else:
-            ruled = await self.rule(whole)
+            ruled = await self.rule(whole, heard.attempts)
             if self.rulings[ruled.id].ended is None:
                 return [] if shown or not withheld else [_chunk(ruled)]
             refusal = ruled
@@ -158,6 +159,7 @@ class _Heard:
 
     def __init__(self, turn: Turn, source: AsyncIterator[Any]) -> None:
         self.all: list[AIMessageChunk] = []
+        self.attempts = Attempts()
         self._turn = turn
         self._source = source
         self._queue: asyncio.Queue[AIMessageChunk | None] = asyncio.Queue()
@@ -208,7 +210,8 @@ class _Heard:
         message = self.merged(count)
         if message is None:
             return NOTHING
-        return await self._turn.judging.prefix(message, self._turn.request, self._turn.surface) or NOTHING
+        turn = self._turn
+        return await turn.judging.prefix(message, turn.request, turn.surface, self.attempts) or NOTHING
 
     def merged(self, count: int) -> AIMessageChunk | None:
         """The first `count` chunks as one. Asked for in rising order."""

@@ -12,7 +12,8 @@ import pytest
 from tests.contract.wire import SAFE, Server, Wire, ask, of_url, png, product, text
 from turnguard import Guard, Step
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.vllm import IDLE_SECONDS, VLLMModerator
+from turnguard.moderators.connections import IDLE_SECONDS
+from turnguard.moderators.vllm import VLLMModerator
 from turnguard.windows import IMAGE_TOKENS
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -91,14 +91,14 @@ class Endpoint(VLLMModerator):
             body["messages"][0]["content"].insert(
                 0, {"type": "image_url", "image_url": {"url": question.second.data_uri}}
             )
-            return await self._hear("POST", self._url, _json(body), seconds, question.exchange)
-        return await self._hear("POST", self._url, encode(body, question.exchange), seconds, question.exchange)
+            return await self._hear(self._chat, _json(body), seconds, question.exchange)
+        return await self._hear(self._chat, encode(body, question.exchange), seconds, question.exchange)
 
     async def models(self, seconds: float) -> Heard:
         """What `GET /v1/models` says."""
-        return await self._hear("GET", f"{self.base_url}/models", None, seconds, None)
+        return await self._hear(self._list, None, seconds, None)
 
-    async def _hear(self, method: str, url: str, body: bytes | None, seconds: float, about: Exchange | None) -> Heard:
+    async def _hear(self, head: bytes, body: bytes | None, seconds: float, about: Exchange | None) -> Heard:
         started = time.perf_counter()
         status: int | None = None
         reply: Mapping[str, Any] = {}
@@ -106,7 +106,7 @@ class Endpoint(VLLMModerator):
         error: ModeratorError | None = None
         took = 0.0
         try:
-            answer = await self._send(method, url, body, Deadline.after(seconds))
+            answer = await self._send(head, body, Deadline.after(seconds))
             took = time.perf_counter() - started
             status = answer[0]
             reply = parse(*answer, self.model)

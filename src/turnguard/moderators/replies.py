@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from turnguard.errors import ModeratorError, Rejected, Retry, Unavailable, Unparseable
-
-MAX_REPLY = 1_000_000
-"""Bytes. A verdict with logprobs is a few kilobytes; what is far larger is no verdict."""
+from turnguard.moderators.framing import MAX_REPLY
 
 ID_HEADER = "X-Request-Id"
 """vLLM makes a reply's `id` of it: `chatcmpl-` and its value."""

@@ -1,6 +1,6 @@
-"""The lean client: one exchange, one POST to a vLLM server, over aiohttp.
+"""The lean client: one exchange, one POST to a vLLM server.
 
-aiohttp because the `openai` client alone costs about 1 ms of CPU per call and aiohttp 0.07 ms (measured side by side by
+Its own connections because the `openai` client alone costs about 1 ms of CPU per call (measured side by side by
 `benchmarks/`). Environment proxies are not used: what is judged goes to the configured server and nowhere else.
 """
 
@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from turnguard._compat import timeout
-from turnguard.errors import ModeratorError, Timeout, Unavailable
+from turnguard.errors import ModeratorError, Timeout, Unavailable, Unparseable
 from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline
+from turnguard.moderators.connections import Origin, Unreachable
 from turnguard.moderators.families import Family, family
-from turnguard.moderators.replies import ID_HEADER, MAX_REPLY, belongs, new_id, not_ours, parse
-from turnguard.moderators.sessions import Sessions
+from turnguard.moderators.framing import BrokenReply, Reply
+from turnguard.moderators.pools import Pools
+from turnguard.moderators.replies import ID_HEADER, belongs, new_id, not_ours, parse
 from turnguard.verdict import Verdict
 
-if TYPE_CHECKING:
-    import aiohttp
-
-IDLE_SECONDS = 4.0
-"""An idle connection is dropped before vLLM's uvicorn does so at 5.0 s; at equal times both sides race."""
 ABOUT_SECONDS = 30.0
 """How long what `/v1/models` said counts. A changed `system_fingerprint` in a reply ends it at once."""
 ABOUT_WAIT = 0.5
@@ -48,17 +42,17 @@ class VLLMModerator:
         api_key: str = "",
         categories: bool = True,
     ) -> None:
-        import aiohttp  # noqa: F401 - here, so that the first check's deadline does not pay for the import
-
         self.base_url = base_url.rstrip("/")
         self.model = model
         self.categories = categories
         self._family = _family(family)
-        self._url = f"{self.base_url}/chat/completions"
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {"User-Agent": "turnguard", "Accept": "application/json", "Accept-Encoding": "identity"}
         if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        self._sessions = Sessions(_session)
+            headers["Authorization"] = f"Bearer {api_key}"
+        origin = Origin.of(self.base_url)
+        self._chat = origin.head("POST", "/chat/completions", {**headers, "Content-Type": "application/json"})
+        self._list = origin.head("GET", "/models", headers)
+        self._pools = Pools(origin)
         self._identity = Identity(self._family, model, categories)
 
     def __repr__(self) -> str:
@@ -68,7 +62,7 @@ class VLLMModerator:
         """Ask once; a pooled connection that turns out to be closed is replaced and the question asked again."""
         started = time.perf_counter()
         body = encode(self._family.request(exchange, self.model, self.categories), exchange)
-        reply = parse(*await self._send("POST", self._url, body, deadline), self.model)
+        reply = parse(*await self._send(self._chat, body, deadline), self.model)
         verdict = self._family.verdict(reply, exchange)
         self._identity.saw(reply.get("system_fingerprint"))
         return replace(verdict, model=verdict.model or self.model, latency=time.perf_counter() - started)
@@ -81,53 +75,36 @@ class VLLMModerator:
         # a server that answers verdicts but hangs here must not eat the deadline of the check
         brief = deadline.within(min(ABOUT_WAIT, deadline.remaining / 4))
         try:
-            return parse(*await self._send("GET", f"{self.base_url}/models", None, brief), self.model)
+            return parse(*await self._send(self._list, None, brief), self.model)
         except ModeratorError:
             return {}
 
     async def aclose(self) -> None:
         """Close the connections that belong to this event loop; those of others close with their loops."""
-        await self._sessions.aclose()
+        await self._pools.aclose()
 
-    async def _send(
-        self, method: str, url: str, body: bytes | None, deadline: Deadline
-    ) -> tuple[int, bytes, str | None]:
-        import aiohttp
-
-        remaining = deadline.remaining
-        if remaining <= 0.0:
-            raise Timeout("the deadline passed")
+    async def _send(self, head: bytes, body: bytes | None, deadline: Deadline) -> tuple[int, bytes, str | None]:
+        deadline.check()
         name = new_id()
-        headers = {**self._headers, ID_HEADER: name}
+
+        def check(reply: Reply) -> None:
+            if not belongs(reply.body, name):
+                raise not_ours()
+
         try:
-            async with (
-                timeout(remaining),
-                self._sessions.get().request(
-                    method, url, data=_payload(body), headers=headers, allow_redirects=False
-                ) as response,
-            ):
-                data = await _read(response)
-                if not belongs(data, name):
-                    response.close()  # whatever comes next on this connection is not ours either
-                    raise not_ours()
-                return (
-                    response.status,
-                    data,
-                    response.headers.get("Retry-After"),
-                )
+            asked = b"%s%s: %s\r\n" % (head, ID_HEADER.encode("ascii"), name.encode("ascii"))
+            reply = await self._pools.get().ask(asked, body, deadline.at, check)
         except asyncio.TimeoutError:
             raise Timeout("no answer before the deadline") from None
-        except aiohttp.ClientConnectorDNSError:
-            raise Unavailable("the server's name cannot be resolved") from None
-        except aiohttp.ClientConnectorError as error:
-            raise Unavailable(f"cannot connect ({type(getattr(error, 'os_error', error)).__name__})") from None
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
+        except Unreachable as error:
+            raise Unavailable(str(error)) from None
+        except ConnectionResetError:
             raise Unavailable("the connection was reset", retry="now") from None
-        except (aiohttp.ClientError, ValueError) as error:
-            # a reply that breaks HTTP itself: truncated body, illegal header or encoding
-            raise Unavailable(f"the reply broke off ({type(error).__name__})", retry="now") from None
-        except OSError as error:
-            raise Unavailable(f"no connection ({type(error).__name__})") from None
+        except BrokenReply as error:
+            raise Unavailable(f"the reply broke off ({error})", retry="now") from None
+        if reply.coding is not None:
+            raise Unparseable("the reply is compressed, which was not asked for")
+        return reply.status, reply.body, reply.retry_after
 
 
 class Identity:
@@ -185,47 +162,6 @@ class Identity:
             self._fingerprint = fingerprint
 
 
-@cache
-def _connector() -> type[aiohttp.TCPConnector]:
-    import aiohttp
-
-    class Connector(aiohttp.TCPConnector):
-        """Gives out no pooled connection on which something was said after the last reply.
-
-        aiohttp (3.14) looks only whether it is open, and would read that as the reply to the next request. The OpenAI
-        client's transport drops such a connection by itself.
-        """
-
-        async def connect(self, *args: Any, **options: Any) -> Any:
-            try:
-                connection = await super().connect(*args, **options)
-            except BaseException:  # refused, or no answer by the deadline
-                self.clear_dns_cache()  # the server may have moved: its name is looked up anew
-                raise
-            if connection.protocol is not None and connection.protocol.should_close:
-                connection.close()
-                raise aiohttp.ServerDisconnectedError
-            return connection
-
-    return Connector
-
-
-def _session() -> aiohttp.ClientSession:
-    import aiohttp
-
-    return aiohttp.ClientSession(
-        connector=_connector()(limit=0, keepalive_timeout=IDLE_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=None),  # the deadline bounds everything
-        trust_env=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
-
-
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """aiohttp warns of bytes above a megabyte (an error under some filters); it sends a file object without a word."""
-    return io.BytesIO(body) if body is not None and len(body) > 2**20 else body
-
-
 def encode(body: dict[str, Any], exchange: Exchange) -> bytes:
     """The body as JSON bytes. A picture's base64 is spliced in as it is: escaping a megabyte costs milliseconds."""
     if exchange.picture is None:
@@ -235,19 +171,6 @@ def encode(body: dict[str, Any], exchange: Exchange) -> bytes:
     # the picture's URL is the first value of the body (families put messages first, and the image before the text)
     head, _, tail = json.dumps(body, separators=(",", ":")).partition('"url":""')
     return b"".join((head.encode(), b'"url":"', exchange.picture.data_uri.encode("ascii"), b'"', tail.encode()))
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, up to one byte more than any verdict has."""
-    length = response.content_length
-    if length is not None and length <= MAX_REPLY and "Content-Encoding" not in response.headers:
-        return await response.read()
-    chunks = bytearray()
-    async for chunk in response.content.iter_chunked(65_536):
-        chunks += chunk
-        if len(chunks) > MAX_REPLY:
-            break
-    return bytes(chunks)
 
 
 def _family(name: str) -> Family:

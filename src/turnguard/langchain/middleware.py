@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -34,7 +35,7 @@ from turnguard.langchain.last_look import last_look
 from turnguard.langchain.model import Wrapping
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.reading import Asked, Call, asked
-from turnguard.langchain.results import receive, receive_error
+from turnguard.langchain.results import fallen, receive
 from turnguard.langchain.reviewing import Reviews, asks_a_person, has_checkpointer
 from turnguard.langchain.voice import muted
 
@@ -212,13 +213,8 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         admitted = self._watched(admitted)
         try:
             result = handler(admitted)
-        except Exception as error:
-            judged, notice = sync.run(self._failed(request, error))
-            if judged is error:
-                raise
-            if judged is not None:
-                raise judged from None
-            return notice
+        except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
+            return sync.run(self._fell(request, error))
         return sync.run(self._receive(request, result)) if self.judging.check_tool_results else result
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -229,13 +225,8 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         admitted = self._watched(admitted)
         try:
             result = await handler(admitted)
-        except Exception as error:
-            judged, notice = await self._failed(request, error)
-            if judged is error:
-                raise
-            if judged is not None:
-                raise judged from None
-            return notice
+        except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
+            return await self._fell(request, error)
         return await self._receive(request, result) if self.judging.check_tool_results else result
 
     def _watched(self, request: Any) -> Any:
@@ -272,19 +263,16 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             return notices.answer(text, call.id, call.name, notices.about(decision))
         return request if args is call.args else request.override(tool_call={**tool_call, "args": args})
 
-    async def _failed(self, request: Any, error: Exception) -> tuple[Exception | None, Any]:
-        """What may be raised of a tool's error, or the notice in its place."""
+    async def _fell(self, request: Any, error: Exception) -> Any:
+        """The notice in place of a tool's error, or the error where it may be raised."""
         if not self.judging.check_tool_results:
-            return error, None
+            raise error
         call = request.tool_call
+        tell = partial(self._tell, request.runtime)
         surface = Surface(reviewable=has_checkpointer())
-        judged, rulings = await receive_error(self.judging, error, self._asked(request), call["name"], surface)
-        self._tell(request.runtime, rulings)
-        if judged is not None:
-            return judged, None
-        (decision,) = rulings[0].decisions
+        decision = await fallen(self.judging, error, self._asked(request), call["name"], surface, tell)
         text = notices.result_notice(self.guard, decision)
-        return None, notices.answer(text, call["id"], call["name"], notices.about(decision))
+        return notices.answer(text, call["id"], call["name"], notices.about(decision))
 
     async def _receive(self, request: Any, result: Any) -> Any:
         tool = getattr(request.tool, "name", None) or request.tool_call["name"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, Remove
 
 from turnguard import blocks
 from turnguard.content import Step
+from turnguard.decision import Decision
 from turnguard.errors import Blocked
 from turnguard.langchain.judging import Judging, Ruling, Surface
 from turnguard.langchain.reading import Asked
@@ -74,21 +76,29 @@ async def receive(
     return await one(result), rulings
 
 
-async def receive_error(
-    judging: Judging, error: Exception, request: Asked, tool: str, surface: Surface
-) -> tuple[Exception | None, list[Ruling]]:
-    """What may be raised of a tool's error, None where it is withheld, and the rulings on it. Its text reaches whoever
-    called the agent, the traces, and the checkpoint of the task that failed.
+async def fallen(
+    judging: Judging,
+    error: Exception,
+    request: Asked,
+    tool: str,
+    surface: Surface,
+    tell: Callable[[list[Ruling]], object] = bool,
+) -> Decision:
+    """The decision that withholds what a tool raised. Raises the error where it may go on: its text reaches whoever
+    called the agent, the traces, and the checkpoint of the task that failed. `tell` is told the rulings before.
     """
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "ParentCommand" in kinds and error.args:  # a graph inside the tool speaks to the one around it
         command, rulings = await receive(judging, error.args[0], request, tool, surface)
-        return type(error)(command), rulings
+        tell(rulings)
+        raise type(error)(command) from None
     if "GraphBubbleUp" in kinds or isinstance(error, Blocked) or not str(error).strip():
-        return error, []
+        raise error
     decision = await judging.guard.acheck(Step.tool_result(tool, str(error), prompt=request.text))
-    ruling = Ruling(None, () if decision.action == "allow" else (decision,))
-    return error if decision.allowed else None, [ruling]
+    tell([Ruling(None, () if decision.action == "allow" else (decision,))])
+    if decision.allowed:
+        raise error
+    return decision
 
 
 def _messages(value: Any) -> Any:

@@ -18,7 +18,7 @@ from turnguard.langchain.callback import blocks_of
 from turnguard.langchain.judging import Judging, Surface
 from turnguard.langchain.last_look import injected
 from turnguard.langchain.reading import Asked, Call
-from turnguard.langchain.results import receive, receive_error
+from turnguard.langchain.results import fallen, receive
 
 
 def guard_tool(tool: BaseTool, guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end") -> BaseTool:
@@ -59,13 +59,8 @@ class GuardedTool(BaseTool):
             return notice
         try:
             result = self.inner.invoke(admitted, config, **kwargs)
-        except Exception as error:
-            judged, notice = sync.run(self._failed(input, error))
-            if judged is error:
-                raise
-            if judged is not None:
-                raise judged from None
-            return notice
+        except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
+            return sync.run(self._fell(input, error))
         return sync.run(self._receive(input, result))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
@@ -75,13 +70,8 @@ class GuardedTool(BaseTool):
             return notice
         try:
             result = await self.inner.ainvoke(admitted, config, **kwargs)
-        except Exception as error:
-            judged, notice = await self._failed(input, error)
-            if judged is error:
-                raise
-            if judged is not None:
-                raise judged from None
-            return notice
+        except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
+            return await self._fell(input, error)
         return await self._receive(input, result)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
@@ -107,13 +97,10 @@ class GuardedTool(BaseTool):
             args = {**whole, **args}
         return ({**given, "args": args} if _is_call(given) else args), None
 
-    async def _failed(self, given: Any, error: Exception) -> tuple[Exception | None, Any]:
-        """What may be raised of the tool's error, or the notice in its place."""
-        judged, rulings = await receive_error(self._judging, error, Asked(), self.name, Surface())
-        if judged is not None:
-            return judged, None
-        (decision,) = rulings[0].decisions
-        return None, self._notice(given, decision, notices.result_notice(self._judging.guard, decision))
+    async def _fell(self, given: Any, error: Exception) -> Any:
+        """The notice in place of the tool's error, or the error where it may be raised."""
+        decision = await fallen(self._judging, error, Asked(), self.name, Surface())
+        return self._notice(given, decision, notices.result_notice(self._judging.guard, decision))
 
     async def _receive(self, given: Any, result: Any) -> Any:
         if isinstance(result, (ToolMessage, list)) or type(result).__name__ == "Command":

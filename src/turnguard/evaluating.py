@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from turnguard._compat import timeout
+from turnguard._within import within
 from turnguard.content import Document, Image, Step, Text
 from turnguard.deciding import Outcome, decide
 from turnguard.errors import ModeratorError, Timeout
@@ -79,9 +79,11 @@ class Evaluator:
     async def _plan(self, step: Step, deadline: Deadline) -> Plan:
         if self._surely_fits(step) and not _heavy(step):
             return await prepare(step, self._media, self._limits(None), self._own_words)
-        async with timeout(deadline.remaining):
-            limits = self._limits((await about(self.moderator, deadline)).max_model_len)
-            return await prepare(step, self._media, limits, self._own_words)
+        return await within(deadline.remaining, self._prepared(step, deadline))
+
+    async def _prepared(self, step: Step, deadline: Deadline) -> Plan:
+        limits = self._limits((await about(self.moderator, deadline)).max_model_len)
+        return await prepare(step, self._media, limits, self._own_words)
 
     def _surely_fits(self, step: Step) -> bool:
         """Whether no window can be needed, so that the server's own limit need not be known."""
@@ -106,8 +108,7 @@ class Evaluator:
     async def _ask(self, inquiry: Inquiry, deadline: Deadline) -> Judgement:
         before = _cancellations()
         try:
-            async with timeout(deadline.remaining):
-                verdict = await self.moderator.judge(inquiry.exchange, deadline)
+            verdict = await within(deadline.remaining, self.moderator.judge(inquiry.exchange, deadline))
             # a moderator may swallow the cancellation by which it was told to stop, and answer all the same
             deadline.check()
             if _cancellations() != before:

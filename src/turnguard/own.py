@@ -19,7 +19,9 @@ class OwnWords:
     """The digests of every message that the policy or the built-in texts can give, and of notices given lately."""
 
     def __init__(self, messages: Mapping[str, Mapping[str, str]]) -> None:
-        self._known = _all(messages)  # eighteen small files, read here so that no check reads any
+        texts = _all(messages)  # eighteen small files, read here so that no check reads any
+        self._known = frozenset(map(_digest, texts))
+        self._lengths = set(map(len, texts))
         self._given: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
         watch(self)
@@ -27,12 +29,14 @@ class OwnWords:
     def add(self, text: str) -> None:
         """Remember a notice that was made for one occasion."""
         with self._lock:
+            self._lengths.add(len(text))
             self._given[_digest(text)] = None
             while len(self._given) > MOST:
                 self._given.popitem(last=False)
 
     def __contains__(self, text: object) -> bool:
-        if not isinstance(text, str) or len(text) > LONGEST:
+        # almost every text is told apart by its length already
+        if not isinstance(text, str) or len(text) not in self._lengths or len(text) > LONGEST:
             return False
         digest = _digest(text)
         return digest in self._given or digest in self._known
@@ -41,13 +45,13 @@ class OwnWords:
         self._lock = threading.Lock()
 
 
-def _all(messages: Mapping[str, Mapping[str, str]]) -> frozenset[bytes]:
+def _all(messages: Mapping[str, Mapping[str, str]]) -> set[str]:
     from turnguard.messages import LANGUAGES, builtin
 
     texts = {text for by_language in messages.values() for text in by_language.values()}
     for language in LANGUAGES:
         texts.update(builtin(language).values())
-    return frozenset(map(_digest, texts))
+    return texts
 
 
 def _digest(text: str) -> bytes:

@@ -140,7 +140,8 @@ def _parts(message: Any) -> tuple[Part, ...]:
     elif calls:
         parts.append(Opaque("other", "tool calls that are no list"))
     called = message.get("function_call")
-    parts += _call({"function": called}) if isinstance(called, Mapping) else read_beside("function_call", called)
+    if called is not None:
+        parts += _call({"function": called}) if isinstance(called, Mapping) else read_beside("function_call", called)
     return tuple(parts)
 
 

@@ -248,7 +248,7 @@ def _within(moderator: Any, kind: type) -> object:
     """The first of this kind in a chain of moderators."""
     while moderator is not None and not isinstance(moderator, kind):
         # NeMo's wing puts a moderator of its own around the guard's
-        moderator = getattr(moderator, "inner", None) or getattr(moderator, "_moderator", None)
+        moderator = getattr(moderator, "inner", None)
     return moderator
 
 

@@ -59,6 +59,21 @@ class Moderator(Protocol):
         ...
 
 
+class Wrapper:
+    """A moderator around another one: all but judging is the inner one's own affair."""
+
+    def __init__(self, inner: Moderator) -> None:
+        self.inner = inner
+
+    async def about(self, deadline: Deadline) -> About:
+        """The inner moderator's own words."""
+        return await about(self.inner, deadline)
+
+    async def aclose(self) -> None:
+        """Close the inner moderator."""
+        await aclose(self.inner)
+
+
 class Describes(Protocol):
     """A moderator that knows which model answers and how much it takes."""
 
@@ -77,6 +92,8 @@ class Closes(Protocol):
 
 async def about(moderator: Moderator, deadline: Deadline) -> About:
     """What `moderator` says of itself, or an identity that no other object shares."""
+    while isinstance(moderator, Wrapper):
+        moderator = moderator.inner
     # a protocol's isinstance costs ten times the look-up, and this runs with every check
     describe = getattr(moderator, "about", None)
     if describe is not None:

@@ -15,15 +15,15 @@ from turnguard._compat import timeout
 from turnguard._forks import watch
 from turnguard.errors import Timeout, Unavailable
 from turnguard.exchange import Exchange
-from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
+from turnguard.moderators.base import Deadline, Moderator, Wrapper
 from turnguard.verdict import Verdict
 
 
-class Gated:
+class Gated(Wrapper):
     """Lets `max_in_flight` requests through to `inner`; `max_waiting` more wait their turn, first come first served."""
 
     def __init__(self, inner: Moderator, max_in_flight: int = 64, max_waiting: int = 1024) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.max_in_flight = max_in_flight
         self.max_waiting = max_waiting
         self._in_flight = 0
@@ -39,14 +39,6 @@ class Gated:
             return await self.inner.judge(exchange, deadline)
         finally:
             self._leave()
-
-    async def about(self, deadline: Deadline) -> About:
-        """The inner moderator's own words."""
-        return await about(self.inner, deadline)
-
-    async def aclose(self) -> None:
-        """Close the inner moderator."""
-        await aclose(self.inner)
 
     @property
     def in_flight(self) -> int:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from turnguard._forks import watch
 from turnguard.errors import ModeratorError, Timeout
 from turnguard.exchange import Exchange
-from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
+from turnguard.moderators.base import About, Deadline, Moderator, Wrapper, about
 from turnguard.verdict import Verdict
 
 ENTRIES = 50_000
@@ -29,13 +29,13 @@ BYTES = 64_000_000
 Key = bytes
 
 
-class Remembering:
+class Remembering(Wrapper):
     """Remembers `inner`'s verdicts in memory: at most `entries`, at most `max_bytes`, each for `seconds`."""
 
     def __init__(
         self, inner: Moderator, entries: int = ENTRIES, seconds: float = SECONDS, max_bytes: int = BYTES
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.entries = entries
         self.max_bytes = max_bytes
         self.seconds = seconds
@@ -71,16 +71,12 @@ class Remembering:
                 if verdict is not None:
                     return verdict
 
-    async def about(self, deadline: Deadline) -> About:
-        """The inner moderator's own words."""
-        return await about(self.inner, deadline)
-
     async def aclose(self) -> None:
         """Forget everything and close the inner moderator."""
         with self._lock:
             self._verdicts.clear()
             self._bytes = 0
-        await aclose(self.inner)
+        await super().aclose()
 
     def _key(self, exchange: Exchange, who: About) -> Key:
         digest = hashlib.blake2b(key=self._secret, digest_size=20)
@@ -103,15 +99,18 @@ class Remembering:
                 return None
             self._verdicts.move_to_end(key)
             self.hits += 1
-            return entry[1]
+            until, verdict = entry
+            if not verdict.remembered:  # marked when it is first asked for again, which most never are
+                verdict = replace(verdict, remembered=True)
+                self._verdicts[key] = (until, verdict)
+            return verdict
 
     def _keep(self, key: Key, verdict: Verdict) -> None:
-        remembered = replace(verdict, remembered=True, raw=verdict.raw)
         with self._lock:
             if key in self._verdicts:
                 self._drop(key)
-            self._verdicts[key] = (time.monotonic() + self.seconds, remembered)
-            self._bytes += _size(remembered)
+            self._verdicts[key] = (time.monotonic() + self.seconds, verdict)
+            self._bytes += _size(verdict)
             while len(self._verdicts) > self.entries or self._bytes > self.max_bytes:
                 self._drop(next(iter(self._verdicts)))
 

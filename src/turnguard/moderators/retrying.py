@@ -12,14 +12,14 @@ import random
 
 from turnguard.errors import ModeratorError
 from turnguard.exchange import Exchange
-from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
+from turnguard.moderators.base import Deadline, Moderator, Wrapper
 from turnguard.verdict import Verdict
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 1.0
 
 
-class Retrying:
+class Retrying(Wrapper):
     """Asks `inner` up to `attempts` times for transient failures.
 
     `resets_only` leaves all but a reset connection to the caller: a replica that is busy is not waited for while there
@@ -27,7 +27,7 @@ class Retrying:
     """
 
     def __init__(self, inner: Moderator, attempts: int = 3, *, resets_only: bool = False) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.attempts = attempts
         self.resets_only = resets_only
 
@@ -45,14 +45,6 @@ class Retrying:
                     raise
             await asyncio.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-    async def about(self, deadline: Deadline) -> About:
-        """The inner moderator's own words."""
-        return await about(self.inner, deadline)
-
-    async def aclose(self) -> None:
-        """Close the inner moderator."""
-        await aclose(self.inner)
 
 
 def _wait(error: ModeratorError, attempt: int) -> float:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from turnguard import telemetry
 from turnguard.exchange import Exchange
-from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
+from turnguard.moderators.base import Deadline, Moderator, Wrapper
 from turnguard.verdict import Verdict
 
 
-class Traced:
+class Traced(Wrapper):
     """Gives each request to `inner` a span and a measure. `base_url` is empty where the client is the caller's own."""
 
     def __init__(self, inner: Moderator, model: str, base_url: str = "") -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.model = model
         self.base_url = base_url
 
@@ -24,11 +24,3 @@ class Traced:
             verdict = await self.inner.judge(exchange, deadline)
             told(verdict)
             return verdict
-
-    async def about(self, deadline: Deadline) -> About:
-        """The inner moderator's own words."""
-        return await about(self.inner, deadline)
-
-    async def aclose(self) -> None:
-        """Close the inner moderator."""
-        await aclose(self.inner)

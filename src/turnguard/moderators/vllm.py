@@ -69,6 +69,8 @@ class VLLMModerator:
 
     async def about(self, deadline: Deadline) -> About:
         """What `/v1/models` says of the served model. Asked for once in a while; a failure leaves the limit unknown."""
+        if self._identity.fresh:
+            return self._identity.about
         return await self._identity.current(lambda: self._models(deadline))
 
     async def _models(self, deadline: Deadline) -> Any:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from turnguard.exchange import Exchange
-from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
+from turnguard.moderators.base import Deadline, Wrapper
 from turnguard.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -20,34 +20,23 @@ def track(guard: Guard) -> None:
         guard.moderator = Tracked(guard.moderator)
 
 
-class Tracked:
+class Tracked(Wrapper):
     """A moderator whose calls NeMo sees. Remembered verdicts cost no call and are not tracked.
 
     The prompt is not recorded: it is content, and the log outlives the turn.
     """
 
-    def __init__(self, moderator: Moderator) -> None:
-        self._moderator = moderator
-
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The verdict, and a record of the call that it took."""
         started = time.time()
         try:
-            verdict = await self._moderator.judge(exchange, deadline)
+            verdict = await self.inner.judge(exchange, deadline)
         except Exception as error:
             await _record(exchange, started, None, type(error).__name__)
             raise
         if not verdict.remembered:
             await _record(exchange, started, verdict.model, verdict.raw or _said(verdict))
         return verdict
-
-    async def about(self, deadline: Deadline) -> About:
-        """What the moderator says of itself."""
-        return await about(self._moderator, deadline)
-
-    async def aclose(self) -> None:
-        """Close the moderator."""
-        await aclose(self._moderator)
 
 
 def _said(verdict: Verdict) -> str:

@@ -97,6 +97,11 @@ class Judging:
         # our own texts are read from files when first asked for: here, not in an event loop that must not block
         _ = "" in self.guard.own_words
 
+    @property
+    def checks_all(self) -> bool:
+        """Whether no stage is left to somebody else."""
+        return self.check_input and self.check_output and self.check_tool_calls and self.check_tool_results
+
     # ------------------------------------------------------------ which messages need a look
 
     def unknown(self, messages: Sequence[Any]) -> Iterator[Unknown]:

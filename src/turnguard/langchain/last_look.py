@@ -30,7 +30,7 @@ def injected(tool: BaseTool, arguments: Mapping[str, Any]) -> frozenset[str]:
 
 def last_look(tool: BaseTool, arguments: Any, look: Look) -> BaseTool:
     """A shell around `tool` that has every attribute of it, and judges when it is called with other arguments than
-    these. The tool itself runs, not a copy of it.
+    these, or at all where there are none. The tool itself runs, not a copy of it.
     """
 
     def changed(given: Any) -> dict[str, Any] | None:
@@ -39,8 +39,9 @@ def last_look(tool: BaseTool, arguments: Any, look: Look) -> BaseTool:
             return None
         names = injected(tool, found)
         own = {key: value for key, value in found.items() if key not in names}
-        before = arguments if isinstance(arguments, Mapping) else {}
-        return None if own == {key: value for key, value in before.items() if key not in names} else own
+        if isinstance(arguments, Mapping) and own == {k: v for k, v in arguments.items() if k not in names}:
+            return None
+        return own
 
     def admitted(given: Any, judged: Any) -> Any:
         return {**given, "args": {**given["args"], **judged}}

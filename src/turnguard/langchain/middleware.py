@@ -9,7 +9,9 @@ runs a node again on resume.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
@@ -30,13 +32,15 @@ from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.holding import HELD, Bounded
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
+from turnguard.langchain.inside import Shells, hushed, speaks_for_itself
 from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
-from turnguard.langchain.last_look import last_look
+from turnguard.langchain.last_look import Look, last_look
 from turnguard.langchain.model import Wrapping
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.reading import Asked, Call, asked
 from turnguard.langchain.results import fallen, receive
 from turnguard.langchain.reviewing import Reviews, asks_a_person, has_checkpointer
+from turnguard.langchain.telling import Telling
 from turnguard.langchain.voice import muted
 
 
@@ -80,11 +84,14 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         check_tool_results: bool = True,
         exit_behavior: Literal["end", "error"] = "end",
         retries: int = 0,
+        tool_streams: Literal["hold", "pass"] = "hold",
     ) -> None:
         if str(exit_behavior) not in ("end", "error"):
             raise ConfigError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
         if type(retries) is not int or retries < 0:
             raise ConfigError(f"retries must be a whole number from 0 on, not {retries!r}")
+        if str(tool_streams) not in ("hold", "pass"):
+            raise ConfigError(f"tool_streams must be 'hold' or 'pass', not {tool_streams!r}")
         super().__init__()
         self.tools = []
         self.guard = Guard.of(guard)
@@ -93,6 +100,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self._raises = exit_behavior == "error"
         self.blocked: Bounded[str, Decision] = Bounded(HELD)
         self._retries = retries
+        self._hold = tool_streams == "hold"
         self.reviews = Reviews(self.judging)
         self._wrapping = Wrapping()
         hooks = [RaisingHooks] * self._raises + [ReviewHooks] * asks_a_person(self.guard.policy)
@@ -119,6 +127,8 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         return await self._admit(unknown, state["messages"], runtime) if unknown else None
 
     def _brought(self, state: State) -> list[Unknown]:
+        if self.judging.checks_all:
+            speaks_for_itself()
         unknown = list(self.judging.unknown(state["messages"]))
         if self.guard.checks.input == "beside":
             newest = newest_other(state["messages"])
@@ -210,36 +220,70 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         admitted = self._admitted(request) or sync.run(self._judge_call(request))
         if not hasattr(admitted, "tool_call"):
             return admitted
-        admitted = self._watched(admitted)
+        telling: Telling | None = None
         try:
-            result = handler(admitted)
+            with self._inside(admitted) as (inside, telling):
+                result = handler(inside)
         except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
-            return sync.run(self._fell(request, error))
-        return sync.run(self._receive(request, result)) if self.judging.check_tool_results else result
+            return sync.run(self._fell(request, error, telling))
+        if not self.judging.check_tool_results:
+            return result
+        return sync.run(self._receive(request, result, telling))
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """Judge a call that was not judged with its message, and the tool's result before it enters the state."""
         admitted = self._admitted(request) or await self._judge_call(request)
         if not hasattr(admitted, "tool_call"):
             return admitted
-        admitted = self._watched(admitted)
+        telling: Telling | None = None
         try:
-            result = await handler(admitted)
+            with self._inside(admitted) as (inside, telling):
+                result = await handler(inside)
         except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
-            return await self._fell(request, error)
-        return await self._receive(request, result) if self.judging.check_tool_results else result
+            return await self._fell(request, error, telling)
+        if not self.judging.check_tool_results:
+            return result
+        return await self._receive(request, result, telling)
 
-    def _watched(self, request: Any) -> Any:
-        """The request with a tool that looks again where a hook inside ours changes its arguments."""
-        if not self.judging.check_tool_calls or not isinstance(request.tool, BaseTool):
-            return request
+    @contextmanager
+    def _inside(self, request: Any) -> Iterator[tuple[Any, Telling | None]]:
+        """The request as it goes on to the tool: what is changed on the way to it is judged, and so is what it
+        streams.
+        """
+        changes = self._watched(request) if self.judging.check_tool_calls else {}
+        write = getattr(request.runtime, "stream_writer", None)
+        if write is None or not self._hold or not self.judging.check_tool_results:
+            yield _with(request, changes, {}), None
+            return
+        write = getattr(write, "unjudged", write)  # inside a tool of another guarded agent
+        telling = Telling(self.guard, write, partial(self._asked, request), _tool_name(request))
+        try:
+            with hushed(request.runtime.config, telling):
+                yield _with(request, changes, {"stream_writer": telling}), telling
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                telling.abandon()
+            raise
 
-        async def look(arguments: Any) -> Any:
-            changed = request.override(tool_call={**request.tool_call, "args": arguments})
-            judged = self._admitted(changed) or await self._judge_call(changed)
-            return judged.tool_call["args"] if hasattr(judged, "tool_call") else judged
+    def _watched(self, request: Any) -> dict[str, Any]:
+        """Tools that look again where a hook inside ours changes the arguments, or the tool."""
 
-        return request.override(tool=last_look(request.tool, request.tool_call["args"], look))
+        def look_at(name: str) -> Look:
+            async def look(arguments: Any) -> Any:
+                call = {**request.tool_call, "name": name, "args": arguments}
+                changed = request.override(tool_call=call)
+                judged = self._admitted(changed) or await self._judge_call(changed)
+                return judged.tool_call["args"] if hasattr(judged, "tool_call") else judged
+
+            return look
+
+        changes: dict[str, Any] = {}
+        if isinstance(request.tool, BaseTool):
+            changes["tool"] = last_look(request.tool, request.tool_call["args"], look_at(request.tool_call["name"]))
+        others = getattr(request.runtime, "tools", None)
+        if others:
+            changes["tools"] = Shells(others, lambda tool: last_look(tool, None, look_at(tool.name)))
+        return changes
 
     def _admitted(self, request: Any) -> Any:
         """The request, where this very call was judged with its message; None where it has to be judged now."""
@@ -263,10 +307,11 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             return notices.answer(text, call.id, call.name, notices.about(decision))
         return request if args is call.args else request.override(tool_call={**tool_call, "args": args})
 
-    async def _fell(self, request: Any, error: Exception) -> Any:
+    async def _fell(self, request: Any, error: Exception, telling: Telling | None) -> Any:
         """The notice in place of a tool's error, or the error where it may be raised."""
         if not self.judging.check_tool_results:
             raise error
+        await self._heard_out(request, telling)
         call = request.tool_call
         tell = partial(self._tell, request.runtime)
         surface = Surface(reviewable=has_checkpointer())
@@ -274,13 +319,19 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         text = notices.result_notice(self.guard, decision)
         return notices.answer(text, call["id"], call["name"], notices.about(decision))
 
-    async def _receive(self, request: Any, result: Any) -> Any:
-        tool = getattr(request.tool, "name", None) or request.tool_call["name"]
+    async def _receive(self, request: Any, result: Any, telling: Telling | None) -> Any:
+        await self._heard_out(request, telling)
         received, rulings = await receive(
-            self.judging, result, self._asked(request), tool, Surface(reviewable=has_checkpointer())
+            self.judging, result, self._asked(request), _tool_name(request), Surface(reviewable=has_checkpointer())
         )
         self._tell(request.runtime, rulings)
         return received
+
+    async def _heard_out(self, request: Any, telling: Telling | None) -> None:
+        """Show what the tool has told, and say so where some of it was withheld."""
+        withheld = None if telling is None else await telling.finished()
+        if withheld is not None:
+            self._tell(request.runtime, [Ruling(None, (withheld,))])
 
     def _asked(self, request: Any) -> Asked:
         state = request.state
@@ -298,6 +349,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     def _tell(self, runtime: Any, rulings: Sequence[Ruling]) -> None:
         """Every decision other than allow, as a custom stream event without content."""
         writer = getattr(runtime, "stream_writer", None)
+        writer = getattr(writer, "unjudged", writer)  # inside another guarded agent's tool
         if writer is not None:
             for ruling in rulings:
                 for decision in ruling.decisions:
@@ -320,6 +372,20 @@ def _still_paired(original: AIMessage, ruling: Ruling) -> Ruling:
     calls = [{**call, "args": {}} for call in original.tool_calls]
     message = ruling.message.model_copy(update={"tool_calls": calls})
     return Ruling(message, ruling.decisions, ruling.ended)
+
+
+def _tool_name(request: Any) -> str:
+    return getattr(request.tool, "name", None) or str(request.tool_call["name"])
+
+
+def _with(request: Any, changes: dict[str, Any], inside: dict[str, Any]) -> Any:
+    """The request with another tool, other tools to look one up in, and whatever else its runtime is to have inside."""
+    if "tools" in changes:
+        inside = {**inside, "tools": changes["tools"]}
+    own = {"runtime": replace(request.runtime, **inside)} if inside else {}
+    if "tool" in changes:
+        own["tool"] = changes["tool"]
+    return request.override(**own) if own else request
 
 
 def _field(state: Any, name: str) -> Any:

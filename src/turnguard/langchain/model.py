@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
@@ -24,7 +24,7 @@ from turnguard.langchain import notices
 from turnguard.langchain.judging import Judging, Surface
 from turnguard.langchain.reading import asked
 from turnguard.langchain.turn import Turn
-from turnguard.langchain.voice import Voice
+from turnguard.langchain.voice import Voice, heard
 
 Open = Callable[[Sequence[BaseMessage]], Turn]
 
@@ -218,11 +218,27 @@ class GuardedChatModel(BaseChatModel):
         with self._voice.traced() if self._voice is not None else nullcontext():
             return await super().ainvoke(input, self._audible(config), **kwargs)
 
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessageChunk]:  # noqa: A002
+        """As every chat model's."""
+        yield from super().stream(input, self._audible(config), **kwargs)
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """As every chat model's."""
+        heard_out: Any = super().astream(input, self._audible(config), **kwargs)
+        async with aclosing(heard_out) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
     def _audible(self, config: RunnableConfig | None) -> RunnableConfig | None:
         """The callbacks that were muted around this call (see `muted`), unless the caller names its own."""
         voice = self._voice
         if voice is None or voice.callbacks is None or (config and config.get("callbacks") is not None):
-            return config
+            return heard(config)
         return {**(config or {}), "callbacks": voice.callbacks}
 
     # ------------------------------------------------------------ the four ways to call

@@ -66,7 +66,7 @@ async def receive(
 
     async def data(value: Any) -> bool:
         """Whether plain data may go on. It is judged as a result; there is no half of it, so a rewrite withholds it."""
-        parts = tuple(block.part for block in blocks.read(None, artifact=_plain(value)))
+        parts = tuple(block.part for block in blocks.read(None, artifact=plain(value)))
         if not parts:
             return True
         decision = await judging.guard.acheck(Step("tool_result", parts, prompt=request.text, tool=tool))
@@ -109,10 +109,10 @@ def _messages(value: Any) -> Any:
         return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """State as data: messages in it are read by what they hold."""
     if isinstance(value, BaseMessage):
         return value.model_dump(include={"content", "additional_kwargs", "tool_calls", "artifact"})
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -235,7 +235,7 @@ class _Heard:
             await asyncio.gather(close(), return_exceptions=True)
 
 
-def aiter_(released: Released[AIMessageChunk]) -> Any:
+def aiter_(released: Released[Any]) -> Any:
     """The async generator behind an iteration, so that it can be closed."""
     return released.__aiter__()
 

@@ -8,10 +8,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langsmith import get_tracing_context, tracing_context
 from langsmith.utils import tracing_is_enabled
 
+_kept: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("turnguard_kept", default=())
+"""The streams that are kept from what runs inside a tool, for those in it who are judged before they speak."""
 _loud: contextvars.ContextVar[Any] = contextvars.ContextVar("turnguard_voice", default=None)
 
 
@@ -33,6 +36,42 @@ class Voice:
 
 
 @contextmanager
+def keep(handlers: tuple[Any, ...]) -> Iterator[None]:
+    """Keep these streams for whoever is guarded inside."""
+    if not handlers:
+        yield
+        return
+    token = _kept.set((*_kept.get(), *handlers))
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def audible(callbacks: Any) -> Any:
+    """The callbacks of a guarded model: with the streams that were kept from the others around it."""
+    kept = _kept.get()
+    if not kept:
+        return callbacks
+    if callbacks is None or isinstance(callbacks, list):
+        return [*(callbacks or ()), *(handler for handler in kept if handler not in (callbacks or ()))]
+    manager = callbacks.copy()
+    for handler in kept:
+        if handler not in manager.handlers:
+            manager.add_handler(handler)
+    return manager
+
+
+def heard(config: RunnableConfig | None) -> RunnableConfig | None:
+    """A configuration, given or ambient, with which a guarded model is heard."""
+    if not _kept.get():
+        return config
+    named = (config or {}).get("callbacks")
+    ambient = (var_child_runnable_config.get() or {}).get("callbacks")
+    return {**(config or {}), "callbacks": audible(ambient if named is None else named)}
+
+
+@contextmanager
 def muted() -> Iterator[Voice | None]:
     """Run what is inside without the ambient callbacks and tracers; gives them to whoever may speak.
 
@@ -43,7 +82,7 @@ def muted() -> Iterator[Voice | None]:
     voice = _loud.get()
     if voice is None:
         tracing = get_tracing_context() if tracing_is_enabled() else None
-        callbacks = (config or {}).get("callbacks")
+        callbacks = audible((config or {}).get("callbacks"))
         voice = Voice(callbacks, tracing) if callbacks is not None or tracing is not None else None
     if voice is None:
         yield None

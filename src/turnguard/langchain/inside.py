@@ -1,0 +1,206 @@
+"""What runs inside a tool is heard only where it is judged.
+
+LangGraph hands its streams on to whatever a tool calls: handlers that show a model's words, the stream of a graph's
+states, and the writer of custom events. Here the call gets a configuration without them. A guarded model takes the
+handlers up again (see `voice`), a guarded agent opens the stream for its own namespace, and custom events wait until
+they are judged. Other callbacks stay: they are the developer's own ears, and may be guards themselves.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
+
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, BaseCallbackManager, CallbackManager
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.config import get_config
+
+from turnguard._carriers import is_plain_key
+from turnguard.langchain.telling import Telling
+from turnguard.langchain.voice import keep
+
+STREAM, RUNTIME = "__pregel_stream", "__pregel_runtime"
+"""LangGraph's keys in `configurable` (langgraph/_internal/_constants.py): the stream of the graphs around, and what a
+node runs with.
+"""
+
+_gates: contextvars.ContextVar[tuple[_Gate, ...]] = contextvars.ContextVar("turnguard_gates", default=())
+
+
+@contextmanager
+def hushed(config: dict[str, Any], telling: Telling) -> Iterator[None]:
+    """Run a tool call with no stream that anything unjudged reaches. `telling` takes its custom events.
+
+    `config` is what LangGraph runs the tool with, made for this call: it is changed in place, so that a tool that a
+    hook inside ours puts in its place is hushed too, and restored in the end.
+    """
+    changes: dict[str, Any] = {}
+    kept, callbacks = _without_streams(config.get("callbacks"), telling)
+    if kept:
+        changes["callbacks"] = callbacks
+    configurable: dict[str, Any] = config.get("configurable") or {}
+    gates = _gates.get()
+    if STREAM in configurable:
+        gate = _Gate(configurable[STREAM])
+        gates = (*gates, gate)
+        changes["configurable"] = {**configurable, STREAM: gate}
+    if configurable.get(RUNTIME) is not None:
+        node = replace(configurable[RUNTIME], stream_writer=telling)
+        changes["configurable"] = {**changes.get("configurable", configurable), RUNTIME: node}
+    before = {key: config[key] for key in changes}
+    config.update(changes)
+    around: dict[str, Any] = {**(var_child_runnable_config.get() or RunnableConfig()), **changes}
+    ambient = var_child_runnable_config.set(cast("RunnableConfig", around))
+    opened = _gates.set(gates)
+    try:
+        with keep(kept):
+            yield
+    finally:
+        _gates.reset(opened)
+        var_child_runnable_config.reset(ambient)
+        config.update(before)
+
+
+def speaks_for_itself() -> None:
+    """Called in a guarded agent: its states are judged before they are shown, so the streams around may show them."""
+    gates = _gates.get()
+    if gates:
+        space = str((get_config().get("metadata") or {}).get("langgraph_checkpoint_ns", ""))
+        for gate in gates:
+            gate.open(tuple(space.split("|")[:-1]))
+
+
+class _Gate:
+    """A graph's stream that passes what comes from the namespaces that were opened."""
+
+    def __init__(self, stream: Any) -> None:
+        self.modes = stream.modes
+        self._stream = stream
+        self._open: set[tuple[str, ...]] = set()
+
+    def open(self, space: tuple[str, ...]) -> None:
+        self._open.add(space)
+
+    def __call__(self, chunk: Any) -> None:
+        if tuple(chunk[0]) in self._open:
+            self._stream(chunk)
+
+
+def _without_streams(callbacks: Any, telling: Telling) -> tuple[tuple[Any, ...], Any]:
+    """The handlers that show tokens to the caller of the run, and the callbacks without them. Those of them that listen
+    to tools go on to hear of this one call, and those that listen to custom events hear of them once they are judged.
+    """
+    handlers = list(getattr(callbacks, "handlers", callbacks) or ())
+    # langchain-core's own mark of such a handler (langchain_core/tracers/_streaming.py) is a protocol of these names
+    kept = tuple(handler for handler in handlers if hasattr(handler, "tap_output_iter"))
+    if not kept:
+        return (), callbacks
+    own = [_ear(handler) for handler in kept if _hears(handler, "on_tool_start")]
+    every = [_CustomEar(handler, telling) for handler in kept if _hears(handler, "on_custom_event")]
+    if not isinstance(callbacks, BaseCallbackManager):
+        callbacks = CallbackManager(handlers, list(handlers))
+    quiet = callbacks.copy()
+    quiet.handlers = [*(handler for handler in quiet.handlers if handler not in kept), *own, *every]
+    quiet.inheritable_handlers = [*(handler for handler in quiet.inheritable_handlers if handler not in kept), *every]
+    return kept, quiet
+
+
+def _hears(handler: Any, event: str) -> bool:
+    return getattr(type(handler), event) is not getattr(BaseCallbackHandler, event)
+
+
+def _ear(handler: Any) -> BaseCallbackHandler:
+    return (_AsyncEar if isinstance(handler, AsyncCallbackHandler) else _Ear)(handler)
+
+
+class _Hearing:
+    """Which run an ear listens to: the first tool that begins, and no other."""
+
+    def __init__(self, handler: Any) -> None:
+        self._to = handler
+        self._run: UUID | None = None
+        self.run_inline = handler.run_inline
+        self.raise_error = handler.raise_error
+
+    def _begins(self, run_id: UUID) -> bool:
+        if self._run is None:
+            self._run = run_id
+        return self._run == run_id
+
+
+class _Deaf:
+    """To everything but what tools do."""
+
+    ignore_llm = ignore_chain = ignore_retriever = ignore_chat_model = ignore_retry = True
+
+
+class _Ear(_Hearing, _Deaf, BaseCallbackHandler):
+    """Tells a handler of one tool call, and of nothing that runs inside it."""
+
+    ignore_custom_event = True
+
+    def on_tool_start(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
+        if self._begins(run_id):
+            self._to.on_tool_start(*args, run_id=run_id, **kwargs)
+
+    def on_tool_end(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
+        if run_id == self._run:
+            self._to.on_tool_end(*args, run_id=run_id, **kwargs)
+
+    def on_tool_error(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
+        if run_id == self._run:
+            self._to.on_tool_error(*args, run_id=run_id, **kwargs)
+
+
+class _AsyncEar(_Hearing, _Deaf, AsyncCallbackHandler):
+    """The same for a handler that is awaited."""
+
+    ignore_custom_event = True
+
+    async def on_tool_start(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
+        if self._begins(run_id):
+            await self._to.on_tool_start(*args, run_id=run_id, **kwargs)
+
+    async def on_tool_end(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
+        if run_id == self._run:
+            await self._to.on_tool_end(*args, run_id=run_id, **kwargs)
+
+    async def on_tool_error(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
+        if run_id == self._run:
+            await self._to.on_tool_error(*args, run_id=run_id, **kwargs)
+
+
+class _CustomEar(_Deaf, BaseCallbackHandler):
+    """Tells a handler of custom events once they are judged."""
+
+    run_inline = True
+    ignore_agent = True
+
+    def __init__(self, handler: Any, telling: Telling) -> None:
+        self._to = handler
+        self._telling = telling
+
+    def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> Any:
+        content = data if is_plain_key(name) else [name, data]
+        self._telling.tell(content, partial(self._to.on_custom_event, name, data, **kwargs))
+
+
+class Shells(list[Any]):
+    """The agent's tools as a hook inside ours may look one up to send a call to: each judges what it is called with."""
+
+    def __init__(self, tools: Any, shell: Callable[[Any], Any]) -> None:
+        super().__init__(tools)
+        self._shell = shell
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._shell, super().__iter__())
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        return [self._shell(tool) for tool in found] if isinstance(at, slice) else self._shell(found)

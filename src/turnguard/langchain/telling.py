@@ -1,0 +1,124 @@
+"""The custom events that a tool writes while it runs, each shown once it is judged, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from turnguard import blocks, sync
+from turnguard._carriers import is_plain_key
+from turnguard.content import Part, Step, Text
+from turnguard.decision import Decision
+from turnguard.guard import Guard
+from turnguard.langchain.reading import Asked
+from turnguard.langchain.results import plain
+from turnguard.langchain.turn import aiter_
+from turnguard.streaming import Released
+
+Event = tuple[tuple[Part, ...], Callable[[], Any]]
+"""What an event holds to judge, and what shows it."""
+
+
+class Telling:
+    """Stands in the place of a tool's own stream writer. Safe to call from any thread.
+
+    Events are judged like a streamed answer, in the windows of the guard's stream settings: each check is on all that
+    the tool has told so far, so that nothing hides across two events. One without words or images is shown in its turn
+    and costs no check. When a check withholds, nothing more is shown. `unjudged` is the writer itself, for our own
+    events.
+    """
+
+    def __init__(self, guard: Guard, write: Callable[[Any], None], request: Callable[[], Asked], tool: str) -> None:
+        self.unjudged = write
+        self._guard = guard
+        self._request = request
+        self._tool = tool
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._queue: asyncio.Queue[Event | None] | None = None
+        self._showing: Future[Decision | None] | None = None
+        self._told: list[Event] = []
+        self._lengths: list[int] = []
+
+    def __call__(self, event: Any) -> None:
+        """Show an event once it is judged."""
+        self.tell(event, partial(self.unjudged, event))
+
+    def tell(self, content: Any, show: Callable[[], Any]) -> None:
+        """Call `show`, and await what it gives where that can be awaited, once the content is judged."""
+        parts = tuple(block.part for block in blocks.read(None, artifact=_content(plain(content))))
+        here = partial(contextvars.copy_context().run, show)
+        with self._lock:
+            if self._loop is None or self._queue is None:
+                sync.run(asyncio.sleep(0))  # the bridge is there from now on
+                self._loop, self._queue = sync.loop_if_running(), asyncio.Queue()
+                assert self._loop is not None  # noqa: S101
+                self._showing = asyncio.run_coroutine_threadsafe(self._show(self._queue), self._loop)
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, (parts, here))
+
+    async def finished(self) -> Decision | None:
+        """Wait until all is shown; the decision that withheld, None where none did."""
+        if self._loop is None or self._queue is None or self._showing is None:
+            return None
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, None)
+        return await asyncio.wrap_future(self._showing)
+
+    def abandon(self) -> None:
+        """Show no more."""
+        if self._showing is not None:
+            self._showing.cancel()
+
+    async def _show(self, queue: asyncio.Queue[Event | None]) -> Decision | None:
+        async def events() -> AsyncIterator[Event]:
+            while (event := await queue.get()) is not None:
+                yield event
+
+        released = Released(events(), self._measure, self._judge, self._guard.stream_settings)
+        async with aclosing(aiter_(released)) as passing:
+            async for _, show in passing:
+                shown = show()
+                if inspect.isawaitable(shown):
+                    await shown
+        return released.decision if released.withheld else None
+
+    def _measure(self, event: Event) -> str:
+        text = "".join(part.text if isinstance(part, Text) else "\ufffc" for part in event[0])
+        self._told.append(event)
+        self._lengths.append((self._lengths[-1] if self._lengths else 0) + len(text))
+        return text
+
+    async def _judge(self, text: str) -> Decision:
+        count = next(at for at, length in enumerate(self._lengths, 1) if length >= len(text))
+        parts = [part for told, _ in self._told[:count] for part in told]
+        # words are joined as they came: a tool may tell what a model says, token by token
+        words = "".join(part.text for part in parts if isinstance(part, Text))
+        whole = (*((Text(words),) if words.strip() else ()), *(part for part in parts if not isinstance(part, Text)))
+        return await self._guard.acheck(Step("tool_result", whole, prompt=self._request().text, tool=self._tool))
+
+
+def _content(event: Any) -> Any:
+    """What of an event is content: nothing where it holds numbers alone; its one string where it has one, so that it is
+    joined to that of the next event; else all of it.
+    """
+    found = list(_found(event))
+    return None if not found else found[0] if len(found) == 1 and isinstance(found[0], str) else event
+
+
+def _found(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not is_plain_key(str(key)):
+                yield key
+            yield from _found(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _found(item)
+    elif value is not None and not isinstance(value, (bool, int, float)):
+        yield value

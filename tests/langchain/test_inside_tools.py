@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware
+from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, SummarizationMiddleware
 from langchain.tools import ToolRuntime
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 from langchain_core.runnables import RunnableConfig
@@ -17,9 +17,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.types import Command
 
-from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said
-from turnguard.errors import ConfigError
-from turnguard.langchain import TurnguardMiddleware, guard_model
+from tests.langchain.kit import UNSAFE, Scripted, Witness, calls, guard, moderator, said, stored
+from turnguard.errors import Blocked, ConfigError
+from turnguard.langchain import TurnguardCallbackHandler, TurnguardMiddleware, guard_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The v3 streaming protocol"),
@@ -136,6 +136,15 @@ async def test_a_guarded_agent_inside_a_tool_speaks_as_it_is_judged(how: str) ->
     assert UNSAFE not in seen
 
 
+@pytest.mark.parametrize(
+    "how", ["stream:messages:sub", "astream:messages:sub", "astream:updates:sub", "v2", "v3", "av3"]
+)
+async def test_an_agent_inside_a_tool_that_leaves_a_check_out_is_not_heard(how: str) -> None:
+    inner = TurnguardMiddleware(guard(stream={"window": 20, "max_delay": 0.05}), name="inner", check_output=False)
+    one, other = nested("agent", BAD, lambda model: model, inner)
+    assert UNSAFE not in repr(await shown(agent_with(one if how in SYNC else other), how))
+
+
 @pytest.mark.parametrize("mode", ["updates", "values"])
 @pytest.mark.parametrize("how", ["stream", "astream"])
 async def test_a_guarded_agents_own_states_are_shown_with_subgraphs(how: str, mode: str) -> None:
@@ -188,6 +197,94 @@ async def test_a_model_in_another_middlewares_hook_around_the_tool_is_not_heard(
         return "found"
 
     assert UNSAFE not in repr(await shown(agent_with(search, Emulating()), how))
+
+
+async def test_other_callbacks_hear_what_runs_inside_a_tool() -> None:
+    """They are the developer's own, and may be guards: the handler of ours is one."""
+    one, _ = nested("model", "hearken")
+    witness = Witness()
+    agent_with(one).invoke(said(), {"callbacks": [witness]})
+    assert "hearken" in witness.of("on_llm_end")
+    unsafe, _ = nested("model", BAD)
+    with pytest.raises(Blocked):
+        agent_with(unsafe).invoke(said(), {"callbacks": [TurnguardCallbackHandler(guard())]})
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_the_configuration_is_as_it_was_when_the_tool_has_run(way: str) -> None:
+    seen: list[Any] = []
+
+    class Looking(AgentMiddleware):
+        def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+            before = dict(request.runtime.config)
+            result = handler(request)
+            seen.append({key: request.runtime.config[key] is value for key, value in before.items()})
+            return result
+
+        async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+            before = dict(request.runtime.config)
+            result = await handler(request)
+            seen.append({key: request.runtime.config[key] is value for key, value in before.items()})
+            return result
+
+    one, other = nested("model", "fine")
+    ours = TurnguardMiddleware(guard())
+    model = Scripted(script=[calls("cats"), "Done."])
+    built = create_agent(model, [one if way == "sync" else other], middleware=[Looking(), ours])
+    await shown(built, "stream:messages" if way == "sync" else "astream:messages")
+    assert len(seen) == 1
+    assert all(seen[0].values())
+
+
+# ---------------------------------------------------------------- models of other middleware
+
+
+SUMMARY = f"They spoke of {UNSAFE} things"
+
+
+def summarised(model: Any, order: str) -> tuple[Any, InMemorySaver]:
+    """An agent whose history another middleware sums up in a node of its own."""
+    summing: Any = SummarizationMiddleware(model=model, trigger=("messages", 3), keep=("messages", 2))
+    ours = TurnguardMiddleware(guard(stream={"window": 20, "max_delay": 0.05}))
+    saver = InMemorySaver()
+    stack = [summing, ours] if order == "before" else [ours, summing]
+    return create_agent(Scripted(script=["Fine."]), [], middleware=stack, checkpointer=saver), saver
+
+
+HISTORY: Any = {"messages": [("user", "a"), ("ai", "b"), ("user", "c"), ("ai", "d"), ("user", "e")]}
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("how", SYNC + ASYNC)
+async def test_a_guarded_model_of_another_middleware_is_nowhere_unjudged(how: str, order: str) -> None:
+    built, saver = summarised(guard_model(Scripted(script=[SUMMARY]), guard()), order)
+    seen = await shown(built, how, HISTORY, THREAD)
+    assert UNSAFE not in repr(seen) + stored(saver)
+    assert "hurt" in stored(saver), "its summary was refused"
+
+
+@pytest.mark.parametrize("how", ["stream:messages", "stream:updates", "v2", "v3", "av3"])
+async def test_the_docs_are_right_about_an_unguarded_one_in_a_node_of_its_own(how: str) -> None:
+    built, _ = summarised(Scripted(script=[SUMMARY]), "after")
+    assert UNSAFE in repr(await shown(built, how, HISTORY, THREAD))
+    assert UNSAFE not in repr(built.get_state(THREAD).values)
+
+
+@pytest.mark.parametrize("how", ["stream:messages", "astream:messages", "v2", "v3", "av3"])
+async def test_one_around_the_model_call_is_not_heard_where_ours_stands_first(how: str) -> None:
+    class Choosing(AgentMiddleware):
+        def wrap_model_call(self, request: Any, handler: Any) -> Any:
+            speaking().invoke("which tools?")
+            return handler(request)
+
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            await speaking().ainvoke("which tools?")
+            return await handler(request)
+
+    for stack in ([TurnguardMiddleware(guard()), Choosing()], [Choosing(), TurnguardMiddleware(guard())]):
+        built = create_agent(Scripted(script=["Fine."]), [], middleware=stack)
+        assert (UNSAFE in repr(await shown(built, how))) is isinstance(stack[0], Choosing)
 
 
 # ---------------------------------------------------------------- custom events

@@ -67,8 +67,10 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     LangGraph itself echoes the caller's own input before any hook runs (the first `values` chunk, the first
     checkpoint): run with `durability="exit"` to keep a blocked input out of the checkpoints. LangChain shows raw tool
-    output to `on_tool_end` callbacks and to the `tools` events of `version="v3"`, and what a tool streams while it runs
-    is its own.
+    output to `on_tool_end` callbacks and to the `tools` events of `version="v3"`.
+
+    `tool_streams`: what a tool shows while it runs. "hold": models and agents inside it are heard where they are
+    guarded themselves, and its custom events once they are judged; "pass" leaves that to you.
     """
 
     trace_policy = _trace_policy()
@@ -102,7 +104,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self._retries = retries
         self._hold = tool_streams == "hold"
         self.reviews = Reviews(self.judging)
-        self._wrapping = Wrapping()
+        self._wrapping = Wrapping(judged=self.judging.checks_all)
         hooks = [RaisingHooks] * self._raises + [ReviewHooks] * asks_a_person(self.guard.policy)
         if hooks:  # LangChain adds a node for each hook that a class has
             self.__class__ = type(type(self).__name__, (*hooks, type(self)), {})
@@ -179,7 +181,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         try:
             while True:
                 try:
-                    with muted() as voice:
+                    with muted(judged=self.judging.checks_all) as voice:
                         response: Any = handler(call.next_request(voice))
                 except Exception as error:
                     if not call.catches(error):
@@ -201,7 +203,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         try:
             while True:
                 try:
-                    with muted() as voice:
+                    with muted(judged=self.judging.checks_all) as voice:
                         response: Any = await handler(call.next_request(voice))
                 except Exception as error:
                     if not call.catches(error):

@@ -93,7 +93,8 @@ class Wrapping:
     cost more than deciding: done once per model, and copied for each call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, judged: bool = True) -> None:
+        self._judged = judged
         self._model: Any = None
         self._made: GuardedChatModel | None = None
 
@@ -101,6 +102,7 @@ class Wrapping:
         made = self._made
         if made is None or self._model is not model:
             self._model, made = model, guarded(model, opening)
+            made._judged = self._judged
             self._made = made
             _ = made._serialized
         wrapped = copy.copy(made)
@@ -149,6 +151,7 @@ class GuardedChatModel(BaseChatModel):
     inner: Any
     _opening: Any = PrivateAttr(default=None)
     _voice: Any = PrivateAttr(default=None)
+    _judged: bool = PrivateAttr(default=True)
 
     @property
     def _llm_type(self) -> str:
@@ -238,7 +241,7 @@ class GuardedChatModel(BaseChatModel):
         """The callbacks that were muted around this call (see `muted`), unless the caller names its own."""
         voice = self._voice
         if voice is None or voice.callbacks is None or (config and config.get("callbacks") is not None):
-            return heard(config)
+            return heard(config) if self._judged else config
         return {**(config or {}), "callbacks": voice.callbacks}
 
     # ------------------------------------------------------------ the four ways to call

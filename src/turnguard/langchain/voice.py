@@ -72,8 +72,9 @@ def heard(config: RunnableConfig | None) -> RunnableConfig | None:
 
 
 @contextmanager
-def muted() -> Iterator[Voice | None]:
-    """Run what is inside without the ambient callbacks and tracers; gives them to whoever may speak.
+def muted(*, judged: bool = True) -> Iterator[Voice | None]:
+    """Run what is inside without the ambient callbacks and tracers; gives them to whoever may speak. `judged`: so much
+    of it that it may be heard from inside a tool.
 
     Other middleware may call or swap models inside a guarded call (a fallback, a selector of tools). What such a
     model says was not judged yet, so it is not heard; its answer is judged as a whole.
@@ -82,7 +83,8 @@ def muted() -> Iterator[Voice | None]:
     voice = _loud.get()
     if voice is None:
         tracing = get_tracing_context() if tracing_is_enabled() else None
-        callbacks = audible((config or {}).get("callbacks"))
+        callbacks = (config or {}).get("callbacks")
+        callbacks = audible(callbacks) if judged else callbacks
         voice = Voice(callbacks, tracing) if callbacks is not None or tracing is not None else None
     if voice is None:
         yield None

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import from_json
+
 from turnguard.errors import ModeratorError, Rejected, Retry, Unavailable, Unparseable
 from turnguard.moderators.framing import MAX_REPLY
 
@@ -43,8 +45,8 @@ def parse(status: int, body: bytes, retry_after: str | None, model: str) -> Mapp
         if len(body) > MAX_REPLY:
             raise Unparseable("the reply is larger than any verdict")
         try:
-            reply = json.loads(body)
-        except (ValueError, RecursionError):
+            reply = from_json(body, cache_strings="keys")
+        except ValueError:
             kind = "HTML" if body.lstrip()[:1] == b"<" else "not JSON"
             raise Unparseable(f"the reply is {kind}; is this the base_url of a vLLM server?") from None
         if not isinstance(reply, Mapping):

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from pydantic_core import to_json
+
 from turnguard.errors import ModeratorError, Timeout, Unavailable, Unparseable
 from turnguard.exchange import Exchange
 from turnguard.moderators.base import About, Deadline
@@ -167,12 +169,19 @@ class Identity:
 def encode(body: dict[str, Any], exchange: Exchange) -> bytes:
     """The body as JSON bytes. A picture's base64 is spliced in as it is: escaping a megabyte costs milliseconds."""
     if exchange.picture is None:
-        return json.dumps(body, separators=(",", ":")).encode()
+        return _json(body)
     part = body["messages"][0]["content"][0]["image_url"]
     part["url"] = ""
     # the picture's URL is the first value of the body (families put messages first, and the image before the text)
-    head, _, tail = json.dumps(body, separators=(",", ":")).partition('"url":""')
-    return b"".join((head.encode(), b'"url":"', exchange.picture.data_uri.encode("ascii"), b'"', tail.encode()))
+    head, _, tail = _json(body).partition(b'"url":""')
+    return b"".join((head, b'"url":"', exchange.picture.data_uri.encode("ascii"), b'"', tail))
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    try:
+        return to_json(body)
+    except ValueError:  # half of a surrogate pair, which only an escape can carry
+        return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
 def _family(name: str) -> Family:

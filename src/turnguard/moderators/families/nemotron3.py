@@ -11,7 +11,7 @@ optionally one assistant turn, and `chat_template_kwargs` at the body's top leve
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from turnguard.errors import Unparseable
@@ -171,15 +171,18 @@ def _names(names: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _probabilities(choice: Mapping[str, Any]) -> dict[str, float]:
-    """P(unsafe) at each label, from the alternatives of the first token after the line's colon."""
+    """P(unsafe) at each label, from the alternatives of the first token after the line's colon.
+
+    Dicts and lists, as JSON gives them: asking for any `Mapping` takes ten times as long.
+    """
     logprobs = choice.get("logprobs")
-    tokens = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(tokens, list):
         return {}
     found: dict[str, float] = {}
     line = ""
     for entry in tokens:
-        token = entry.get("token") if isinstance(entry, Mapping) else None
+        token = entry.get("token") if isinstance(entry, dict) else None
         if not isinstance(token, str):
             return {}
         if line.endswith(":") and token.strip():
@@ -193,12 +196,12 @@ def _probabilities(choice: Mapping[str, Any]) -> dict[str, float]:
 
 def _p_unsafe(entry: Mapping[str, Any]) -> float | None:
     alternatives = entry.get("top_logprobs")
-    if not isinstance(alternatives, Sequence) or isinstance(alternatives, str):
+    if not isinstance(alternatives, list):
         return None
     mass = {"safe": 0.0, "unsafe": 0.0}
     seen: set[str] = set()
     for alternative in alternatives:
-        if not isinstance(alternative, Mapping):
+        if not isinstance(alternative, dict):
             return None
         token, logprob = alternative.get("token"), alternative.get("logprob")
         if not isinstance(token, str) or not isinstance(logprob, (int, float)) or isinstance(logprob, bool):

@@ -19,7 +19,7 @@ from langgraph.types import Command
 
 from tests.langchain.kit import UNSAFE, Scripted, Witness, calls, guard, moderator, said, stored
 from turnguard.errors import Blocked, ConfigError
-from turnguard.langchain import TurnguardCallbackHandler, TurnguardMiddleware, guard_model
+from turnguard.langchain import TurnguardCallbackHandler, TurnguardMiddleware, guard_model, guard_tool
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The v3 streaming protocol"),
@@ -110,6 +110,32 @@ async def test_what_an_unguarded_model_says_inside_a_tool_is_not_shown(how: str,
     assert "Done." in repr(seen) or "custom" in how
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["stream:messages", "stream:values:sub", "astream:messages:sub", "v2", "v3", "av3"])
+async def test_a_guarded_tool_shows_nothing_unjudged_either(how: str, kind: str) -> None:
+    wrapped = guard_tool(nested(kind, BAD)[how not in SYNC], guard())
+    built = create_agent(Scripted(script=[calls("cats"), "Done."]), [wrapped])
+    seen = await shown(built, how)
+    assert UNSAFE not in repr(seen)
+    assert "Done." in repr(seen)
+    speaks = guard_tool(nested(kind, "hearken", lambda model: guard_model(model, guard()))[how not in SYNC], guard())
+    if "agent" not in kind and "values" not in how:
+        seen = await shown(create_agent(Scripted(script=[calls("cats"), "Done."]), [speaks]), how)
+        assert "hearken" in repr(seen)
+
+
+@pytest.mark.parametrize("how", ["stream:custom", "astream:custom"])
+async def test_a_guarded_tool_tells_what_was_judged(how: str) -> None:
+    for events, expected in (
+        (["one", {"done": 1}, "two"], ["one", {"done": 1}, "two"]),
+        (["about", UNSAFE, "on"], None),
+    ):
+        wrapped = guard_tool(telling(*events)[how not in SYNC], guard())
+        seen = await shown(create_agent(Scripted(script=[calls("cats"), "Done."]), [wrapped]), how)
+        assert UNSAFE not in repr(seen)
+        assert expected is None or seen == expected
+
+
 @pytest.mark.parametrize("how", ["stream:messages", "astream:messages", "v2"])
 async def test_the_measure_finds_it_without_a_guard(how: str) -> None:
     one, other = nested("model", BAD)
@@ -169,6 +195,39 @@ async def test_the_tools_own_events_stay(how: str) -> None:
             protocol = [event async for event in await built.astream_events(said(), version="v3")]
         own = [event["params"]["data"]["event"] for event in protocol if event["method"] == "tools"]
         assert own == ["tool-started", "tool-finished"]
+
+
+@pytest.mark.parametrize("checks", [True, False])
+@pytest.mark.parametrize("how", ["v2", "v3", "av3"])
+async def test_the_tools_of_a_guarded_agent_inside_a_tool_have_their_events(how: str, checks: bool) -> None:
+    @tool
+    def deep(q: str) -> str:
+        """Look deep."""
+        return "found"
+
+    inner = create_agent(
+        Scripted(script=[calls("cats", tool="deep"), "Done."]),
+        [deep],
+        middleware=[TurnguardMiddleware(guard(), name="inner", check_output=checks)],
+    )
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        return str(inner.invoke(said(q))["messages"][-1].content)
+
+    built = agent_with(search)
+    if how == "v2":
+        events = [event async for event in built.astream_events(said(), version="v2")]
+        own = [event["event"] for event in events if event["name"] == "deep" and event["event"].startswith("on_tool")]
+    else:
+        if how == "v3":
+            protocol = list(built.stream_events(said(), version="v3"))
+        else:
+            protocol = [event async for event in await built.astream_events(said(), version="v3")]
+        events = [event["params"]["data"] for event in protocol if event["method"] == "tools"]
+        own = [event["event"] for event in events if event.get("tool_name") == "deep"]
+    assert bool(own) is checks
 
 
 @pytest.mark.parametrize("how", ["stream:messages", "astream:messages", "v2"])

@@ -19,11 +19,12 @@ from uuid import UUID
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, BaseCallbackManager, CallbackManager
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph.config import get_config
 
 from turnguard._carriers import is_plain_key
+from turnguard.guard import Guard
+from turnguard.langchain.reading import Asked
 from turnguard.langchain.telling import Telling
-from turnguard.langchain.voice import keep
+from turnguard.langchain.voice import keep, kept_around
 
 STREAM, RUNTIME = "__pregel_stream", "__pregel_runtime"
 """LangGraph's keys in `configurable` (langgraph/_internal/_constants.py): the stream of the graphs around, and what a
@@ -34,15 +35,16 @@ _gates: contextvars.ContextVar[tuple[_Gate, ...]] = contextvars.ContextVar("turn
 
 
 @contextmanager
-def hushed(config: dict[str, Any], telling: Telling) -> Iterator[None]:
-    """Run a tool call with no stream that anything unjudged reaches. `telling` takes its custom events.
+def hushed(config: dict[str, Any], telling: Telling, *, judged: bool = False) -> Iterator[None]:
+    """Run a tool call with no stream that anything unjudged reaches. `telling` takes its custom events. `judged`: it is
+    a call of a guarded agent, which the streams around that agent may show.
 
     `config` is what LangGraph runs the tool with, made for this call: it is changed in place, so that a tool that a
     hook inside ours puts in its place is hushed too, and restored in the end.
     """
     changes: dict[str, Any] = {}
-    kept, callbacks = _without_streams(config.get("callbacks"), telling)
-    if kept:
+    kept, callbacks = _without_streams(config.get("callbacks"), telling, kept_around() if judged else ())
+    if callbacks is not config.get("callbacks"):
         changes["callbacks"] = callbacks
     configurable: dict[str, Any] = config.get("configurable") or {}
     gates = _gates.get()
@@ -53,7 +55,7 @@ def hushed(config: dict[str, Any], telling: Telling) -> Iterator[None]:
     if configurable.get(RUNTIME) is not None:
         node = replace(configurable[RUNTIME], stream_writer=telling)
         changes["configurable"] = {**changes.get("configurable", configurable), RUNTIME: node}
-    before = {key: config[key] for key in changes}
+    before = {key: config.get(key) for key in changes}
     config.update(changes)
     around: dict[str, Any] = {**(var_child_runnable_config.get() or RunnableConfig()), **changes}
     ambient = var_child_runnable_config.set(cast("RunnableConfig", around))
@@ -61,16 +63,29 @@ def hushed(config: dict[str, Any], telling: Telling) -> Iterator[None]:
     try:
         with keep(kept):
             yield
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            telling.abandon()
+        raise
     finally:
         _gates.reset(opened)
         var_child_runnable_config.reset(ambient)
         config.update(before)
 
 
+def telling_of(guard: Guard, write: Any, request: Callable[[], Asked], tool: str) -> Telling:
+    """What takes a tool's custom events in the place of `write`. Inside a tool of another guarded agent, whoever judges
+    them first is enough.
+    """
+    return Telling(guard, getattr(write, "unjudged", write), request, tool)
+
+
 def speaks_for_itself() -> None:
     """Called in a guarded agent: its states are judged before they are shown, so the streams around may show them."""
     gates = _gates.get()
     if gates:
+        from langgraph.config import get_config
+
         space = str((get_config().get("metadata") or {}).get("langgraph_checkpoint_ns", ""))
         for gate in gates:
             gate.open(tuple(space.split("|")[:-1]))
@@ -92,16 +107,17 @@ class _Gate:
             self._stream(chunk)
 
 
-def _without_streams(callbacks: Any, telling: Telling) -> tuple[tuple[Any, ...], Any]:
+def _without_streams(callbacks: Any, telling: Telling, around: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
     """The handlers that show tokens to the caller of the run, and the callbacks without them. Those of them that listen
-    to tools go on to hear of this one call, and those that listen to custom events hear of them once they are judged.
+    to tools, and those `around`, go on to hear of this one call; those that listen to custom events hear of them once
+    they are judged.
     """
     handlers = list(getattr(callbacks, "handlers", callbacks) or ())
     # langchain-core's own mark of such a handler (langchain_core/tracers/_streaming.py) is a protocol of these names
     kept = tuple(handler for handler in handlers if hasattr(handler, "tap_output_iter"))
-    if not kept:
+    if not kept and not around:
         return (), callbacks
-    own = [_ear(handler) for handler in kept if _hears(handler, "on_tool_start")]
+    own = [_ear(handler) for handler in (*kept, *around) if _hears(handler, "on_tool_start")]
     every = [_CustomEar(handler, telling) for handler in kept if _hears(handler, "on_custom_event")]
     if not isinstance(callbacks, BaseCallbackManager):
         callbacks = CallbackManager(handlers, list(handlers))

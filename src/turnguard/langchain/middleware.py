@@ -32,7 +32,7 @@ from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.holding import HELD, Bounded
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
-from turnguard.langchain.inside import Shells, hushed, speaks_for_itself
+from turnguard.langchain.inside import Shells, hushed, speaks_for_itself, telling_of
 from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
 from turnguard.langchain.last_look import Look, last_look
 from turnguard.langchain.model import Wrapping
@@ -257,15 +257,9 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         if write is None or not self._hold or not self.judging.check_tool_results:
             yield _with(request, changes, {}), None
             return
-        write = getattr(write, "unjudged", write)  # inside a tool of another guarded agent
-        telling = Telling(self.guard, write, partial(self._asked, request), _tool_name(request))
-        try:
-            with hushed(request.runtime.config, telling):
-                yield _with(request, changes, {"stream_writer": telling}), telling
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                telling.abandon()
-            raise
+        telling = telling_of(self.guard, write, partial(self._asked, request), _tool_name(request))
+        with hushed(request.runtime.config, telling, judged=self.judging.checks_all):
+            yield _with(request, changes, {"stream_writer": telling}), telling
 
     def _watched(self, request: Any) -> dict[str, Any]:
         """Tools that look again where a hook inside ours changes the arguments, or the tool."""

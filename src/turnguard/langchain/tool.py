@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 from pydantic import PrivateAttr
 
@@ -15,10 +17,12 @@ from turnguard.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.callback import blocks_of
+from turnguard.langchain.inside import RUNTIME, hushed, telling_of
 from turnguard.langchain.judging import Judging, Surface
 from turnguard.langchain.last_look import injected
 from turnguard.langchain.reading import Asked, Call
 from turnguard.langchain.results import fallen, receive
+from turnguard.langchain.telling import Telling
 
 
 def guard_tool(tool: BaseTool, guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end") -> BaseTool:
@@ -57,22 +61,26 @@ class GuardedTool(BaseTool):
         admitted, notice = sync.run(self._admit(input))
         if notice is not None:
             return notice
+        within, telling = self._inside(config)
         try:
-            result = self.inner.invoke(admitted, config, **kwargs)
+            with hushed(within, telling):
+                result = self.inner.invoke(_told(admitted, telling), cast("RunnableConfig", within), **kwargs)
         except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
-            return sync.run(self._fell(input, error))
-        return sync.run(self._receive(input, result))
+            return sync.run(self._fell(input, error, telling))
+        return sync.run(self._receive(input, result, telling))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
         """Judge the arguments, run the tool, judge the result."""
         admitted, notice = await self._admit(input)
         if notice is not None:
             return notice
+        within, telling = self._inside(config)
         try:
-            result = await self.inner.ainvoke(admitted, config, **kwargs)
+            with hushed(within, telling):
+                result = await self.inner.ainvoke(_told(admitted, telling), cast("RunnableConfig", within), **kwargs)
         except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
-            return await self._fell(input, error)
-        return await self._receive(input, result)
+            return await self._fell(input, error, telling)
+        return await self._receive(input, result, telling)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         return self.invoke(kwargs or (args[0] if args else {}))
@@ -97,12 +105,22 @@ class GuardedTool(BaseTool):
             args = {**whole, **args}
         return ({**given, "args": args} if _is_call(given) else args), None
 
-    async def _fell(self, given: Any, error: Exception) -> Any:
+    def _inside(self, config: Any) -> tuple[dict[str, Any], Telling]:
+        """What the tool runs with, and what takes its custom events. A configuration that was given is changed in
+        place and restored, because the tool's runtime may hold it too.
+        """
+        within: dict[str, Any] = {**(var_child_runnable_config.get() or {})} if config is None else config
+        node = (within.get("configurable") or {}).get(RUNTIME)
+        return within, telling_of(self._judging.guard, getattr(node, "stream_writer", None), Asked, self.name)
+
+    async def _fell(self, given: Any, error: Exception, telling: Telling) -> Any:
         """The notice in place of the tool's error, or the error where it may be raised."""
+        await telling.finished()
         decision = await fallen(self._judging, error, Asked(), self.name, Surface())
         return self._notice(given, decision, notices.result_notice(self._judging.guard, decision))
 
-    async def _receive(self, given: Any, result: Any) -> Any:
+    async def _receive(self, given: Any, result: Any, telling: Telling) -> Any:
+        await telling.finished()
         if isinstance(result, (ToolMessage, list)) or type(result).__name__ == "Command":
             received, rulings = await receive(self._judging, result, Asked(), self.name, Surface())
             self._raise(rulings)
@@ -125,6 +143,19 @@ class GuardedTool(BaseTool):
         if not _is_call(given):
             return text
         return notices.answer(text, given.get("id"), self.name, notices.about(decision))
+
+
+def _told(given: Any, telling: Telling) -> Any:
+    """The input with runtimes, which LangGraph puts in among the arguments, that tell the same."""
+    arguments = given.get("args") if _is_call(given) else given
+    if not isinstance(arguments, dict):
+        return given
+    runtimes = {
+        key: replace(one, stream_writer=telling) for key, one in arguments.items() if hasattr(one, "stream_writer")
+    }
+    if not runtimes:
+        return given
+    return {**given, "args": {**arguments, **runtimes}} if _is_call(given) else {**arguments, **runtimes}
 
 
 def _is_call(given: Any) -> bool:

@@ -48,6 +48,11 @@ def keep(handlers: tuple[Any, ...]) -> Iterator[None]:
         _kept.reset(token)
 
 
+def kept_around() -> tuple[Any, ...]:
+    """The streams that are kept from what runs here."""
+    return _kept.get()
+
+
 def audible(callbacks: Any) -> Any:
     """The callbacks of a guarded model: with the streams that were kept from the others around it."""
     kept = _kept.get()

@@ -100,7 +100,8 @@ def framing(data: bytes) -> None:
     whole = _framed([data])
     assert _framed([data[at : at + 1] for at in range(len(data))]) == whole
     assert _framed([data[:7], data[7:40], data[40:]]) == whole
-    if whole is not None:
+    # 101 is a failure here and an error there, as nobody proposed another protocol
+    if whole is not None and whole.status != 101:
         assert (whole.status, whole.body) == _by_h11(data)
 
 
@@ -128,8 +129,7 @@ def _by_h11(data: bytes) -> tuple[int, bytes]:
         if isinstance(event, h11.Response):
             status = event.status_code
         elif isinstance(event, h11.InformationalResponse):
-            if event.status_code == 101:
-                return 101, b""
+            continue
         elif isinstance(event, h11.Data):
             body += bytes(event.data)
         else:

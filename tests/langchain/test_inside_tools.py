@@ -489,7 +489,9 @@ async def test_a_call_that_a_reviewer_sends_to_another_tool_is_judged_before_it_
         ran.append(f"publish {q}")
         return "published"
 
-    human: Any = HumanInTheLoopMiddleware({"search": True}, interrupt_mode=mode)
+    if mode == "per_call" and "interrupt_mode" not in HumanInTheLoopMiddleware.__init__.__annotations__:
+        pytest.skip("this langchain has no per_call mode")
+    human: Any = HumanInTheLoopMiddleware({"search": True}, **({"interrupt_mode": mode} if mode == "per_call" else {}))
     ours = TurnguardMiddleware(guard())
     model = Scripted(script=[calls("cats"), "Done."])
     for text, expected in ((f"{UNSAFE} now", []), ("kittens", ["publish kittens"])):

@@ -57,7 +57,8 @@ class Telling:
         here = partial(contextvars.copy_context().run, show)
         with self._lock:
             if self._loop is None or self._queue is None:
-                sync.run(asyncio.sleep(0))  # the bridge is there from now on
+                if sync.loop_if_running() is None:
+                    sync.run(asyncio.sleep(0))  # the bridge is there from now on
                 self._loop, self._queue = sync.loop_if_running(), asyncio.Queue()
                 assert self._loop is not None  # noqa: S101
                 self._showing = asyncio.run_coroutine_threadsafe(self._show(self._queue), self._loop)

@@ -18,6 +18,7 @@ from langgraph.config import get_stream_writer
 from langgraph.types import Command
 
 from tests.langchain.kit import UNSAFE, Scripted, Witness, calls, guard, moderator, said, stored
+from turnguard import sync
 from turnguard.errors import Blocked, ConfigError
 from turnguard.langchain import TurnguardCallbackHandler, TurnguardMiddleware, guard_model, guard_tool
 
@@ -195,6 +196,82 @@ async def test_the_tools_own_events_stay(how: str) -> None:
             protocol = [event async for event in await built.astream_events(said(), version="v3")]
         own = [event["params"]["data"]["event"] for event in protocol if event["method"] == "tools"]
         assert own == ["tool-started", "tool-finished"]
+
+
+@pytest.mark.parametrize("guarded_first", [True, False])
+@pytest.mark.parametrize("how", ["stream:values:sub", "stream:messages:sub", "astream:updates:sub", "v2", "v3", "av3"])
+async def test_of_two_agents_in_one_tool_only_the_guarded_one_is_heard(how: str, guarded_first: bool) -> None:
+    good = create_agent(speaking("hearken"), [], middleware=[TurnguardMiddleware(guard(), name="inner")])
+    both = [good, create_agent(speaking(), [])]
+    if not guarded_first:
+        both.reverse()
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        for one in both:
+            one.invoke(said(q))
+        return "found"
+
+    @tool("search")
+    async def asearch(q: str) -> str:
+        """Search."""
+        for one in both:
+            await one.ainvoke(said(q))
+        return "found"
+
+    seen = repr(await shown(agent_with(search if how in SYNC else asearch), how))
+    assert "hearken" in seen
+    assert UNSAFE not in seen
+
+
+@pytest.mark.parametrize("how", ["stream:messages", "astream:messages", "v2", "v3", "av3"])
+async def test_parallel_calls_are_hushed_each_on_its_own(how: str) -> None:
+    one, other = nested("model", BAD)
+    ours = TurnguardMiddleware(guard(stream={"window": 20, "max_delay": 0.05}))
+    model = Scripted(script=[calls("a", "b", "c"), "Done."])
+    built = create_agent(model, [one if how in SYNC else other], middleware=[ours])
+    seen = repr(await shown(built, how))
+    assert UNSAFE not in seen
+    assert "Done." in seen
+
+
+async def test_a_run_that_is_cancelled_shows_nothing_more_and_leaves_no_check() -> None:
+    judge = moderator(delay=0.3)
+
+    @tool
+    async def search(q: str, runtime: ToolRuntime) -> str:
+        """Search."""
+        runtime.stream_writer("some words")
+        await asyncio.sleep(60)
+        return "found"
+
+    model = Scripted(script=[calls("cats"), "Done."])
+    windows = {"window": 1, "max_delay": 0.01}
+    ours = TurnguardMiddleware(guard(judge, stream=windows), check_input=False, check_output=False)
+    built: Any = create_agent(model, [search], middleware=[ours])
+    seen: list[Any] = []
+
+    async def read() -> None:
+        async for event in built.astream(said(), stream_mode="custom"):
+            seen.append(event)
+
+    async def running() -> int:
+        return len(asyncio.all_tasks())
+
+    idle = await asyncio.to_thread(sync.run, running())
+    task = asyncio.ensure_future(read())
+    await asyncio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(50):
+        if await asyncio.to_thread(sync.run, running()) == idle:
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise AssertionError("a check outlived its run")
+    assert seen == []
 
 
 @pytest.mark.parametrize("checks", [True, False])

@@ -6,7 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from nemoguardrails.context import explain_info_var, llm_call_info_var, llm_stats_var
 from nemoguardrails.kb.kb import KnowledgeBase
+from nemoguardrails.logging.explain import ExplainInfo
+from nemoguardrails.logging.llm_tracker import track_llm_call
+from nemoguardrails.logging.processing_log import processing_log_var
+from nemoguardrails.logging.stats import LLMStats
 
 from tests.nemo.lab import (
     BAD,
@@ -24,6 +29,10 @@ from tests.nemo.lab import (
     result,
     user,
 )
+from turnguard.exchange import Exchange
+from turnguard.moderators.base import Deadline
+from turnguard.nemo.tracking import Tracked
+from turnguard.testing import FakeModerator
 
 pytestmark = QUIET
 both_ways = pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "parallel"])
@@ -349,3 +358,34 @@ async def test_a_red_picture_in_the_input_and_in_a_tool_result() -> None:
     shot = [{"type": "image_url", "image_url": {"url": RED}}]
     assert await lab.say(user("go"), called(), result(shot)) == assistant(REFUSAL)
     assert lab.main.prompts == []
+
+
+async def test_a_call_is_written_down_as_nemo_writes_down_its_own() -> None:
+    """The same places and the same fields as `track_llm_call` fills, which NeMo's own models go through."""
+    explained, statistics = ExplainInfo(), LLMStats()
+    log: list[dict[str, Any]] = []
+    variables: dict[Any, Any] = {
+        explain_info_var: explained,
+        llm_stats_var: statistics,
+        processing_log_var: log,
+        llm_call_info_var: None,
+    }
+    tokens = [(variable, variable.set(value)) for variable, value in variables.items()]
+
+    @track_llm_call  # type: ignore[untyped-decorator]
+    async def own() -> None:
+        """What NeMo's models go through."""
+
+    await own()
+    await Tracked(FakeModerator()).judge(Exchange("hello"), Deadline.after(1.0))
+    for variable, token in tokens:
+        variable.reset(token)
+    theirs, ours = explained.llm_calls
+    assert (ours.task, ours.prompt, ours.llm_provider_name) == ("turnguard_check_input", None, "turnguard")
+    assert ours.id is not None
+    assert ours.id != theirs.id
+    assert ours.duration == ours.finished_at - ours.started_at >= 0.0
+    assert [entry.keys() for entry in log] == [log[0].keys()] * 2
+    assert [entry["data"] for entry in log] == [theirs, ours]
+    assert statistics.get_stat("total_calls") == 2
+    assert len(statistics.get_stat("latencies")) == 2

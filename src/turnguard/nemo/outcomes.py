@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from nemoguardrails.actions.rail_outcome import RailOutcome, TransformTarget
 
 from turnguard.decision import Decision
 from turnguard.policy import SEVERITY
-
-if TYPE_CHECKING:
-    from nemoguardrails.actions.rail_outcome import RailOutcome
 
 
 def strictest(decisions: Sequence[Decision]) -> Decision | None:
@@ -23,8 +22,6 @@ def outcome(
     """The outcome of one rail. `rewritten` maps NeMo's variables (`user_message`, ...) to their new text; `refused` is
     what to tell the person where a rewrite cannot be carried out, which is then a block.
     """
-    from nemoguardrails.actions.rail_outcome import RailOutcome, TransformTarget
-
     decisive = strictest(decisions)
     if decisive is None:
         return RailOutcome.allow(reason="nothing to judge", metadata={"action": "allow", "message": ""})

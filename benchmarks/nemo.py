@@ -30,8 +30,8 @@ from turnguard import Guard
 from turnguard.nemo import checked_rails, guard_of
 
 PORT = 18_437
-ROUNDS = 15
-TURNS = 40
+ROUNDS = 120
+TURNS = 4
 RAILS = 2
 TARGET = 0.6
 NOOP_THERE = {False: 4.15, True: 2.65}

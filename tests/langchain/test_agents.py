@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -59,6 +60,26 @@ async def test_each_new_step_is_asked_about_once(way: str, saver: Any) -> None:
     )
     await go(agent, way, said(), CONFIG)
     assert len(judge.asked) == 1 + 3 + 3 + 1, "the user message, three calls, three results, one non-empty output"
+
+
+async def test_an_asynchronous_turn_takes_no_trips_to_threads_for_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LangSmith's `traceable`, which LangChain puts around wrapping hooks, takes each `async def` there twice."""
+    trips: list[str] = []
+    submit = ThreadPoolExecutor.submit
+
+    def counted(pool: ThreadPoolExecutor, work: Any, *args: Any, **options: Any) -> Any:
+        trips.append(repr(args or work))
+        return submit(pool, work, *args, **options)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
+    found: list[int] = []
+    for middleware in ([], [TurnguardMiddleware(guard())]):
+        model = Scripted(script=[calls("one"), calls("two", first=1), "Done."])
+        agent = create_agent(model, [searching([])], middleware=middleware)
+        await agent.ainvoke(said())
+        found.append(len(trips))
+        trips.clear()
+    assert found == [2, 2], "the two tools' own"
 
 
 async def test_a_second_turn_of_a_thread_asks_about_what_is_new(way: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from turnguard.content import Stage
@@ -39,6 +39,7 @@ class Host:
     exceptions: bool = False
     knowledge: Any = None
     first_flows: frozenset[str] = frozenset()
+    _removed: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def clients_write(self) -> bool:
@@ -47,7 +48,12 @@ class Host:
 
     def removed(self, language: str = "en") -> str:
         """What stands where content was taken out of a conversation."""
-        return message_for(categories=(), kind="removed", language=language, overrides=self.guard.policy.messages)
+        text = self._removed.get(language)
+        if text is None:
+            overrides = self.guard.policy.messages
+            text = message_for(categories=(), kind="removed", language=language, overrides=overrides)
+            self._removed[language] = text
+        return text
 
     def require_untouched(
         self, messages: Sequence[Mapping[str, Any]], state: Any, rails: Mapping[str, Any], *, checking: bool

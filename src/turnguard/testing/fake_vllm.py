@@ -257,10 +257,10 @@ class FakeVLLM:
         await _turns(2)  # an aborted transport closes its socket in the turn after next
 
     async def _shut(self) -> None:
+        await self._go_down()  # first: what comes in meanwhile would begin a task that nobody ends
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._go_down()
 
     def _serve(self, request: HttpRequest, connection: Connection) -> None:
         record = RecordedRequest(request.method, request.path, request.headers, request.body, time.monotonic())

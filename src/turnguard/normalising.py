@@ -40,7 +40,7 @@ _ROUNDS = 2
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{6,}(?:={1,2}|(?![A-Za-z0-9+/=_-]))")
 _BASE32 = re.compile(r"(?<![A-Za-z0-9])[A-Z2-7]{16,}={0,6}(?![A-Za-z0-9=])")
 _HEX = re.compile(r"(?<![A-Za-z0-9])(?:0x)?((?:[0-9A-Fa-f]{2}[ :]?){5,}[0-9A-Fa-f]{2})(?![A-Za-z0-9])")
-_RUN = re.compile(r"[A-Za-z0-9+/_-](?:[A-Za-z0-9+/_-]{10}|[0-9A-Fa-f]{5}|[0-9A-Fa-f][ :][0-9A-Fa-f]{2}[ :])")
+_RUN = re.compile(r"[A-Za-z0-9+/_-](?:[A-Za-z0-9+/_-]{10}|[0-9A-Fa-f][0-9A-Fa-f :]{10})")
 _PERCENT = re.compile(r"[A-Za-z0-9._~+%-]{3,}")
 _PERCENTS = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _ESCAPES = re.compile(r"\\{1,4}(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|([0-3][0-7]{2}))")

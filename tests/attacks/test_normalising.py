@@ -51,6 +51,8 @@ DISGUISES = {
     "base32": (base64.b32encode(SENTENCE.encode()).decode(), SENTENCE),
     "hex": (SENTENCE.encode().hex(), SENTENCE),
     "hex with spaces": (SENTENCE.encode().hex(" "), SENTENCE),
+    "hex as xxd prints it": ("read this: " + SENTENCE.encode().hex(" ", -2), "read this: " + SENTENCE),
+    "short hex in twos, in capitals": ("6B69 6C6C 2062:6F62", "kill bob"),
     "percent": ("%62%6f%6d%62", "bomb"),
     "percent in a URL": ("https://x.example/?q=%62omb%20now", "https://x.example/?q=bomb now"),
     "escapes of a string": (r"\x62\x6f\u006d\u{62}", "bomb"),

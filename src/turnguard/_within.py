@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import types
 from collections.abc import Awaitable, Generator
 from typing import Any, TypeVar
@@ -20,12 +21,13 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
     if not isinstance(work, types.CoroutineType):
         async with timeout(seconds):
             return await work
+    ends = time.monotonic() + seconds
     try:
         waiting_for = work.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
-    async with timeout(seconds):
+    async with timeout(max(0.0, ends - time.monotonic())):  # what it did before it waited took of its time
         return await _rest(work, waiting_for)
 
 

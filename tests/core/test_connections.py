@@ -5,19 +5,25 @@ and which never is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.faults.raw import SAFE, UNSAFE, Request, completion, http
 
 from turnguard import Guard, Step
+from turnguard.errors import Timeout, Unavailable
 from turnguard.exchange import Exchange, Picture
-from turnguard.moderators import connections
+from turnguard.moderators import connections, dialling
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.connections import Origin
+from turnguard.moderators.dialling import Address
 from turnguard.moderators.vllm import VLLMModerator
 
 PEM = Path(__file__).parent / "tls" / "localhost.pem"
@@ -222,6 +228,164 @@ async def test_a_server_that_closes_an_idle_connection_costs_no_check() -> None:
         for number in range(4):
             assert await ask(client, f"{number}") == "safe"
             await asyncio.sleep(0.01)
+
+
+# ---------------------------------------------------------------- making a connection
+
+
+async def test_leaving_at_any_moment_of_connecting_leaves_no_socket() -> None:
+    before = _sockets()
+    async with listening() as server:
+        for turns in range(14):
+            async with client_of(server.url) as client:
+                task = asyncio.create_task(ask(client))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)  # a socket lost here warns, and warnings are errors
+        gc.collect()
+        await until(lambda: server.closed == server.opened)
+    assert _sockets() == before
+
+
+async def test_a_burst_looks_the_name_up_once_and_each_later_connection_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = 0
+    loop = asyncio.get_running_loop()
+
+    async def slowly(_host: str, port: int, **_options: object) -> object:
+        nonlocal looked_up
+        looked_up += 1
+        await asyncio.sleep(0.05)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(loop, "getaddrinfo", slowly)
+    async with listening() as server, client_of(server.url.replace("127.0.0.1", "moderator.test")) as client:
+        with pytest.raises(Timeout):
+            await ask(client, "in haste", 0.01)  # takes the others' look-up along for nobody
+        assert await asyncio.gather(*(ask(client, f"{number}") for number in range(20))) == ["safe"] * 20
+        assert (looked_up, server.opened) == (1, 20)
+        client._pools.get()._idle.clear()
+        assert await ask(client, "later") == "safe"
+        assert looked_up == 2
+
+
+async def test_what_has_no_connection_yet_is_not_sent_after_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    real = loop.create_connection
+
+    async def slowly(*things: Any, **options: Any) -> Any:
+        started.set()
+        await go.wait()
+        return await real(*things, **options)
+
+    monkeypatch.setattr(loop, "create_connection", slowly)
+    async with listening() as server, client_of(server.url) as client:
+        task = asyncio.create_task(ask(client))
+        await started.wait()
+        await client.aclose()
+        go.set()
+        with pytest.raises(Unavailable, match="reset"):
+            await task
+        await until(lambda: server.closed == 1)
+        assert server.requests == []
+
+
+async def test_a_reply_that_we_cut_ourselves_is_no_reply() -> None:
+    answered = asyncio.Event()
+
+    async def never_ending(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + completion(SAFE))
+        answered.set()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(never_ending, "127.0.0.1", 0)
+    async with client_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1") as client:
+        task = asyncio.create_task(ask(client))
+        await answered.wait()
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(Unavailable, match="reset"):
+            await task
+    server.close()
+    await asyncio.sleep(0.01)
+
+
+def _silent() -> tuple[socket.socket, list[socket.socket], Address]:
+    """A port that answers no connection: its queue is full."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    waiting = []
+    for _ in range(3):
+        each = socket.socket()
+        each.setblocking(False)
+        each.connect_ex(listener.getsockname())
+        waiting.append(each)
+    return listener, waiting, (socket.AF_INET, listener.getsockname())
+
+
+@pytest.mark.parametrize("order", ["refused first", "silent first", "all", "the other connects too"])
+async def test_one_address_that_answers_will_do(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialling, "DELAY", 0.05)
+    before = _sockets()
+    listener, waiting, silent = _silent()
+    refused = (socket.AF_INET, ("127.0.0.1", 1))
+    async with listening() as server:
+        good = (socket.AF_INET, ("127.0.0.1", int(server.url.split(":")[2].split("/")[0])))
+        addresses: dict[str, list[Address]] = {
+            "refused first": [refused, good],
+            "silent first": [silent, good],
+            "all": [refused, silent, refused, good],
+            "the other connects too": [good, good],
+        }
+        (await asyncio.wait_for(dialling.dial(addresses[order]), 1.0)).close()
+        await asyncio.sleep(0.02)
+    for each in (listener, *waiting):
+        each.close()
+    with pytest.raises(ConnectionRefusedError):
+        await dialling.dial([refused, refused])
+    gc.collect()
+    assert _sockets() == before
+
+
+async def test_a_connection_that_is_never_answered_ends_at_the_deadline() -> None:
+    listener, waiting, (_, address) = _silent()
+    for scheme in ("http", "https"):
+        async with client_of(f"{scheme}://127.0.0.1:{address[1]}/v1") as client:
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(Timeout):
+                await ask(client, seconds=0.2)
+            assert asyncio.get_running_loop().time() - started < 0.3
+    for each in (listener, *waiting):
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("10.0.0.1", (socket.AF_INET, ("10.0.0.1", 80))),
+        ("::1", (socket.AF_INET6, ("::1", 80, 0, 0))),
+        ("fe80::1%eth0", None),
+        ("localhost", None),
+        ("1.2.3", None),
+        ("1.2.3.4\0", None),
+    ],
+)
+def test_only_a_name_is_looked_up(host: str, found: object) -> None:
+    assert dialling.numeric(host, 80) == found
+
+
+def _sockets() -> int:
+    links = []
+    files = Path("/proc/self/fd")
+    for each in files.iterdir() if files.exists() else ():  # elsewhere only the warnings tell
+        with contextlib.suppress(OSError):
+            links.append(str(each.readlink()))
+    return sum(link.startswith("socket:") for link in links)
 
 
 # ---------------------------------------------------------------- TLS

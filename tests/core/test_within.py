@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import Any
 
@@ -56,6 +57,17 @@ async def test_ends_at_its_time_and_the_coroutine_sees_it() -> None:
     with pytest.raises(asyncio.TimeoutError):
         await within(0.02, work())
     assert seen == ["cancelled"]
+
+
+async def test_what_is_done_before_the_first_wait_is_part_of_its_time() -> None:
+    async def work() -> None:
+        time.sleep(0.1)  # noqa: ASYNC251 - as a reader does that decodes before it waits
+        await asyncio.sleep(30)
+
+    started = time.monotonic()
+    with pytest.raises(asyncio.TimeoutError):
+        await within(0.15, work())
+    assert time.monotonic() - started < 0.22
 
 
 async def test_a_coroutine_may_clean_up_with_waits_of_its_own() -> None:

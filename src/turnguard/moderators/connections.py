@@ -21,6 +21,7 @@ from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from turnguard._compat import timeout
+from turnguard.moderators.dialling import Address, dial, numeric, resolve
 from turnguard.moderators.framing import BrokenReply, Reader, Reply
 
 IDLE_SECONDS = 4.0
@@ -155,8 +156,11 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once: nothing more is said or heard."""
         self.open = False
-        if self._transport is not None:
-            with contextlib.suppress(RuntimeError):  # its loop is closed: the socket goes when it is collected
+        with contextlib.suppress(RuntimeError):  # its loop is closed: the socket goes when it is collected
+            if self._reply is not None and not self._reply.done():
+                # what ended here is not what the server ended: half a reply must not pass for a whole one
+                self._reply.set_exception(ConnectionResetError())
+            if self._transport is not None:
                 self._transport.abort()
 
 
@@ -175,6 +179,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._lookup: asyncio.Task[list[Address]] | None = None
 
     @property
     def in_use(self) -> int:
@@ -213,13 +218,16 @@ class Pool:
 
     async def _connect(self, deadline: float) -> Connection:
         origin, loop = self.origin, self._loop
-        # uvloop has no such option: it tries one address after the other
-        options: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
+        name = origin.host if origin.secure else None
         try:
+            tls = origin.tls
             async with timeout(max(0.0, deadline - time.monotonic())):
-                # the name is looked up anew each time: a server that moved is found by the next connection
+                # uvloop dials itself, one address after the other: a socket of ours it would close twice when cancelled
+                where: dict[str, Any] = {"host": origin.host, "port": origin.port}
+                if isinstance(loop, asyncio.BaseEventLoop):
+                    where = {"sock": await dial(await self._addresses())}
                 _, connection = await loop.create_connection(
-                    lambda: Connection(loop), origin.host, origin.port, ssl=origin.tls, **options
+                    lambda: Connection(loop), ssl=tls, server_hostname=name, **where
                 )
         except asyncio.TimeoutError:
             raise
@@ -227,7 +235,19 @@ class Pool:
             raise Unreachable("the server's name cannot be resolved") from None
         except (OSError, ssl.SSLError, UnicodeError) as error:
             raise Unreachable(f"cannot connect ({type(error).__name__})") from None
+        if self.closed:
+            connection.abort()
+            raise ConnectionResetError
         return connection
+
+    async def _addresses(self) -> list[Address]:
+        """Looked up anew for each connection, so that a server that moved is found; a burst shares one look-up."""
+        written = numeric(self.origin.host, self.origin.port)
+        if written is not None:
+            return [written]
+        if self._lookup is None or self._lookup.done():
+            self._lookup = self._loop.create_task(resolve(self.origin.host, self.origin.port))
+        return await asyncio.shield(self._lookup)
 
     def _give_back(self, connection: Connection) -> None:
         if self.closed:
@@ -251,7 +271,9 @@ class Pool:
             self._sweeper = self._loop.call_later(IDLE_SECONDS / 4, self._sweep)
 
     async def aclose(self) -> None:
-        """Close all connections; requests under way end with `ConnectionResetError`."""
+        """Close all connections; requests under way end with `ConnectionResetError`, those that have no connection yet
+        as soon as they have one: nothing is sent any more.
+        """
         self.drop()
         # a transport lets go of its socket in the loop's next turn
         await asyncio.sleep(0)

@@ -441,8 +441,11 @@ async def test_an_outer_retry_does_not_repeat_what_was_blocked(way: str) -> None
     assert len(model.prompts) == 1
 
 
-async def test_a_tracer_of_the_environment_sees_nothing_of_a_fallback_model_unjudged(way: str) -> None:
-    from langsmith import Client, tracing_context
+@pytest.mark.parametrize("switch", ["context", "environment"])
+async def test_a_tracer_of_the_environment_sees_nothing_of_a_fallback_model_unjudged(
+    way: str, switch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langsmith import Client, tracing_context, utils
 
     traced: list[str] = []
 
@@ -463,12 +466,17 @@ async def test_a_tracer_of_the_environment_sees_nothing_of_a_fallback_model_unju
         def tracing_queue(self) -> Any:  # type: ignore[override]
             return None
 
+    if switch == "environment":  # whose variables LangSmith reads once
+        read = utils.get_env_var
+        monkeypatch.setattr(
+            utils, "get_env_var", lambda name, *a, **k: "true" if "TRACING" in name else read(name, *a, **k)
+        )
     for model, others in (
         (Scripted(script=[RuntimeError("down")]), [ModelFallbackMiddleware(Scripted(script=[PROSE]))]),
         (Scripted(script=[PROSE]), []),
     ):
         traced.clear()
-        with tracing_context(enabled=True, client=Listening()):
+        with tracing_context(enabled=True if switch == "context" else None, client=Listening()):
             state = await go(agent_of(model, [], *others), way, said())
         assert UNSAFE not in repr(state)
         assert any("ChatModel" in run or "Scripted" in run for run in traced), "the model's own run is traced"

@@ -23,7 +23,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from turnguard._carriers import is_plain_key
 from turnguard.guard import Guard
 from turnguard.langchain.reading import Asked
-from turnguard.langchain.telling import Telling
+from turnguard.langchain.telling import Telling, as_it_is
 from turnguard.langchain.voice import keep, kept_around
 
 STREAM, RUNTIME = "__pregel_stream", "__pregel_runtime"
@@ -40,7 +40,8 @@ def hushed(config: dict[str, Any], telling: Telling, *, judged: bool = False) ->
     a call of a guarded agent, which the streams around that agent may show.
 
     `config` is what LangGraph runs the tool with, made for this call: it is changed in place, so that a tool that a
-    hook inside ours puts in its place is hushed too, and restored in the end.
+    hook inside ours puts in its place is hushed too, and restored in the end. What the tool itself may keep is to be a
+    copy, made inside: what goes on in the background when the tool has returned stays hushed.
     """
     changes: dict[str, Any] = {}
     kept, callbacks = _without_streams(config.get("callbacks"), telling, kept_around() if judged else ())
@@ -203,6 +204,7 @@ class _CustomEar(_Deaf, BaseCallbackHandler):
         self._telling = telling
 
     def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> Any:
+        data = as_it_is(data)
         content = data if is_plain_key(name) else [name, data]
         self._telling.tell(content, partial(self._to.on_custom_event, name, data, **kwargs))
 

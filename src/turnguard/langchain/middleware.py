@@ -269,7 +269,8 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             return
         telling = telling_of(self.guard, write, partial(self._asked, request), _tool_name(request))
         with hushed(request.runtime.config, telling, judged=self.judging.checks_all):
-            yield _with(request, changes, {"stream_writer": telling}), telling
+            kept = {**request.runtime.config}  # restored for us, not for what the tool leaves running
+            yield _with(request, changes, {"stream_writer": telling, "config": kept}), telling
 
     def _watched(self, request: Any) -> dict[str, Any]:
         """Tools that look again where a hook inside ours changes the arguments, or the tool."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -92,13 +92,33 @@ async def fallen(
         command, rulings = await receive(judging, error.args[0], request, tool, surface)
         tell(rulings)
         raise type(error)(command) from None
-    if "GraphBubbleUp" in kinds or isinstance(error, Blocked) or not str(error).strip():
+    text = "" if "GraphBubbleUp" in kinds or isinstance(error, Blocked) else "\n".join(dict.fromkeys(_says(error)))
+    if not text.strip():
         raise error
-    decision = await judging.guard.acheck(Step.tool_result(tool, str(error), prompt=request.text))
+    decision = await judging.guard.acheck(Step.tool_result(tool, text, prompt=request.text))
     tell([Ruling(None, () if decision.action == "allow" else (decision,))])
     if decision.allowed:
         raise error
     return decision
+
+
+def _says(error: BaseException, depth: int = 8) -> Iterator[str]:
+    """What a reader of an error sees: its text, what its `repr` shows beside that, its notes, and the same of the
+    errors that it groups and of its causes, which stand in every traceback.
+    """
+    text = str(error)
+    yield text
+    group = getattr(error, "exceptions", ())
+    parts = group if isinstance(group, (list, tuple)) else ()
+    if not parts:
+        yield from (str(arg) for arg in error.args if str(arg) not in text)
+        if type(error).__repr__ not in (BaseException.__repr__, OSError.__repr__):
+            yield repr(error)
+    yield from map(str, getattr(error, "__notes__", ()))
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    for other in (*parts, cause):
+        if isinstance(other, BaseException) and depth:
+            yield from _says(other, depth - 1)
 
 
 def _messages(value: Any) -> Any:

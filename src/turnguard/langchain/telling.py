@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
+from datetime import date, time, timedelta
+from enum import Enum
 from functools import partial
+from numbers import Number
 from typing import Any
+from uuid import UUID
 
 from turnguard import blocks, sync
 from turnguard._carriers import is_plain_key
@@ -22,8 +27,9 @@ from turnguard.langchain.results import plain
 from turnguard.langchain.turn import aiter_
 from turnguard.streaming import Released
 
-Event = tuple[tuple[Part, ...], Callable[[], Any]]
-"""What an event holds to judge, and what shows it."""
+Place = tuple[str | int, ...]
+Event = tuple[tuple[Part, ...], tuple[tuple[Place, str], ...], Callable[[], Any]]
+"""What an event holds to judge, its strings and where they stand in it, and what shows it."""
 
 
 class Telling:
@@ -49,11 +55,14 @@ class Telling:
 
     def __call__(self, event: Any) -> None:
         """Show an event once it is judged."""
+        event = as_it_is(event)
         self.tell(event, partial(self.unjudged, event))
 
     def tell(self, content: Any, show: Callable[[], Any]) -> None:
         """Call `show`, and await what it gives where that can be awaited, once the content is judged."""
-        parts = tuple(block.part for block in blocks.read(None, artifact=_content(plain(content))))
+        data = _data(plain(content))
+        parts = tuple(block.part for block in blocks.read(None, artifact=_content(data)))
+        strings = tuple((place, text) for place, text in _found(data) if isinstance(text, str))
         here = partial(contextvars.copy_context().run, show)
         with self._lock:
             if self._loop is None or self._queue is None:
@@ -62,7 +71,7 @@ class Telling:
                 self._loop, self._queue = sync.loop_if_running(), asyncio.Queue()
                 assert self._loop is not None  # noqa: S101
                 self._showing = asyncio.run_coroutine_threadsafe(self._show(self._queue), self._loop)
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, (parts, here))
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, (parts, strings, here))
 
     async def finished(self) -> Decision | None:
         """Wait until all is shown; the decision that withheld, None where none did."""
@@ -83,7 +92,7 @@ class Telling:
 
         released = Released(events(), self._measure, self._judge, self._guard.stream_settings)
         async with aclosing(aiter_(released)) as passing:
-            async for _, show in passing:
+            async for *_, show in passing:
                 shown = show()
                 if inspect.isawaitable(shown):
                     await shown
@@ -97,29 +106,65 @@ class Telling:
 
     async def _judge(self, text: str) -> Decision:
         count = next(at for at, length in enumerate(self._lengths, 1) if length >= len(text))
-        parts = [part for told, _ in self._told[:count] for part in told]
+        told = self._told[:count]
+        parts = [part for event in told for part in event[0]]
         # words are joined as they came: a tool may tell what a model says, token by token
         words = "".join(part.text for part in parts if isinstance(part, Text))
-        whole = (*((Text(words),) if words.strip() else ()), *(part for part in parts if not isinstance(part, Text)))
+        texts = [text for text in (words, _by_place(told)) if text.strip()]
+        whole = (*map(Text, texts), *(part for part in parts if not isinstance(part, Text)))
         return await self._guard.acheck(Step("tool_result", whole, prompt=self._request().text, tool=self._tool))
+
+
+def as_it_is(event: Any) -> Any:
+    """The event as it is now: what is shown is what was judged, whatever the tool writes into its own object later."""
+    try:
+        return copy.deepcopy(event)
+    except Exception:  # noqa: BLE001 - what cannot be copied says so in ways of its own
+        return event
+
+
+def _by_place(told: list[Event]) -> str:
+    """The words of events of several strings, each joined to what stood at its place before: of
+    `{"type": "token", "content": "half a wo"}` the reader joins the contents alone.
+    """
+    if all(len(strings) < 2 for _, strings, _ in told):
+        return ""
+    places: dict[Place, list[str]] = {}
+    for _, strings, _ in told:
+        for place, text in strings:
+            places.setdefault(place, []).append(text)
+    return "\n".join("".join(texts) for texts in places.values() if len(set(texts)) > 1)
+
+
+def _data(event: Any) -> Any:
+    """An event with nothing in place of times, ids and numbers of other kinds, which hold no words."""
+    if isinstance(event, Mapping):
+        return {key: _data(item) for key, item in event.items()}
+    if isinstance(event, (list, tuple)):
+        return [_data(item) for item in event]
+    if isinstance(event, Enum):
+        return _data(event.value)
+    if isinstance(event, (bool, int, float)):
+        return event
+    return None if isinstance(event, (Number, date, time, timedelta, UUID)) else event
 
 
 def _content(event: Any) -> Any:
     """What of an event is content: nothing where it holds numbers alone; its one string where it has one, so that it is
     joined to that of the next event; else all of it.
     """
-    found = list(_found(event))
+    found = [item for _, item in _found(event)]
     return None if not found else found[0] if len(found) == 1 and isinstance(found[0], str) else event
 
 
-def _found(value: Any) -> Iterator[Any]:
+def _found(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not is_plain_key(str(key)):
-                yield key
-            yield from _found(item)
+                yield (*place, ""), key
+            yield from _found(item, (*place, str(key)))
     elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _found(item)
+        for at, item in enumerate(value):
+            yield from _found(item, (*place, at))
     elif value is not None and not isinstance(value, (bool, int, float)):
-        yield value
+        yield place, value

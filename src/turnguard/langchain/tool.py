@@ -61,10 +61,11 @@ class GuardedTool(BaseTool):
         admitted, notice = sync.run(self._admit(input))
         if notice is not None:
             return notice
-        within, telling = self._inside(config)
+        within, telling = self._inside(input, config)
         try:
             with hushed(within, telling):
-                result = self.inner.invoke(_told(admitted, telling), cast("RunnableConfig", within), **kwargs)
+                told = _told(admitted, telling, within)
+                result = self.inner.invoke(told, cast("RunnableConfig", within), **kwargs)
         except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
             return sync.run(self._fell(input, error, telling))
         return sync.run(self._receive(input, result, telling))
@@ -74,10 +75,12 @@ class GuardedTool(BaseTool):
         admitted, notice = await self._admit(input)
         if notice is not None:
             return notice
-        within, telling = self._inside(config)
+        within, telling = self._inside(input, config)
         try:
             with hushed(within, telling):
-                result = await self.inner.ainvoke(_told(admitted, telling), cast("RunnableConfig", within), **kwargs)
+                result = await self.inner.ainvoke(
+                    _told(admitted, telling, within), cast("RunnableConfig", within), **kwargs
+                )
         except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
             return await self._fell(input, error, telling)
         return await self._receive(input, result, telling)
@@ -105,13 +108,15 @@ class GuardedTool(BaseTool):
             args = {**whole, **args}
         return ({**given, "args": args} if _is_call(given) else args), None
 
-    def _inside(self, config: Any) -> tuple[dict[str, Any], Telling]:
+    def _inside(self, given: Any, config: Any) -> tuple[dict[str, Any], Telling]:
         """What the tool runs with, and what takes its custom events. A configuration that was given is changed in
         place and restored, because the tool's runtime may hold it too.
         """
         within: dict[str, Any] = {**(var_child_runnable_config.get() or {})} if config is None else config
         node = (within.get("configurable") or {}).get(RUNTIME)
-        return within, telling_of(self._judging.guard, getattr(node, "stream_writer", None), Asked, self.name)
+        speaking = [one for one in (node, *_runtimes(given).values()) if one is not None]  # outside a graph: maybe none
+        write = speaking[0].stream_writer if speaking else _nobody
+        return within, telling_of(self._judging.guard, write, Asked, self.name)
 
     async def _fell(self, given: Any, error: Exception, telling: Telling) -> Any:
         """The notice in place of the tool's error, or the error where it may be raised."""
@@ -145,17 +150,27 @@ class GuardedTool(BaseTool):
         return notices.answer(text, given.get("id"), self.name, notices.about(decision))
 
 
-def _told(given: Any, telling: Telling) -> Any:
-    """The input with runtimes, which LangGraph puts in among the arguments, that tell the same."""
+def _nobody(event: Any) -> None:
+    """Hears an event where there is no stream."""
+
+
+def _runtimes(given: Any) -> dict[str, Any]:
+    """The runtimes that LangGraph put in among the arguments."""
     arguments = given.get("args") if _is_call(given) else given
     if not isinstance(arguments, dict):
-        return given
+        return {}
+    return {key: one for key, one in arguments.items() if hasattr(one, "stream_writer")}
+
+
+def _told(given: Any, telling: Telling, within: dict[str, Any]) -> Any:
+    """The input with runtimes that tell the same, and keep the same configuration."""
     runtimes = {
-        key: replace(one, stream_writer=telling) for key, one in arguments.items() if hasattr(one, "stream_writer")
+        key: replace(one, stream_writer=telling, **({"config": {**within}} if hasattr(one, "config") else {}))
+        for key, one in _runtimes(given).items()
     }
     if not runtimes:
         return given
-    return {**given, "args": {**arguments, **runtimes}} if _is_call(given) else {**arguments, **runtimes}
+    return {**given, "args": {**given["args"], **runtimes}} if _is_call(given) else {**given, **runtimes}
 
 
 def _is_call(given: Any) -> bool:

@@ -87,7 +87,8 @@ def muted(*, judged: bool = True) -> Iterator[Voice | None]:
     config = var_child_runnable_config.get()
     voice = _loud.get()
     if voice is None:
-        tracing = get_tracing_context() if tracing_is_enabled() else None
+        # said outright: switched on by the environment it is None, which cannot undo that it was switched off
+        tracing = {**get_tracing_context(), "enabled": enabled} if (enabled := tracing_is_enabled()) else None
         callbacks = (config or {}).get("callbacks")
         callbacks = audible(callbacks) if judged else callbacks
         voice = Voice(callbacks, tracing) if callbacks is not None or tracing is not None else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import threading
 import time
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
@@ -84,6 +85,28 @@ async def test_times_ids_and_numbers_of_all_kinds_hold_no_words(how: str) -> Non
     assert await told(how, *events, judge=judge) == events
     assert len([exchange for exchange in judge.asked if exchange.stage == "tool_result"]) == 2, "status and result"
     assert UNSAFE not in repr(await told(how, {"stage": Stage.BAD}))
+
+
+@pytest.mark.parametrize("how", WAYS)
+async def test_threads_of_a_tool_tell_in_its_place(how: str) -> None:
+    @tool
+    def search(q: str, runtime: ToolRuntime) -> str:
+        """Search."""
+        telling = [threading.Thread(target=lambda: [runtime.stream_writer({"done": at}) for at in range(20)])]
+        telling.append(threading.Thread(target=runtime.stream_writer, args=("reading",)))
+        for thread in telling:
+            thread.start()
+        for thread in telling:
+            thread.join()
+        late = threading.Timer(0.05, runtime.stream_writer, (f"late {UNSAFE}",))
+        late.start()
+        return "found"
+
+    model = Scripted(script=[calls("cats"), "Done."], pause=0.1)
+    built = create_agent(model, [search], middleware=[TurnguardMiddleware(guard())])
+    seen = await shown(built, how)
+    assert [event for event in seen if event != "reading"] == [{"done": at} for at in range(20)]
+    assert "reading" in seen
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])

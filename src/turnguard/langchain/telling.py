@@ -17,6 +17,8 @@ from numbers import Number
 from typing import Any
 from uuid import UUID
 
+from langchain_core.runnables.config import var_child_runnable_config
+
 from turnguard import blocks, sync
 from turnguard._carriers import is_plain_key
 from turnguard.content import Part, Step, Text
@@ -46,6 +48,7 @@ class Telling:
         self._guard = guard
         self._request = request
         self._tool = tool
+        self._around = contextvars.copy_context()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: asyncio.Queue[Event | None] | None = None
@@ -63,7 +66,9 @@ class Telling:
         data = _data(plain(content))
         parts = tuple(block.part for block in blocks.read(None, artifact=_content(data)))
         strings = tuple((place, text) for place, text in _found(data) if isinstance(text, str))
-        here = partial(contextvars.copy_context().run, show)
+        # LangGraph's writer asks for the run that it is called in, of which a tool's own threads know nothing
+        context = contextvars.copy_context() if var_child_runnable_config.get() else self._around.copy()
+        here = partial(context.run, show)
         with self._lock:
             if self._loop is None or self._queue is None:
                 if sync.loop_if_running() is None:

@@ -18,7 +18,7 @@ import pytest
 from tests.faults.raw import SAFE, UNSAFE, Request, completion, http
 
 from turnguard import Guard, Step
-from turnguard.errors import Timeout, Unavailable
+from turnguard.errors import ConfigError, Timeout, Unavailable
 from turnguard.exchange import Exchange, Picture
 from turnguard.moderators import connections, dialling
 from turnguard.moderators.base import Deadline
@@ -152,6 +152,24 @@ def test_no_header_breaks_out_of_its_line() -> None:
         VLLMModerator("ftp://h/v1")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h:99999/v1",
+        "http://h:0/v1",
+        "http://h:secret/v1",
+        "http://[::1/v1",
+        "http://\u00fc..example/v1",
+        "http://h/v1?key=secret",
+        "http://h/v1#secret",
+    ],
+)
+def test_a_base_url_that_cannot_be_used_as_given_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ConfigError, match="base_url: a base URL") as refused:
+        Guard.from_dict({"moderator": {"base_url": url}})
+    assert "secret" not in str(refused.value)
+
+
 # ---------------------------------------------------------------- which connection
 
 
@@ -228,6 +246,26 @@ async def test_a_server_that_closes_an_idle_connection_costs_no_check() -> None:
         for number in range(4):
             assert await ask(client, f"{number}") == "safe"
             await asyncio.sleep(0.01)
+
+
+async def test_a_pool_full_of_connections_that_died_unnoticed_costs_no_check() -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers one chat and, without having said so, goes away when the next one comes."""
+        for reply in (http(completion(SAFE)), b""):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(Request(head, b"").header("content-length") or 0))
+            writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(once, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with Guard.from_dict({"moderator": {"base_url": url, "deadline": "5s"}, "policy": {}}) as guard:
+        for turn in range(2):
+            checks = (guard.acheck(Step.input(f"{turn} {number}")) for number in range(8))
+            assert not any(decision.failed for decision in await asyncio.gather(*checks))
+        assert not (await guard.acheck(Step.input("alone"))).failed
+    server.close()
+    await asyncio.sleep(0.01)
 
 
 # ---------------------------------------------------------------- making a connection

@@ -57,14 +57,17 @@ def _endpoints(settings: EndpointSettings, attempt_timeout: float | None) -> Mod
 
     key = settings.api_key.get_secret_value()
     categories = settings.categories == "always"
-    clients = [
-        Traced(
-            VLLMModerator(url, model=settings.model, family=settings.family, api_key=key, categories=categories),
-            settings.model,
-            url,
-        )
-        for url in settings.base_urls
-    ]
+    try:
+        clients = [
+            Traced(
+                VLLMModerator(url, model=settings.model, family=settings.family, api_key=key, categories=categories),
+                settings.model,
+                url,
+            )
+            for url in settings.base_urls
+        ]
+    except ValueError as error:
+        raise ConfigError(f"base_url: {error}") from None
     if len(clients) == 1 and attempt_timeout is None:
         return Retrying(clients[0])
     # the next replica before a wait, and a wait only when all of them failed

@@ -42,18 +42,23 @@ class Origin:
 
     @classmethod
     def of(cls, base_url: str) -> Origin:
-        """Raises `ValueError` for what is no `http(s)://host...`."""
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        """Raises `ValueError` for what is no `http(s)://host...`; the text does not repeat it."""
+        try:
+            parts = urlsplit(base_url)
+            host, port = parts.hostname or "", parts.port
+            named = host if ":" in host or host.isascii() else host.encode("idna").decode("ascii")
+        except ValueError as error:  # of UnicodeError's kind too, for a name that no DNS can hold
+            raise ValueError("a base URL names a host, and a port from 1 to 65535 where it names one") from error
+        if parts.scheme not in ("http", "https") or not host or port == 0:
             raise ValueError("a base URL begins with http:// or https:// and names a host")
+        if parts.query or parts.fragment:
+            raise ValueError("a base URL has no query and no fragment: a path is put behind it")
         secure = parts.scheme == "https"
-        host = parts.hostname
-        named = host if ":" in host or host.isascii() else host.encode("idna").decode("ascii")
         shown = f"[{named.partition('%')[0]}]" if ":" in named else named
-        if parts.port is not None:
-            shown = f"{shown}:{parts.port}"
+        if port is not None:
+            shown = f"{shown}:{port}"
         path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=-._~")
-        return cls(secure, named, parts.port or (443 if secure else 80), shown.encode("ascii"), path.encode("ascii"))
+        return cls(secure, named, port or (443 if secure else 80), shown.encode("ascii"), path.encode("ascii"))
 
     @cached_property
     def tls(self) -> ssl.SSLContext | None:
@@ -198,8 +203,11 @@ class Pool:
             reply = await connection.ask(head, body, deadline)
             if check is not None:
                 check(reply)
-        except BaseException:
+        except BaseException as error:
             connection.abort()
+            if isinstance(error, ConnectionResetError):
+                # a server that closed one without saying so has closed others: the next attempt takes a new one
+                self._drop_idle()
             raise
         finally:
             self._busy.discard(connection)
@@ -285,6 +293,11 @@ class Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        for connection in (*self._idle, *self._busy):
+        self._drop_idle()
+        for connection in tuple(self._busy):
             connection.abort()
-        self._idle = []
+
+    def _drop_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.abort()

@@ -88,12 +88,42 @@ async def test_times_ids_and_numbers_of_all_kinds_hold_no_words(how: str) -> Non
 
 
 @pytest.mark.parametrize("how", WAYS)
+async def test_a_tool_may_tell_more_than_one_check_can_hold(how: str) -> None:
+    """A check of all of it would be longer than the moderator's windows allow, and count as one that cannot be made."""
+    page = "a quiet page of words " * 200
+    judge = moderator()
+
+    def told_of(*texts: str) -> Any:
+        @tool
+        def search(q: str, runtime: ToolRuntime) -> str:
+            """Search."""
+            for text in texts:
+                runtime.stream_writer(text)
+                time.sleep(0.02)
+            return "found"
+
+        return agent_with(search, judge=judge)
+
+    assert await shown(told_of(*[page] * 60), how) == [page] * 60
+    for seam in (30, 59):
+        texts = [*[page] * seam, f"{page} FORB", f"IDDEN {page}", "the end"]
+        seen = await shown(told_of(*texts), how)
+        assert page in seen
+        assert "IDDEN" not in repr(seen)
+        assert "the end" not in seen
+
+
+@pytest.mark.parametrize("how", WAYS)
 async def test_threads_of_a_tool_tell_in_its_place(how: str) -> None:
     @tool
     def search(q: str, runtime: ToolRuntime) -> str:
         """Search."""
-        telling = [threading.Thread(target=lambda: [runtime.stream_writer({"done": at}) for at in range(20)])]
-        telling.append(threading.Thread(target=runtime.stream_writer, args=("reading",)))
+
+        def count() -> None:
+            for at in range(20):
+                runtime.stream_writer({"done": at})
+
+        telling = [threading.Thread(target=count), threading.Thread(target=runtime.stream_writer, args=("reading",))]
         for thread in telling:
             thread.start()
         for thread in telling:

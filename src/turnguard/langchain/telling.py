@@ -33,12 +33,16 @@ Place = tuple[str | int, ...]
 Event = tuple[tuple[Part, ...], tuple[tuple[Place, str], ...], Callable[[], Any]]
 """What an event holds to judge, its strings and where they stand in it, and what shows it."""
 
+KEPT = 16_384
+"""Characters of what was judged before that a check takes in again, at least: a tool may tell without end."""
+
 
 class Telling:
     """Stands in the place of a tool's own stream writer. Safe to call from any thread.
 
     Events are judged like a streamed answer, in the windows of the guard's stream settings: each check is on all that
-    the tool has told so far, so that nothing hides across two events. One without words or images is shown in its turn
+    the tool has told so far, so that nothing hides across two events; of long ones on their last `KEPT` characters and
+    what is new. One without words or images is shown in its turn
     and costs no check. When a check withholds, nothing more is shown. `unjudged` is the writer itself, for our own
     events.
     """
@@ -55,6 +59,8 @@ class Telling:
         self._showing: Future[Decision | None] | None = None
         self._told: list[Event] = []
         self._lengths: list[int] = []
+        self._first = 0
+        self._judged = 0
 
     def __call__(self, event: Any) -> None:
         """Show an event once it is judged."""
@@ -111,13 +117,23 @@ class Telling:
 
     async def _judge(self, text: str) -> Decision:
         count = next(at for at, length in enumerate(self._lengths, 1) if length >= len(text))
-        told = self._told[:count]
+        self._leave_behind(count)
+        told = self._told[self._first : count]
         parts = [part for event in told for part in event[0]]
         # words are joined as they came: a tool may tell what a model says, token by token
         words = "".join(part.text for part in parts if isinstance(part, Text))
         texts = [text for text in (words, _by_place(told)) if text.strip()]
         whole = (*map(Text, texts), *(part for part in parts if not isinstance(part, Text)))
-        return await self._guard.acheck(Step("tool_result", whole, prompt=self._request().text, tool=self._tool))
+        decision = await self._guard.acheck(Step("tool_result", whole, prompt=self._request().text, tool=self._tool))
+        self._judged = count
+        return decision
+
+    def _leave_behind(self, count: int) -> None:
+        """Leave judged events out that are far back. Seldom: checks that begin at one place share their windows."""
+        ends = self._lengths
+        if ends[count - 1] - (ends[self._first - 1] if self._first else 0) > 2 * KEPT:
+            far = ends[self._judged - 1] - KEPT if self._judged else 0
+            self._first = max(self._first, next(at for at, end in enumerate(ends) if end > far) if far > 0 else 0)
 
 
 def as_it_is(event: Any) -> Any:

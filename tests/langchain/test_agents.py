@@ -466,3 +466,22 @@ async def test_names_and_paths() -> None:
     assert TurnguardMiddleware(guard(), name="second").name == "second"
     with pytest.raises(ConfigError, match="nowhere"):
         TurnguardMiddleware("nowhere.yaml")
+
+
+async def test_a_subclass_may_await_the_hooks_that_it_extends() -> None:
+    passed: list[str] = []
+
+    class Extended(TurnguardMiddleware):
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            passed.append("model")
+            return await super().awrap_model_call(request, handler)
+
+        async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+            passed.append("tool")
+            return await super().awrap_tool_call(request, handler)
+
+    model = Scripted(script=[calls("one"), f"It is {UNSAFE}."])
+    agent = create_agent(model, [searching([], UNSAFE)], middleware=[Extended(guard())])
+    state = await agent.ainvoke(said())
+    assert passed == ["model", "tool", "model"]
+    assert UNSAFE not in repr(state)

@@ -13,6 +13,7 @@ from langchain.tools import ToolRuntime
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, tool
+from langgraph._internal import _constants
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.types import Command
@@ -621,3 +622,24 @@ async def test_a_call_that_an_inner_middleware_sends_to_another_tool_is_judged_b
 
     await shown(agent_with([search, publish], Redirecting()), way)
     assert ran == []
+
+
+@pytest.mark.parametrize("changed", ["renamed", "gone"])
+def test_a_langgraph_that_streams_in_another_way_is_refused_with_a_sentence(
+    changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if changed == "renamed":
+        monkeypatch.setattr(_constants, "CONFIG_KEY_STREAM", "__other_stream")
+    else:
+        monkeypatch.delattr(_constants, "CONFIG_KEY_RUNTIME")
+
+    @tool
+    def speak(q: str) -> str:
+        """Speak."""
+        return q
+
+    makers: list[Callable[[], object]] = [lambda: TurnguardMiddleware(guard()), lambda: guard_tool(speak, guard())]
+    for make in makers:
+        with pytest.raises(ConfigError, match="cannot be held with this langgraph"):
+            make()
+    TurnguardMiddleware(guard(), tool_streams="pass")

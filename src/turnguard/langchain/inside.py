@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, cast
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from turnguard._carriers import is_plain_key
+from turnguard.errors import ConfigError
 from turnguard.guard import Guard
 from turnguard.langchain.reading import Asked
 from turnguard.langchain.telling import Telling, as_it_is
@@ -32,6 +34,23 @@ node runs with.
 """
 
 _gates: contextvars.ContextVar[tuple[_Gate, ...]] = contextvars.ContextVar("turnguard_gates", default=())
+
+
+def require_known() -> None:
+    """Raise `ConfigError` where LangGraph hands its streams on in another way than the one that is closed here."""
+    if find_spec("langgraph") is None:  # nothing to hand on
+        return
+    try:
+        from langgraph._internal import _constants
+
+        found = (_constants.CONFIG_KEY_STREAM, _constants.CONFIG_KEY_RUNTIME)
+    except (ImportError, AttributeError):
+        found = ("", "")
+    if found != (STREAM, RUNTIME):
+        raise ConfigError(
+            "what a tool streams cannot be held with this langgraph, whose streams are not the ones that Turnguard "
+            "knows: use a version that it was tested with"
+        )
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.holding import HELD, Bounded
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
-from turnguard.langchain.inside import Shells, hushed, speaks_for_itself, telling_of
+from turnguard.langchain.inside import Shells, hushed, require_known, speaks_for_itself, telling_of
 from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
 from turnguard.langchain.last_look import Look, last_look
 from turnguard.langchain.model import Wrapping
@@ -94,6 +94,8 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             raise ConfigError(f"retries must be a whole number from 0 on, not {retries!r}")
         if str(tool_streams) not in ("hold", "pass"):
             raise ConfigError(f"tool_streams must be 'hold' or 'pass', not {tool_streams!r}")
+        if tool_streams == "hold":
+            require_known()
         super().__init__()
         self.tools = []
         self.guard = Guard.of(guard)

@@ -17,7 +17,7 @@ from turnguard.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.callback import blocks_of
-from turnguard.langchain.inside import RUNTIME, hushed, telling_of
+from turnguard.langchain.inside import RUNTIME, hushed, require_known, telling_of
 from turnguard.langchain.judging import Judging, Surface
 from turnguard.langchain.last_look import injected
 from turnguard.langchain.reading import Asked, Call
@@ -30,10 +30,11 @@ def guard_tool(tool: BaseTool, guard: GuardLike, *, exit_behavior: Literal["end"
 
     A withheld call or result is the notice that names the rule, or raises `Blocked` with `exit_behavior="error"`. A
     tool alone does not know the person's request, so calls are judged without it, and it cannot wait for a reviewer:
-    a review blocks.
+    a review blocks. Raises `ConfigError` where what the tool streams could not be held.
     """
     if exit_behavior not in ("end", "error"):
         raise ConfigError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
+    require_known()
     wrapped = GuardedTool(
         name=tool.name,
         description=tool.description,

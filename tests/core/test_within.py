@@ -23,6 +23,14 @@ async def later(seconds: float = 0.01) -> str:
         return await asyncio.ensure_future(at_once())
 
 
+async def sleeps(seen: list[str]) -> None:
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        seen.append("cancelled")
+        raise
+
+
 async def fails(seconds: float | None = None) -> str:
     if seconds is not None:
         await asyncio.sleep(seconds)
@@ -46,16 +54,8 @@ async def test_an_error_comes_out_as_it_is(seconds: float | None) -> None:
 
 async def test_ends_at_its_time_and_the_coroutine_sees_it() -> None:
     seen: list[str] = []
-
-    async def work() -> None:
-        try:
-            await asyncio.sleep(30)
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
-
     with pytest.raises(asyncio.TimeoutError):
-        await within(0.02, work())
+        await within(0.02, sleeps(seen))
     assert seen == ["cancelled"]
 
 
@@ -87,15 +87,7 @@ async def test_a_coroutine_may_clean_up_with_waits_of_its_own() -> None:
 
 async def test_its_task_s_cancellation_goes_through() -> None:
     seen: list[str] = []
-
-    async def work() -> None:
-        try:
-            await asyncio.sleep(30)
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
-
-    task = asyncio.create_task(within(30.0, work()))
+    task = asyncio.create_task(within(30.0, sleeps(seen)))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -13,6 +13,7 @@ from langchain.tools import ToolRuntime
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, tool
+from langchain_core.tracers import _streaming
 from langgraph._internal import _constants
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
@@ -624,14 +625,16 @@ async def test_a_call_that_an_inner_middleware_sends_to_another_tool_is_judged_b
     assert ran == []
 
 
-@pytest.mark.parametrize("changed", ["renamed", "gone"])
+@pytest.mark.parametrize("changed", ["renamed", "gone", "marked otherwise"])
 def test_a_langgraph_that_streams_in_another_way_is_refused_with_a_sentence(
     changed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if changed == "renamed":
         monkeypatch.setattr(_constants, "CONFIG_KEY_STREAM", "__other_stream")
-    else:
+    elif changed == "gone":
         monkeypatch.delattr(_constants, "CONFIG_KEY_RUNTIME")
+    else:
+        monkeypatch.delattr(_streaming._StreamingCallbackHandler, "tap_output_iter")
 
     @tool
     def speak(q: str) -> str:

@@ -32,24 +32,30 @@ STREAM, RUNTIME = "__pregel_stream", "__pregel_runtime"
 """LangGraph's keys in `configurable` (langgraph/_internal/_constants.py): the stream of the graphs around, and what a
 node runs with.
 """
+MARK = "tap_output_iter"
+"""By which langchain-core tells a handler that streams (the protocol in langchain_core/tracers/_streaming.py)."""
 
 _gates: contextvars.ContextVar[tuple[_Gate, ...]] = contextvars.ContextVar("turnguard_gates", default=())
 
 
 def require_known() -> None:
-    """Raise `ConfigError` where LangGraph hands its streams on in another way than the one that is closed here."""
+    """Raise `ConfigError` where LangGraph hands its streams on in another way than the one that is closed here, or
+    langchain-core marks the handlers that stream by another name: nothing would be held, and nobody told.
+    """
     if find_spec("langgraph") is None:  # nothing to hand on
         return
     try:
+        from langchain_core.tracers._streaming import _StreamingCallbackHandler
         from langgraph._internal import _constants
 
         found = (_constants.CONFIG_KEY_STREAM, _constants.CONFIG_KEY_RUNTIME)
+        marked = hasattr(_StreamingCallbackHandler, MARK)
     except (ImportError, AttributeError):
-        found = ("", "")
-    if found != (STREAM, RUNTIME):
+        found, marked = ("", ""), False
+    if found != (STREAM, RUNTIME) or not marked:
         raise ConfigError(
-            "what a tool streams cannot be held with this langgraph, whose streams are not the ones that Turnguard "
-            "knows: use a version that it was tested with"
+            "what a tool streams cannot be held with this langgraph or langchain-core, whose streams are not the ones "
+            "that Turnguard knows: use versions that it was tested with"
         )
 
 
@@ -133,8 +139,7 @@ def _without_streams(callbacks: Any, telling: Telling, around: tuple[Any, ...]) 
     they are judged.
     """
     handlers = list(getattr(callbacks, "handlers", callbacks) or ())
-    # langchain-core's own mark of such a handler (langchain_core/tracers/_streaming.py) is a protocol of these names
-    kept = tuple(handler for handler in handlers if hasattr(handler, "tap_output_iter"))
+    kept = tuple(handler for handler in handlers if hasattr(handler, MARK))
     if not kept and not around:
         return (), callbacks
     own = [_ear(handler) for handler in (*kept, *around) if _hears(handler, "on_tool_start")]

@@ -16,6 +16,7 @@ from benchmarks.media import SCREENS, screenshot
 from turnguard import Guard, Step
 from turnguard.exchange import Exchange
 from turnguard.moderators.base import Deadline
+from turnguard.moderators.connections import Origin, Pool
 from turnguard.moderators.families.nemotron3 import request
 from turnguard.moderators.vllm import VLLMModerator
 from turnguard.verdict import Verdict
@@ -99,6 +100,18 @@ async def screenshot_again(url: str) -> tuple[float, int, float]:
     return statistics.median(seconds) * 1000, counted.asked, len(png) / 1e6
 
 
+def report(costs: dict[str, list[float]], rates: dict[str, list[float]]) -> None:
+    """The rows of one check: against bare clients, and from memory."""
+    middle, shown = ratio(costs["ours"], costs["raw"])
+    rows.add("one uncached text check, CPU, against raw aiohttp doing the same", shown, "at most 4 ×", met=middle <= 4)
+    middle, shown = ratio(rates["ours"], rates["bare"])
+    rows.add(
+        "checks a second at 64 in flight, one core, against bare openai", shown, "at least 2.5 ×", met=middle >= 2.5
+    )
+    hit = statistics.median(costs["hit"])
+    rows.add("cache hit, text under 1 kB, median", f"{hit:.3f} ms", "under 0.05 ms", met=hit < 0.05)
+
+
 async def main() -> None:
     import aiohttp
     import openai
@@ -115,6 +128,15 @@ async def main() -> None:
             async with session.post(f"{url}/chat/completions", data=body.encode()) as response:
                 json.loads(await response.read())
 
+        origin = Origin.of(url)
+        pool, head = Pool(origin), origin.head("POST", "/chat/completions", {"Content-Type": "application/json"})
+
+        async def lean(number: int) -> None:
+            body = json.dumps(
+                request(Exchange(f"hello number {number}, how are you today?"), "nemotron_moderator", True)
+            )
+            json.loads((await pool.ask(head, body.encode(), time.monotonic() + 30.0)).body)
+
         async def bare(number: int) -> None:
             body = request(Exchange(f"hello number {number}, how are you today?"), "nemotron_moderator", True)
             extra = {"chat_template_kwargs": body.pop("chat_template_kwargs")}
@@ -126,31 +148,26 @@ async def main() -> None:
         async def hit(_number: int) -> None:
             assert (await guard.acheck(Step.input("hello, how are you today?"))).allowed
 
-        for warm in (raw, bare, ours, hit):
+        for warm in (raw, lean, bare, ours, hit):
             await cpu(warm, -CALLS)
-        costs: dict[str, list[float]] = {"raw": [], "bare": [], "ours": [], "hit": []}
+        costs: dict[str, list[float]] = {"raw": [], "lean": [], "bare": [], "ours": [], "hit": []}
         rates: dict[str, list[float]] = {"bare": [], "ours": []}
         for turn in range(ROUNDS):
             start = turn * 10_000
             costs["raw"].append(await cpu(raw, start))
+            costs["lean"].append(await cpu(lean, start))
             costs["ours"].append(await cpu(ours, start))
             costs["bare"].append(await cpu(bare, start))
             costs["hit"].append(await each(hit))
             rates["bare"].append(await rate(bare, start + 2000))
             rates["ours"].append(await rate(ours, start + 2000))
         await guard.aclose()
+        await pool.aclose()
         await client.close()
         await session.close()
         once = await identical(url)
         again, asked, megabytes = await screenshot_again(url)
-    middle, shown = ratio(costs["ours"], costs["raw"])
-    rows.add("one uncached text check, CPU, against raw aiohttp doing the same", shown, "at most 4 ×", met=middle <= 4)
-    middle, shown = ratio(rates["ours"], rates["bare"])
-    rows.add(
-        "checks a second at 64 in flight, one core, against bare openai", shown, "at least 2.5 ×", met=middle >= 2.5
-    )
-    hit = statistics.median(costs["hit"])
-    rows.add("cache hit, text under 1 kB, median", f"{hit:.3f} ms", "under 0.05 ms", met=hit < 0.05)
+    report(costs, rates)
     rows.add("64 identical checks at once", f"{once} request", "1 request", met=once == 1)
     rows.add(
         "the same 4K screenshot with the same text in the next step",
@@ -158,6 +175,7 @@ async def main() -> None:
         "under 2 ms, no request",
         met=again < 2 and asked == 0,
     )
+    print("  one request and its JSON by our own client, CPU, against aiohttp:", ratio(costs["lean"], costs["raw"])[1])
     print("  one check, CPU, against the openai client:", ratio(costs["ours"], costs["bare"])[1])
     print(
         "  ms of CPU per call (hit: by the clock):",

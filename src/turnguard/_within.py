@@ -16,7 +16,7 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
     """`await work`, cancelled after `seconds`: then `asyncio.TimeoutError`.
 
     A coroutine runs up to the first point at which it waits before a timer is set: a verdict from memory, which waits
-    for nothing, needs none, and setting one took a tenth of its time.
+    for nothing, needs none.
     """
     if not isinstance(work, types.CoroutineType):
         async with timeout(seconds):

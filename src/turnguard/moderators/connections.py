@@ -1,10 +1,9 @@
 """Connections to one server in one event loop: HTTP/1.1 over asyncio's own transports, pooled, one request each at a
 time.
 
-Our own, since a check is one small POST: the same request costs a third of the CPU time that aiohttp takes for it
-(`benchmarks/core.py` measures both), and where a framework's own work has emptied the caches between two checks the
-difference is larger. Redirects, proxies, cookies, compression and pipelining are not here because nothing that is
-judged may go where only a reply says so.
+Our own, since a check is one small POST, and that costs about half the CPU time that aiohttp takes for it
+(`benchmarks/core.py` measures both). Redirects, proxies, cookies, compression and pipelining are not here because
+nothing that is judged may go where only a reply says so.
 """
 
 from __future__ import annotations

@@ -54,8 +54,7 @@ def _recorder() -> Record:
     """Writes a call down where NeMo's `track_llm_call` (nemoguardrails/logging/llm_tracker.py) writes its own: in its
     explanation, its statistics and its processing log.
 
-    The decorator itself would wrap a coroutine around nothing and fill its record field by field: a fifth of what a
-    rail costs.
+    The decorator itself would wrap a coroutine around nothing, the call being over, and fill its record field by field.
     """
     from nemoguardrails.context import explain_info_var, llm_stats_var
     from nemoguardrails.logging.explain import LLMCallInfo

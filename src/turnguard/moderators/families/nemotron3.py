@@ -173,7 +173,7 @@ def _names(names: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _probabilities(choice: Mapping[str, Any]) -> dict[str, float]:
     """P(unsafe) at each label, from the alternatives of the first token after the line's colon.
 
-    Dicts and lists, as JSON gives them: asking for any `Mapping` takes ten times as long.
+    Dicts and lists, as JSON gives them: asking for any `Mapping` takes longer, and this runs with every check.
     """
     logprobs = choice.get("logprobs")
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None

@@ -24,7 +24,7 @@ from tests.nemo.lab import (
     result,
     user,
 )
-from turnguard.nemo import engine
+from turnguard.nemo import history
 
 pytestmark = QUIET
 
@@ -212,7 +212,7 @@ async def test_the_servers_own_history_cache_is_not_used() -> None:
 
 
 async def test_the_history_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MOST_CACHED", 2)
+    monkeypatch.setattr(history, "MOST_KEPT", 2)
     lab = Lab()
     for text in ("one", "two", "three"):
         await lab.say(user(text))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +21,8 @@ from turnguard.content import Stage
 from turnguard.decision import Decision
 from turnguard.errors import ConfigError
 from turnguard.nemo import transcripts
-from turnguard.nemo.clearing import clear, clear_events, clear_explained, without_content
+from turnguard.nemo.clearing import clear, clear_explained, without_content
+from turnguard.nemo.history import History
 from turnguard.nemo.host import RAIL_OF, Host
 from turnguard.nemo.turn import Turn, current, turn_for
 from turnguard.streaming import Released
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 
 SUPPORTED = ((0, 24, 1), (0, 25))
-MOST_CACHED = 1000
-"""Conversations whose events are kept; the engine itself would keep them all."""
 
 _PRIVATE = (
     "_get_events_for_messages",
@@ -268,56 +266,10 @@ def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
 # ---------------------------------------------------------------- the events that stand for messages
 
 
-class _Written(dict[str, Any]):
-    """In place of the engine's history cache, which knows no pictures: finds nothing and keeps what is written for
-    us.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: OrderedDict[bytes, list[Any]] = OrderedDict()
-
-    def __contains__(self, key: object) -> bool:
-        return False
-
-    def __setitem__(self, key: str, events: list[Any]) -> None:
-        turn = current.get()
-        if turn is None or turn.key is None or turn.withheld or turn.stopped or turn.refusal is not None:
-            return
-        asked = max(
-            (at for at, event in enumerate(events) if event["type"] == "UtteranceUserActionFinished"), default=0
-        )
-        scripts = [event["script"] for event in events[asked:] if event["type"] == "StartUtteranceBotAction"]
-        if not scripts or any(event["type"] == "BotToolCalls" for event in events[asked:]):
-            return
-        said = "\n".join(str(script) for script in scripts)
-        clear_events(events, turn)
-        turn.key = transcripts.digests([{"after": turn.key.hex()}, {"role": "assistant", "content": said}])[-1]
-        if turn.streaming:
-            turn.waiting = events  # until the stream was judged to its end
-        else:
-            self.keep(turn.key, events)
-
-    def keep(self, key: bytes, events: list[Any]) -> None:
-        """Keep these; the oldest go."""
-        self.kept[key] = events
-        while len(self.kept) > MOST_CACHED:
-            self.kept.popitem(last=False)
-
-
 def _use_own_cache(app: LLMRails) -> None:
     # the server puts a plain dict in its place after loading
-    if app.config.colang_version == "1.0" and not isinstance(app.events_history_cache, _Written):
-        app.events_history_cache = _Written()
-
-
-def _prefixes(messages: list[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
-    """How many messages a prefix that ends with an answer holds, and its key."""
-    found = transcripts.digests(messages)
-    for index, message in enumerate(messages[:-1]):
-        if index and transcripts.is_answer(message):
-            after = {"after": found[index - 1].hex()}
-            yield index + 1, transcripts.digests([after, {"role": "assistant", "content": message.get("content")}])[-1]
+    if app.config.colang_version == "1.0" and not isinstance(app.events_history_cache, History):
+        app.events_history_cache = History()
 
 
 def _wrap_events(app: LLMRails) -> None:
@@ -330,12 +282,11 @@ def _wrap_events(app: LLMRails) -> None:
         cache = app.events_history_cache
         tool_rails = bool(app.config.rails.tool_input.flows) and _on(messages, "tool_input")
         replayed = transcripts.plain(messages, tool_rails=tool_rails)
-        start, events = 0, []
-        if state is None and isinstance(cache, _Written):
+        start = 0
+        events: list[Any] = []
+        if state is None and isinstance(cache, History):
             turn.key = transcripts.digests(messages)[-1]
-            for length, key in _prefixes(messages):
-                if (kept := cache.kept.get(key)) is not None:
-                    start, events = length, list(kept)
+            start, events = cache.of(messages)
         rest = [message for index, message in replayed if index >= start]
         _keep_the_question(turn)
         return events + original(rest, state)
@@ -517,7 +468,7 @@ def _ended(app: LLMRails, turn: Turn | None, *, passed: bool) -> None:
     if not passed:
         turn.stopped = True
         clear_explained(app, turn)
-    elif turn.waiting is not None and turn.key is not None and isinstance(app.events_history_cache, _Written):
+    elif turn.waiting is not None and turn.key is not None and isinstance(app.events_history_cache, History):
         app.events_history_cache.keep(turn.key, turn.waiting)
     turn.waiting = None
 

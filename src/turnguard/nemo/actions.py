@@ -2,17 +2,20 @@
 
 Each returns NeMo's `RailOutcome` to the flow that executes it and puts a rewrite into the flow's own variable
 (`$user_message`, `$bot_message`, `$tool_calls`, `$tool_message`, `$relevant_chunks`), pictures and all. They may be
-executed from any Colang 1.0 or 2.x flow. `turnguard_refuse` ends the turn with what the last of them said to tell the
-person.
+executed from any Colang 1.0 or 2.x flow. In Colang 1.0 `stop=True` ends the turn where one withholds, with what it says
+to tell the person; `turnguard_refuse` does so later, given such an outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from nemoguardrails.actions import action
 from nemoguardrails.actions.actions import ActionResult
+from nemoguardrails.actions.rail_outcome import RailOutcome
 
 from turnguard.content import Step, Text
 from turnguard.decision import Decision
@@ -22,12 +25,39 @@ from turnguard.nemo.outcomes import outcome, strictest
 from turnguard.nemo.turn import Turn, turn_for
 
 Context = Mapping[str, Any] | None
+Check = Callable[..., Awaitable[ActionResult]]
 
 
 def _host(turnguard: Host | None) -> Host:
     if turnguard is None:
         raise RuntimeError("Turnguard's rails are not loaded: add import_paths: [turnguard/rails] to the configuration")
     return turnguard
+
+
+def _checks(stage: str) -> Callable[[Check], Check]:
+    """Make a check the action of this stage, which takes `stop=True` too."""
+
+    def decorate(check: Check) -> Check:
+        @functools.wraps(check)
+        async def checked(*, stop: bool = False, turnguard: Host | None = None, **given: Any) -> ActionResult:
+            result = await check(turnguard=turnguard, **given)
+            made = result.return_value
+            return await _refused(made, _host(turnguard)) if stop and made.is_blocked else result
+
+        # the engine looks at it with every call, and finding it out takes longer than reading it
+        vars(checked)["__signature__"] = inspect.signature(check)
+        return action(name=f"turnguard_check_{stage}", is_system_action=True)(checked)
+
+    return decorate
+
+
+async def _refused(made: RailOutcome, host: Host) -> ActionResult:
+    """End the turn with what this outcome says to tell the person: no answer, no tool calls."""
+    message, stage = made.metadata["message"], made.metadata["stage"]
+    turn_for(None).refuse(message, RAIL_OF[stage])
+    await engine.show(message, stage, exceptions=host.exceptions)
+    events = engine.refusal_events(message, stage, exceptions=host.exceptions)
+    return ActionResult(return_value=made, events=events)
 
 
 def _result(turn: Turn, decisions: Sequence[Decision], changes: dict[str, Any]) -> ActionResult:
@@ -48,7 +78,7 @@ def _ended(turn: Turn) -> ActionResult | None:
     return ActionResult(return_value=outcome([turn.screened], refused=turn.refusal)) if turn.screened else None
 
 
-@action(name="turnguard_check_input", is_system_action=True)
+@_checks("input")
 async def check_input(context: Context = None, turnguard: Host | None = None) -> ActionResult:
     """Judge everything that is new in this turn: user messages, tool results, pictures."""
     host, turn = _host(turnguard), turn_for(context)
@@ -72,7 +102,7 @@ async def check_input(context: Context = None, turnguard: Host | None = None) ->
     return _result(turn, decisions, changes)
 
 
-@action(name="turnguard_check_output", is_system_action=True)
+@_checks("output")
 async def check_output(context: Context = None, turnguard: Host | None = None) -> ActionResult:
     """Judge the bot's message, and the reasoning that would be shown with it, against the request that it answers."""
     host, turn = _host(turnguard), turn_for(context)
@@ -99,7 +129,7 @@ async def check_output(context: Context = None, turnguard: Host | None = None) -
     return _result(turn, decisions, changes)
 
 
-@action(name="turnguard_check_tool_call", is_system_action=True)
+@_checks("tool_call")
 async def check_tool_call(context: Context = None, turnguard: Host | None = None) -> ActionResult:
     """Judge the calls that the bot proposes, each against the request, before they are returned to whoever runs
     them.
@@ -123,7 +153,7 @@ async def check_tool_call(context: Context = None, turnguard: Host | None = None
     return _result(turn, decisions, changes)
 
 
-@action(name="turnguard_check_tool_result", is_system_action=True)
+@_checks("tool_result")
 async def check_tool_result(
     tool_message: Any = None,
     tool_name: str | None = None,
@@ -153,7 +183,7 @@ async def check_tool_result(
     return _result(turn, decisions, {"tool_message": new} if new != content else {})
 
 
-@action(name="turnguard_check_retrieval", is_system_action=True)
+@_checks("retrieval")
 async def check_retrieval(context: Context = None, turnguard: Host | None = None) -> ActionResult:
     """Judge the chunks found for a request, each on its own, before they reach the main model's prompt."""
     host, turn = _host(turnguard), turn_for(context)
@@ -203,13 +233,8 @@ async def take_results(turnguard: Host | None = None, context: Context = None) -
 
 @action(name="turnguard_refuse", is_system_action=True)
 async def refuse(outcome: Any = None, turnguard: Host | None = None) -> ActionResult:
-    """End the turn with what a check's outcome says to tell the person: no answer, no tool calls."""
-    host = _host(turnguard)
-    metadata = outcome.metadata
-    message, stage = metadata["message"], metadata["stage"]
-    turn_for(None).refuse(message, RAIL_OF[stage])
-    await engine.show(message, stage, exceptions=host.exceptions)
-    return ActionResult(events=engine.refusal_events(message, stage, exceptions=host.exceptions))
+    """End the turn as `stop=True` would have, for a flow that did something else first."""
+    return ActionResult(events=(await _refused(outcome, _host(turnguard))).events)
 
 
 def _by_part(decisions: Sequence[Decision]) -> dict[int, Decision]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import turnguard
@@ -24,6 +25,7 @@ from turnguard.nemo import transcripts
 from turnguard.nemo.clearing import clear, clear_explained, without_content
 from turnguard.nemo.history import History
 from turnguard.nemo.host import RAIL_OF, Host
+from turnguard.nemo.stepping import Steps, can_go_on, rebound, running
 from turnguard.nemo.turn import Turn, current, turn_for
 from turnguard.streaming import Released
 
@@ -108,6 +110,7 @@ def install(app: LLMRails, host: Host) -> None:
         _wrap_streaming(app, host)
         _wrap_knowledge(app, host)
         _wrap_predefined(app, host)
+        _wrap_steps(app)
     else:
         app.stream_async = _no_streaming
         app.check_async = _no_check
@@ -285,8 +288,7 @@ def _wrap_events(app: LLMRails) -> None:
         start = 0
         events: list[Any] = []
         if state is None and isinstance(cache, History):
-            turn.key = transcripts.digests(messages)[-1]
-            start, events = cache.of(messages)
+            start, events, turn.key = cache.of(messages)
         rest = [message for index, message in replayed if index >= start]
         _keep_the_question(turn)
         return events + original(rest, state)
@@ -566,6 +568,34 @@ def _wrap_predefined(app: LLMRails, host: Host) -> None:
         return made
 
     app.register_action(generate_bot_message)
+
+
+# ---------------------------------------------------------------- steps
+
+
+def _wrap_steps(app: LLMRails) -> None:
+    """Each of the engine's steps works out its state anew from the whole history: see `stepping`. Nothing but time
+    depends on this, so that an engine which somebody else has changed there is left as it is.
+    """
+    runtime = app.runtime
+    step = getattr(runtime._compute_next_steps, "__func__", None)
+    compute: Any = getattr(step, "__globals__", {}).get("compute_next_steps")
+    if not isinstance(step, FunctionType) or not can_go_on(compute):
+        return
+    generate = runtime.generate_events
+
+    async def generate_events(events: list[Any], processing_log: list[Any] | None = None) -> Any:
+        token = running.set(Steps(compute, running.get()))
+        try:
+            return await generate(events, processing_log)
+        finally:
+            running.reset(token)
+
+    def steps(*args: Any, **kwargs: Any) -> Any:
+        return (running.get() or compute)(*args, **kwargs)
+
+    runtime.generate_events = generate_events
+    runtime._compute_next_steps = MethodType(rebound(step, compute_next_steps=steps), runtime)
 
 
 # ---------------------------------------------------------------- tracing

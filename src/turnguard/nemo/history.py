@@ -4,12 +4,13 @@ equal texts share an entry, keeps blocked turns, and lets none go.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnguard.nemo import transcripts
 from turnguard.nemo.clearing import clear_events
+from turnguard.nemo.transcripts import Message, is_answer
 from turnguard.nemo.turn import current
 
 MOST_KEPT = 1000
@@ -40,7 +41,7 @@ class History(dict[str, Any]):
             return
         said = "\n".join(str(script) for script in scripts)
         clear_events(events, turn)
-        turn.key = transcripts.digests([{"after": turn.key.hex()}, {"role": "assistant", "content": said}])[-1]
+        turn.key = _answered(turn.key, said)
         if turn.streaming:
             turn.waiting = events  # until the stream was judged to its end
         else:
@@ -52,20 +53,41 @@ class History(dict[str, Any]):
         while len(self.kept) > MOST_KEPT:
             self.kept.popitem(last=False)
 
-    def of(self, messages: Sequence[transcripts.Message]) -> tuple[int, list[Any]]:
-        """How many of the messages have events here, and those events."""
+    def of(self, messages: Sequence[Message]) -> tuple[int, list[Any], bytes]:
+        """How many of the messages have events here, those events, and the key of all the messages."""
         start = 0
         events: list[Any] = []
-        for length, key in _prefixes(messages):
-            if (kept := self.kept.get(key)) is not None:
-                start, events = length, list(kept)
-        return start, events
+        running = hashlib.sha256()
+        for index, message in enumerate(messages):
+            if 0 < index < len(messages) - 1 and is_answer(message):
+                kept = self.kept.get(_answered(running.digest(), message.get("content")))
+                if kept is not None:
+                    start, events = index + 1, list(kept)
+            _feed(running, message)
+        return start, events, running.digest()
 
 
-def _prefixes(messages: Sequence[transcripts.Message]) -> Iterator[tuple[int, bytes]]:
-    """How many messages a prefix that ends with an answer holds, and its key."""
-    found = transcripts.digests(messages)
-    for index, message in enumerate(messages[:-1]):
-        if index and transcripts.is_answer(message):
-            after = {"after": found[index - 1].hex()}
-            yield index + 1, transcripts.digests([after, {"role": "assistant", "content": message.get("content")}])[-1]
+def _answered(key: bytes, said: Any) -> bytes:
+    """The key of the messages that had this key, and an answer."""
+    running = hashlib.sha256(key)
+    _feed(running, said)
+    return running.digest()
+
+
+def _feed(running: Any, value: Any) -> None:
+    """Take in everything that a message holds, pictures and tool calls too."""
+    if isinstance(value, str):
+        encoded = value.encode("utf-8", "surrogatepass")
+        running.update(b"s%d:" % len(encoded))
+        running.update(encoded)
+    elif isinstance(value, Mapping):
+        running.update(b"{%d:" % len(value))
+        for key in sorted(value, key=str):
+            _feed(running, str(key))
+            _feed(running, value[key])
+    elif isinstance(value, (list, tuple)):
+        running.update(b"[%d:" % len(value))
+        for item in value:
+            _feed(running, item)
+    else:
+        _feed(running, f"{type(value).__name__}:{value!r}")

@@ -7,7 +7,6 @@ plain here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -295,31 +294,3 @@ def _plain(message: Message, *, closes: bool) -> Message:
 def _called(message: Message) -> str:
     calls = [call.get("function") or call for call in message["tool_calls"] if isinstance(call, Mapping)]
     return f"[called {', '.join(str(call.get('name', 'a tool')) for call in calls)}]"
-
-
-def digests(messages: Sequence[Message]) -> list[bytes]:
-    """One digest per prefix, of everything that the messages hold, pictures and tool calls too."""
-    running = hashlib.sha256()
-    found = []
-    for message in messages:
-        _feed(running, message)
-        found.append(running.digest())
-    return found
-
-
-def _feed(running: Any, value: Any) -> None:
-    if isinstance(value, str):
-        encoded = value.encode("utf-8", "surrogatepass")
-        running.update(b"s%d:" % len(encoded))
-        running.update(encoded)
-    elif isinstance(value, Mapping):
-        running.update(b"{%d:" % len(value))
-        for key in sorted(value, key=str):
-            _feed(running, str(key))
-            _feed(running, value[key])
-    elif isinstance(value, (list, tuple)):
-        running.update(b"[%d:" % len(value))
-        for item in value:
-            _feed(running, item)
-    else:
-        _feed(running, f"{type(value).__name__}:{value!r}")

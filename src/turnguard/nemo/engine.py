@@ -110,7 +110,7 @@ def install(app: LLMRails, host: Host) -> None:
         _wrap_streaming(app, host)
         _wrap_knowledge(app, host)
         _wrap_predefined(app, host)
-        _wrap_steps(app)
+        go_on(app)
     else:
         app.stream_async = _no_streaming
         app.check_async = _no_check
@@ -573,7 +573,7 @@ def _wrap_predefined(app: LLMRails, host: Host) -> None:
 # ---------------------------------------------------------------- steps
 
 
-def _wrap_steps(app: LLMRails) -> None:
+def go_on(app: LLMRails) -> None:
     """Each of the engine's steps works out its state anew from the whole history: see `stepping`. Nothing but time
     depends on this, so that an engine which somebody else has changed there is left as it is.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,11 @@ def _recorder() -> Record:
     from nemoguardrails.logging.explain import LLMCallInfo
     from nemoguardrails.logging.processing_log import processing_log_var
     from nemoguardrails.logging.stats import LLMStats
-    from nemoguardrails.utils import new_uuid
 
     def record(exchange: Exchange, started: float, model: str | None, completion: str) -> None:
         finished = time.time()
         info: Any = LLMCallInfo(
-            id=new_uuid(),
+            id=os.urandom(16).hex(),
             task=f"turnguard_check_{exchange.stage}",
             completion=completion,
             llm_model_name=model or "unknown",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import pty
 import signal
@@ -10,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -181,6 +184,22 @@ def test_sandbox_says_what_it_is_not_serves_and_stops(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in err
+
+
+def test_a_sandbox_that_is_slow_and_full_turns_requests_away() -> None:
+    process = start("sandbox", "--port", "0", "--latency", "2", "--max-running", "1", "--max-queued", "0")
+    assert process.stderr is not None
+    origin = urlsplit(process.stderr.readline().split("Serving on ")[1].split()[0])
+    body = json.dumps({"model": "nemotron_moderator", "messages": [{"role": "user", "content": "hello"}]})
+    asking = [http.client.HTTPConnection(str(origin.hostname), origin.port, timeout=30) for _ in range(2)]
+    for connection in asking:
+        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+        time.sleep(0.5)
+    assert sorted(connection.getresponse().status for connection in asking) == [200, 503]
+    for connection in asking:
+        connection.close()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
 
 
 def test_sandbox_on_a_taken_port_is_code_2(fake: FakeVLLM) -> None:

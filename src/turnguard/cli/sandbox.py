@@ -14,11 +14,32 @@ def sandbox(
     api_key: Optional[str] = typer.Option(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
         None, "--api-key", envvar="TURNGUARD_API_KEY", show_envvar=True, help="Ask clients for this key."
     ),
+    latency: float = typer.Option(
+        0.0, "--latency", min=0.0, help="Seconds that each answer takes beyond its judging, as a GPU would."
+    ),
+    max_running: Optional[int] = typer.Option(  # noqa: UP045
+        None, "--max-running", min=1, help="Requests at work at once (vLLM: --max-num-seqs). Without limit by default."
+    ),
+    max_queued: Optional[int] = typer.Option(  # noqa: UP045
+        None,
+        "--max-queued",
+        min=0,
+        help="How many more may wait; further ones get 503. Without limit by default.",
+    ),
 ) -> int:
     """Serve vLLM's wire format without GPU and network: small transparent rules, not the Nemotron model."""
     from turnguard.cli import output
     from turnguard.sandbox import Sandbox
 
-    server = Sandbox(host=host, port=port, model=model, api_key=api_key or None, announce=output.note)
+    server = Sandbox(
+        host=host,
+        port=port,
+        model=model,
+        api_key=api_key or None,
+        latency=latency,
+        max_running=max_running,
+        max_queued=max_queued,
+        announce=output.note,
+    )
     server.serve_forever()  # announces itself and what it is not; returns only when it was interrupted
     return output.INTERRUPTED

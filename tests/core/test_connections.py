@@ -145,6 +145,12 @@ def test_where_it_is_sent(url: str, host: bytes, path: bytes) -> None:
     assert head == b"GET %s HTTP/1.1\r\nHost: %s\r\n" % (path, host)
 
 
+@pytest.mark.parametrize("written", ["fe80::1%25lo", "fe80::1%lo"])
+def test_a_links_zone_is_for_this_machine_alone(written: str) -> None:
+    origin = Origin.of(f"http://[{written}]:8000/v1")
+    assert (origin.host, origin.name) == ("fe80::1%lo", b"[fe80::1]:8000")
+
+
 def test_no_header_breaks_out_of_its_line() -> None:
     with pytest.raises(ValueError, match="line break"):
         VLLMModerator("http://h/v1", api_key="x\r\nHost: evil")

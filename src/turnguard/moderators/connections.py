@@ -45,7 +45,10 @@ class Origin:
         try:
             parts = urlsplit(base_url)
             host, port = parts.hostname or "", parts.port
-            named = host if ":" in host or host.isascii() else host.encode("idna").decode("ascii")
+            if ":" in host:
+                named = host.replace("%25", "%", 1)  # a link's zone is escaped in a URL (RFC 6874)
+            else:
+                named = host if host.isascii() else host.encode("idna").decode("ascii")
         except ValueError as error:  # of UnicodeError's kind too, for a name that no DNS can hold
             raise ValueError("a base URL names a host, and a port from 1 to 65535 where it names one") from error
         if parts.scheme not in ("http", "https") or not host or port == 0:

@@ -15,7 +15,7 @@ from nemoguardrails.tracing import InteractionLog
 from nemoguardrails.tracing.adapters.base import InteractionLogAdapter
 from nemoguardrails.types import LLMResponse, LLMResponseChunk
 
-from tests.nemo.lab import BAD, OTHER, QUIET, RED, REFUSAL, Lab, assistant, call, called, leaks, result, user
+from tests.nemo.lab import BAD, OTHER, POLICY, QUIET, RED, REFUSAL, Lab, assistant, call, called, leaks, result, user
 from turnguard import ConfigError
 
 pytestmark = QUIET
@@ -606,3 +606,37 @@ def test_one_call_for_everything_with_a_knowledge_base_is_refused_at_load(monkey
     with pytest.raises(ConfigError, match="before any retrieval rail runs"):
         dialog("ask hours", **settings)
     dialog("ask hours", **settings, stages=["input", "output"])
+
+
+# ---------------------------------------------------------------- the events of past turns
+
+
+class _Opaque:
+    """Two of them look alike and differ."""
+
+    def __repr__(self) -> str:
+        return "<opaque>"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (5, "int:5"),
+        (None, "NoneType:None"),
+        (True, 1),
+        ({"1": "x"}, {1: "x"}),
+        (["ab", "c"], ["a", "bc"]),
+        ({"a": []}, {"a": {}}),
+        (_Opaque(), _Opaque()),
+    ],
+    ids=["number", "none", "truth", "key", "boundary", "empty", "opaque"],
+)
+async def test_conversations_that_differ_in_anything_share_no_events(one: Any, other: Any) -> None:
+    lab = Lab("yes", policy={**POLICY, "on_uncheckable": "flag"})
+    asked = {**user("hi"), "mark": one}
+    assert await lab.say(asked) == assistant("yes")
+    found, events, _ = lab.rails.events_history_cache.of([asked, assistant("yes"), user("and now?")])
+    assert (found, bool(events)) == ((0, False) if isinstance(one, _Opaque) else (2, True))
+    asked["mark"] = other
+    found, events, _ = lab.rails.events_history_cache.of([asked, assistant("yes"), user("and now?")])
+    assert (found, events) == (0, [])

@@ -4,6 +4,9 @@ For each of its steps the engine for Colang 1.0 works its state out anew, from a
 a turn costs the square of its length, four fifths of it for what was known before. Here the state is kept between the
 steps of a run, and only new events are put through. It is the engine's own code that does so, and what it decides
 is the same: the tests compare each of their steps with what the whole history gives. `benchmarks/nemo.py` measures it.
+
+One thing differs. Where an action changes a value in place, the engine decides anew about conditions that it was in
+before, and may lose the flow that they stand in; here what was decided stands.
 """
 
 from __future__ import annotations
@@ -68,11 +71,13 @@ class Steps:
         return len(seen) if goes_on else 0
 
     def _resume(self, **empty: Any) -> Any:
+        """Stands for the engine's `State`: where it would begin with an empty one, it gets the one that is kept."""
         if self._state is None:
             self._state = self._begin(**empty)
         return self._state
 
     def _put_through(self, state: Any, event: Event) -> Any:
+        """Stands for the engine's `compute_next_state`, and keeps what that gives."""
         self._state = self._advance(state, event)
         return self._state
 

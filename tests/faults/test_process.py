@@ -83,21 +83,16 @@ def test_a_loop_that_is_closed_under_a_check(world: dict[int, World], surface: S
 
 @pytest.mark.parametrize(("surface", "stage"), list(_cells()))
 def test_many_threads(world: dict[int, World], surface: Surface, stage: str) -> None:
-    """NeMo's turns one after the other: it reads its flows with `ast.parse`, which CPython 3.11 fails at in several
-    threads at once ("AST constructor recursion depth mismatch", gh-106905).
-    """
     here = world[1]
-    at_once = 1 if surface.name.startswith("NeMo") else 4
 
     def in_threads() -> list[str]:
         found: list[str] = []
-        for _ in range(4 // at_once):
-            runs = [surface.build(here.guard, stage, text()) for _ in range(at_once)]
-            threads = [threading.Thread(target=lambda run=run: found.append(alone(run))) for run in runs]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(30)
+        runs = [surface.build(here.guard, stage, text()) for _ in range(4)]
+        threads = [threading.Thread(target=lambda run=run: found.append(alone(run))) for run in runs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
         assert len(found) == 4
         return found
 

@@ -91,8 +91,7 @@ def document() -> str:
         "## Faults of the process",
         "",
         f"{PROCESS * len(CELLS)} cells: withheld while the server hangs, passes when it answers.",
-        "NeMo's four threads take turns, as CPython 3.11 fails in its `ast.parse` otherwise; a framework's check is cancelled",
-        "before its loop is closed, as `asyncio.run` does.",
+        "A framework's check is cancelled before its loop is closed, as `asyncio.run` does.",
         "",
         *head,
     ]

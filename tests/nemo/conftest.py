@@ -1,6 +1,7 @@
 """Nothing leaves the machine, and NeMo parses its own library of flows once instead of for every app."""
 
 import copy
+import functools
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -39,6 +40,7 @@ def steps_compared() -> Iterator[None]:
 
     take, from_all = Steps.__call__, rebound(flows.compute_next_steps)
 
+    @functools.wraps(take)
     def compared(self: Steps, history: list[Any], configs: Any, rails_config: Any, processing_log: list[Any]) -> Any:
         steps = take(self, history, configs, rails_config, processing_log)
         whole = from_all(history, configs, rails_config, [])

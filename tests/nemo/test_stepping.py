@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
 from collections import Counter
 from typing import Any
 
@@ -215,3 +218,29 @@ async def test_an_engine_that_someone_else_has_changed_is_left_alone(monkeypatch
     assert "_compute_next_steps" not in vars(lab.rails.runtime)
     assert (await lab.say(user("BOMB")))["content"] == REFUSAL
     assert (await lab.say(user("hello")))["content"] == "yes"
+
+
+def test_turns_in_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ast.parse` fails in several threads at once, and the engine parses each expression anew (cpython#106905)."""
+    monkeypatch.setattr(Steps, "__call__", vars(Steps.__call__)["__wrapped__"])  # comparing would parse beside it
+    answers: Counter[str] = Counter()
+
+    async def talk(lab: Lab) -> None:
+        for number in range(10):
+            try:
+                answers[(await lab.say(user(f"hello {number}")))["content"]] += 1
+            except Exception as error:  # noqa: BLE001 - counted, and told below
+                answers[repr(error)] += 1
+
+    labs = [Lab("yes") for _ in range(4)]
+    threads = [threading.Thread(target=lambda lab=lab: asyncio.run(talk(lab))) for lab in labs]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert answers == {"yes": 40}

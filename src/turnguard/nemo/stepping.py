@@ -1,9 +1,9 @@
 """NeMo's engine, going on from where it stood.
 
 For each of its steps the engine for Colang 1.0 works its state out anew, from all events since the conversation began:
-a turn costs the square of its length, four fifths of it for what was known before. Here the state is kept between the
-steps of a run, and only new events are put through. It is the engine's own code that does so, and what it decides
-is the same: the tests compare each of their steps with what the whole history gives. `benchmarks/nemo.py` measures it.
+a turn costs the square of its length, most of it for what was known before. Here the state is kept between the steps of
+a run, and only new events are put through. It is the engine's own code that does so, and what it decides is the same:
+the tests compare each of their steps with what the whole history gives. `benchmarks/nemo.py` measures it.
 
 One thing differs. Where an action changes a value in place, the engine decides anew about conditions that it was in
 before, and may lose the flow that they stand in; here what was decided stands.
@@ -11,6 +11,7 @@ before, and may lose the flow that they stand in; here what was decided stands.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from copy import copy
@@ -18,10 +19,28 @@ from operator import is_
 from types import FunctionType
 from typing import Any, TypeGuard
 
+from turnguard._forks import watch
+
 Event = dict[str, Any]
 
 COMPUTES = frozenset({"State", "compute_next_state"})
 """What the engine's `compute_next_steps` must use for `Steps` to take their place in it."""
+
+
+class _OneAtATime:
+    """Lets one thread at a time into the engine, of whatever app: it parses each expression anew, and `ast.parse` fails
+    in several threads at once ("AST constructor recursion depth mismatch", cpython#106905).
+    """
+
+    def __init__(self) -> None:
+        self._after_fork()
+        watch(self)
+
+    def _after_fork(self) -> None:
+        self.lock = threading.RLock()
+
+
+_engine = _OneAtATime()
 
 
 class Steps:
@@ -50,7 +69,8 @@ class Steps:
         if len(new) == len(history) or any(event["type"] == "hide_prev_turn" for event in new):
             new, self._state = history, None  # that event takes earlier ones back
         try:
-            steps: list[Event] = self._compute(new, flow_configs, rails_config, processing_log)
+            with _engine.lock:
+                steps: list[Event] = self._compute(new, flow_configs, rails_config, processing_log)
         except BaseException:
             self._state = None  # half of an event may be in it
             raise

@@ -29,8 +29,17 @@ class Applier:
         self._policy = evaluator.policy
         self._own_words = own_words
 
-    async def apply(self, step: Step, evaluation: Evaluation, deadline: Deadline, started: float) -> Decision:
-        """The decision on a step. `started` is the `perf_counter` moment at which the check began."""
+    async def apply(
+        self,
+        step: Step,
+        evaluation: Evaluation,
+        deadline: Deadline,
+        started: float,
+        where: tuple[int, int] | None = None,
+    ) -> Decision:
+        """The decision on a step. `started` is the `perf_counter` moment at which the check began; `where` as in
+        `Decision`.
+        """
         outcome = evaluation.outcome
         pinned = tuple(evaluation.plan.parts)
         parts: tuple[Part | None, ...] | None = pinned
@@ -59,9 +68,12 @@ class Applier:
             policy_digest=self._policy.digest,
             latency=time.perf_counter() - started,
             id=os.urandom(12).hex(),
+            where=where,
         )
 
-    def of_part(self, index: int, step: Step, evaluation: Evaluation, whole: Decision) -> Decision:
+    def of_part(
+        self, index: int, step: Step, evaluation: Evaluation, whole: Decision, where: tuple[int, int] | None
+    ) -> Decision:
         """The decision for one part of a step that was decided as a whole."""
         judgements = tuple(judgement for judgement in evaluation.judgements if index in judgement.parts)
         coverage = Coverage(
@@ -95,6 +107,7 @@ class Applier:
             message=self.message(outcome, whole.language) if withheld else None,
             held=(pinned,) if outcome.action == "review" else (),
             id=f"{whole.id}-{index}",
+            where=where,
         )
 
     def message(self, outcome: Outcome, language: str) -> str:

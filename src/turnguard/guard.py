@@ -128,12 +128,14 @@ class Guard:
                 return told((await self._check(step))[0])
         return (await self._check(step))[0]
 
-    async def _check(self, step: Step, *, again: bool = True) -> tuple[Decision, Evaluation]:
+    async def _check(
+        self, step: Step, *, again: bool = True, where: tuple[int, int] | None = None
+    ) -> tuple[Decision, Evaluation]:
         """Evaluate, apply and record. `again` also records what came from memory alone."""
         started = time.perf_counter()
         deadline = self._evaluator.deadline(step)
         evaluation = await self._evaluator.evaluate(step, deadline)
-        decision = await self._applier.apply(step, evaluation, deadline, started)
+        decision = await self._applier.apply(step, evaluation, deadline, started, where)
         if again or not decision.remembered:
             self._audit.record(step, evaluation.plan.parts, decision)
         telemetry.log_decision(decision)
@@ -161,20 +163,23 @@ class Guard:
             # an error of a call that was withheld, or cancelled, is nobody's any more
             await asyncio.gather(check, work, return_exceptions=True)
 
-    async def acheck_parts(self, step: Step) -> list[Decision]:
+    async def acheck_parts(self, step: Step, where: Sequence[tuple[int, int]] = ()) -> list[Decision]:
         """Judge a step as a whole and decide for each of its parts alone: one decision per part, in order.
 
         A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
+        `where` says for each part where it stands in a transcript, as `Decision.where` does.
         """
+        places = where or (None,) * len(step.parts)
+        alone = places[0] if len(places) == 1 else None
         if telemetry.listening():
             with telemetry.check(step.stage) as told:
-                whole, evaluation = await self._check(step, again=False)
+                whole, evaluation = await self._check(step, again=False, where=alone)
                 told(whole)
         else:
-            whole, evaluation = await self._check(step, again=False)
+            whole, evaluation = await self._check(step, again=False, where=alone)
         if len(step.parts) <= 1:
             return [whole]
-        return [self._applier.of_part(index, step, evaluation, whole) for index in range(len(step.parts))]
+        return [self._applier.of_part(index, step, evaluation, whole, place) for index, place in enumerate(places)]
 
     async def acheck_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
         """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""

@@ -37,6 +37,11 @@ class _Piece:
     indexes: tuple[int, ...]
     step: Step
 
+    @property
+    def where(self) -> list[tuple[int, int]]:
+        """For each part of the step, where it stands."""
+        return [(self.message, index) for index in self.indexes]
+
 
 async def check_messages(
     guard: Guard, messages: Sequence[Mapping[str, Any]], only: Container[int] | None = None
@@ -50,27 +55,24 @@ async def check_messages(
     if only is not None:
         pieces = [piece for piece in pieces if piece.message in only]
         unjudged = [(where, entry) for where, entry in unjudged if where[0] in only]
-    decided = await _decided(guard, [piece.step for piece in pieces])
-    decisions = [
-        replace(decision, where=(piece.message, index))
-        for piece, parts in zip(pieces, decided, strict=True)
-        for index, decision in zip(piece.indexes, parts, strict=True)
-    ]
+    decisions = [decision for parts in await _decided(guard, pieces) for decision in parts]
     decisions.sort(key=lambda decision: decision.where or (0, 0))
     return _with_unjudged(decisions, unjudged)
 
 
-async def _decided(guard: Guard, steps: Sequence[Step]) -> Sequence[list[Decision]]:
-    if len(steps) == 1:
-        return [await guard.acheck_parts(steps[0])]  # the usual turn: a task of its own would cost more than deciding
+async def _decided(guard: Guard, pieces: Sequence[_Piece]) -> Sequence[list[Decision]]:
+    if len(pieces) == 1:
+        return [
+            await guard.acheck_parts(pieces[0].step, pieces[0].where)
+        ]  # the usual turn: a task of its own would cost more than deciding
     # a long transcript must not fill the queue by itself: what does not fit there fails
     room = asyncio.Semaphore(guard.settings.max_in_flight)
 
-    async def decided(step: Step) -> list[Decision]:
+    async def decided(piece: _Piece) -> list[Decision]:
         async with room:
-            return await guard.acheck_parts(step)
+            return await guard.acheck_parts(piece.step, piece.where)
 
-    return await asyncio.gather(*map(decided, steps))
+    return await asyncio.gather(*map(decided, pieces))
 
 
 def _pieces(

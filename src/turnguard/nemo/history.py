@@ -34,13 +34,18 @@ class History(dict[str, Any]):
         turn = current.get()
         if turn is None or turn.key is None or turn.withheld or turn.stopped or turn.refusal is not None:
             return
-        asked = max(
-            (at for at, event in enumerate(events) if event["type"] == "UtteranceUserActionFinished"), default=0
-        )
-        scripts = [event["script"] for event in events[asked:] if event["type"] == "StartUtteranceBotAction"]
-        if not scripts or any(event["type"] == "BotToolCalls" for event in events[asked:]):
+        scripts: list[Any] = []
+        for event in reversed(events):
+            kind = event["type"]
+            if kind == "BotToolCalls":
+                return
+            if kind == "StartUtteranceBotAction":
+                scripts.append(event["script"])
+            elif kind == "UtteranceUserActionFinished":
+                break  # what stands before it is of earlier turns
+        if not scripts:
             return
-        said = "\n".join(str(script) for script in scripts)
+        said = "\n".join(str(script) for script in reversed(scripts))
         clear_events(events, turn)
         turn.key = _answered(turn.key, said)
         if turn.streaming:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from dataclasses import replace
@@ -19,6 +20,8 @@ from turnguard.verdict import Coverage
 if TYPE_CHECKING:
     from turnguard.evaluating import Evaluation, Evaluator
     from turnguard.own import OwnWords
+
+log = logging.getLogger("turnguard")
 
 
 class Applier:
@@ -146,11 +149,14 @@ async def _language(step: Step, deadline: Deadline) -> str:
         theirs = step.prompt or ""
     if not theirs.strip():
         return "en"
-    if language.ready() or len(theirs) < 3:
-        return language.guess(theirs)
     try:
+        if language.ready() or len(theirs) < 3:
+            return language.guess(theirs)
         # the first guess of a process reads a model for about a second: off the loop, and never past the deadline
         async with timeout(max(0.05, deadline.remaining)):
             return await asyncio.to_thread(language.guess, theirs)
     except asyncio.TimeoutError:
+        return "en"
+    except Exception as error:  # noqa: BLE001 - no descriptor, thread or memory for it: the decision is made all the same
+        log.warning("the language of a message could not be guessed: %s", type(error).__name__)
         return "en"

@@ -47,6 +47,8 @@ class Guard:
         checks: ChecksSettings | None = None,
         audit: AuditSettings | None = None,
     ) -> None:
+        # these four are used by the methods: a process that has run out of descriptors could not import them then
+        from turnguard import messages, rewriting, streaming, transcript  # noqa: F401
         from turnguard.audit import Audit
         from turnguard.media import Media
         from turnguard.moderators.fallback import Fallback

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from turnguard import Decision, Guard, Policy, Step, Text, ToolCall, Verdict
+from turnguard import Decision, Guard, Policy, Step, Text, ToolCall, Verdict, language
 from turnguard.content import Opaque
 from turnguard.errors import ConfigError, Unavailable
 from turnguard.exchange import Exchange
@@ -573,3 +573,22 @@ async def test_images_over_the_budget_are_listed_and_follow_on_uncheckable(moder
 def test_settings_reach_the_guard(moderator: FakeModerator) -> None:
     guard = guarded(moderator, checks=ChecksSettings(trusted_roles=()))
     assert guard.checks.trusted_roles == ()
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError(), RuntimeError("no new thread")])
+async def test_a_language_that_cannot_be_guessed_costs_no_decision(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_text: str) -> str:
+        raise error
+
+    monkeypatch.setattr(language, "guess", broken)
+    guard = Guard(Policy.from_dict({}), FakeModerator({"BOMB": ("Violence",)}))
+    for _ in range(2):
+        decision = await guard.acheck(Step.input("Wie baue ich eine BOMB?"))
+        assert (decision.action, decision.language) == ("block", "en")
+        assert decision.message
+        monkeypatch.setattr(language, "ready", lambda: True)
+    assert "could not be guessed" in caplog.text
+    assert "BOMB" not in caplog.text
+    await guard.aclose()

@@ -209,14 +209,19 @@ if FDS.is_dir():
 
 @contextmanager
 def no_descriptors() -> Iterator[None]:
-    """Nothing can be opened any more, neither a file nor a socket."""
+    """Nothing can be opened any more, neither a file nor a socket: what other threads still close is taken too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = [os.open(os.devnull, os.O_RDONLY)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(held[0] + 1, 64), hard))
     try:
-        with contextlib.suppress(OSError):
-            while True:
-                held.append(os.open(os.devnull, os.O_RDONLY))
+        none_free = 0
+        while none_free < 10:
+            before = len(held)
+            with contextlib.suppress(OSError):
+                while True:
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+            none_free = none_free + 1 if len(held) == before else 0
+            time.sleep(0.002)
         yield
     finally:
         for descriptor in held:

@@ -62,9 +62,8 @@ async def check_messages(
 
 async def _decided(guard: Guard, pieces: Sequence[_Piece]) -> Sequence[list[Decision]]:
     if len(pieces) == 1:
-        return [
-            await guard.acheck_parts(pieces[0].step, pieces[0].where)
-        ]  # the usual turn: a task of its own would cost more than deciding
+        (piece,) = pieces  # the usual turn: a task of its own would cost more than deciding
+        return [await guard.acheck_parts(piece.step, piece.where)]
     # a long transcript must not fill the queue by itself: what does not fit there fails
     room = asyncio.Semaphore(guard.settings.max_in_flight)
 

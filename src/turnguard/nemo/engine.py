@@ -574,8 +574,8 @@ def _wrap_predefined(app: LLMRails, host: Host) -> None:
 
 
 def go_on(app: LLMRails) -> None:
-    """Each of the engine's steps works out its state anew from the whole history: see `stepping`. Nothing but time
-    depends on this, so that an engine which somebody else has changed there is left as it is.
+    """Let the engine keep its state between its steps, which it works out anew for each: see `stepping`. What it takes
+    depends on this, and nothing that it decides: an engine that somebody else has changed there is left as it is.
     """
     runtime = app.runtime
     step = getattr(runtime._compute_next_steps, "__func__", None)

@@ -1,4 +1,5 @@
-"""NeMo's private parts, all in this one file however long, for the versions that were tested with it.
+"""NeMo's private parts, all in this one file however long, for the versions that were tested with it. One stands apart:
+`stepping` knows the state that the engine keeps, and is handed the engine's functions from here.
 
 NeMo's engine lets content pass unjudged in ways that no flow can close (each was seen in a run; the tests name them):
 past tool calls end its input rails, blocked turns stay in its event cache, that cache ignores pictures, and its
@@ -575,7 +576,7 @@ def _wrap_predefined(app: LLMRails, host: Host) -> None:
 
 def go_on(app: LLMRails) -> None:
     """Let the engine keep its state between its steps, which it works out anew for each: see `stepping`. What it takes
-    depends on this, and nothing that it decides: an engine that somebody else has changed there is left as it is.
+    depends on this, and how threads share it; an engine that somebody else has changed there is left as it is.
     """
     runtime = app.runtime
     step = getattr(runtime._compute_next_steps, "__func__", None)

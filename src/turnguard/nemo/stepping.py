@@ -67,7 +67,7 @@ class Steps:
         """The engine's next events, as its `compute_next_steps` gives them."""
         new = history[self._known(history, flow_configs, rails_config) :]
         if len(new) == len(history) or any(event["type"] == "hide_prev_turn" for event in new):
-            new, self._state = history, None  # that event takes earlier ones back
+            new, self._state = history, None  # nothing is known, or an event takes earlier ones back: from the start
         try:
             with _engine.lock:
                 steps: list[Event] = self._compute(new, flow_configs, rails_config, processing_log)

@@ -14,12 +14,12 @@ from benchmarks import rows
 from benchmarks.instant import server
 from benchmarks.media import SCREENS, screenshot
 from turnguard import Guard, Step
-from turnguard.exchange import Exchange
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.connections import Origin, Pool
 from turnguard.moderators.families.nemotron3 import request
+from turnguard.moderators.http.connection import Origin, Pool
 from turnguard.moderators.vllm import VLLMModerator
-from turnguard.verdict import Verdict
 
 ROUNDS = 9
 CALLS = 400

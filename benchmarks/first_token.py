@@ -21,8 +21,8 @@ from langchain_core.outputs import ChatGenerationChunk
 from benchmarks import rows
 from benchmarks.langchain import Instant, Model
 from turnguard import Guard
+from turnguard.config.settings import ChecksSettings
 from turnguard.langchain import TurnguardMiddleware
-from turnguard.settings import ChecksSettings
 
 CHECK = 0.3
 MODEL = 0.4

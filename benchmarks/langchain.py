@@ -28,11 +28,11 @@ from langchain_core.tools import tool
 
 from benchmarks import rows
 from turnguard import Guard
-from turnguard.exchange import Exchange
+from turnguard.config.settings import ChecksSettings
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.langchain import TurnguardMiddleware
 from turnguard.moderators.base import Deadline
-from turnguard.settings import ChecksSettings
-from turnguard.verdict import Verdict
 
 TURNS = 150
 TARGETS = {0: 1.5, 3: 7.0}

@@ -24,10 +24,10 @@ from pathlib import Path
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from turnguard.content import Image
+from turnguard.config.settings import MediaSettings
+from turnguard.core.step import Image
 from turnguard.media import Media, View
-from turnguard.media._tiles import EYE, Box, grid
-from turnguard.settings import MediaSettings
+from turnguard.media.pictures.tiles import EYE, Box, grid
 
 SCREENS = {"4K": (3840, 2160), "1080p": (1920, 1080)}
 

@@ -58,7 +58,7 @@ async def measure(url: str, rounds: int, calls: int) -> None:
     import aiohttp
 
     from turnguard import Guard, Step
-    from turnguard.exchange import Exchange
+    from turnguard.core.exchange import Exchange
     from turnguard.moderators.families.nemotron3 import request
     from turnguard.moderators.vllm import encode
 

@@ -40,9 +40,9 @@ def _data(package: Path) -> None:
         _must((package / name).is_file(), f"the wheel lacks {name}")
     import json
 
-    from turnguard.language import LANGUAGES
-    from turnguard.messages import builtin
-    from turnguard.starters import STYLES, starter
+    from turnguard.config.starters import STYLES, starter
+    from turnguard.text.language import LANGUAGES
+    from turnguard.text.messages import builtin
 
     _must(all(builtin(language) for language in LANGUAGES), "a language has no messages")
     _must(all(starter(style) for style in STYLES), "a starter is empty")

@@ -112,8 +112,8 @@ class Session:
     def _yaml(self, block: Block) -> None:
         from ruamel.yaml import YAML
 
-        from turnguard.config import from_dict
-        from turnguard.loading import load
+        from turnguard.config.document import from_dict
+        from turnguard.config.files import load
 
         if block.title == "turnguard.yaml":
             load(block.title)

@@ -51,7 +51,7 @@ import langchain.agents, langchain.agents.factory as factory
 from langchain.agents.middleware import AgentMiddleware
 from turnguard import Guard
 from turnguard.langchain import TurnguardMiddleware
-from turnguard.verdict import Verdict
+from turnguard.core.verdict import Verdict
 
 class Safe:
     async def judge(self, exchange, deadline):

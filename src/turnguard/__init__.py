@@ -6,9 +6,8 @@
 """
 
 from turnguard._version import __version__
-from turnguard.content import Document, Image, Opaque, Step, Text, ToolCall
-from turnguard.decision import Decision
-from turnguard.errors import (
+from turnguard.core.decision import Decision
+from turnguard.core.errors import (
     Blocked,
     ConfigError,
     ModeratorError,
@@ -18,9 +17,10 @@ from turnguard.errors import (
     Unavailable,
     Unparseable,
 )
+from turnguard.core.policy import Policy
+from turnguard.core.step import Document, Image, Opaque, Step, Text, ToolCall
+from turnguard.core.verdict import Coverage, Verdict
 from turnguard.guard import Guard
-from turnguard.policy import Policy
-from turnguard.verdict import Coverage, Verdict
 
 __all__ = [
     "Blocked",

@@ -9,22 +9,29 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
-from turnguard import sync, telemetry
-from turnguard.applying import Applier
-from turnguard.content import Step
-from turnguard.decision import Decision
-from turnguard.errors import ConfigError
-from turnguard.evaluating import Evaluation, Evaluator
+from turnguard import telemetry
+from turnguard.checking.apply import Applier
+from turnguard.checking.judge import Evaluation, Evaluator
+from turnguard.core.decision import Decision
+from turnguard.core.errors import ConfigError
+from turnguard.core.policy import Policy
+from turnguard.core.step import Step
 from turnguard.moderators.base import Moderator, aclose
-from turnguard.own import OwnWords
-from turnguard.policy import Policy
+from turnguard.runtime import sync
+from turnguard.text.own_messages import OwnWords
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    from turnguard.config import Config
-    from turnguard.settings import AuditSettings, ChecksSettings, MediaSettings, ModeratorSettings, StreamSettings
-    from turnguard.streaming import GuardedStream
+    from turnguard.checking.stream import GuardedStream
+    from turnguard.config.document import Config
+    from turnguard.config.settings import (
+        AuditSettings,
+        ChecksSettings,
+        MediaSettings,
+        ModeratorSettings,
+        StreamSettings,
+    )
 
 T = TypeVar("T")
 
@@ -48,13 +55,22 @@ class Guard:
         audit: AuditSettings | None = None,
     ) -> None:
         # these four are used by the methods: a process that has run out of descriptors could not import them then
-        from turnguard import messages, rewriting, streaming, transcript  # noqa: F401
-        from turnguard.audit import Audit
+        from turnguard.checking import rewrite as rewriting  # noqa: F401
+        from turnguard.checking import stream as streaming  # noqa: F401
+        from turnguard.config.settings import (
+            AuditSettings,
+            ChecksSettings,
+            MediaSettings,
+            ModeratorSettings,
+            StreamSettings,
+        )
         from turnguard.media import Media
         from turnguard.moderators.fallback import Fallback
         from turnguard.moderators.gate import Gated
         from turnguard.moderators.memory import Remembering
-        from turnguard.settings import AuditSettings, ChecksSettings, MediaSettings, ModeratorSettings, StreamSettings
+        from turnguard.records import Audit
+        from turnguard.text import messages  # noqa: F401
+        from turnguard.transcripts import check as transcript  # noqa: F401
 
         if moderator is None:
             raise ConfigError("a guard needs a moderator: use Guard.from_yaml(path) or pass moderator=")
@@ -78,15 +94,15 @@ class Guard:
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], *, client: AsyncOpenAI | None = None) -> Guard:
         """Read a `turnguard.yaml`. `client` replaces the lean client by your own. Raises `ConfigError`."""
-        from turnguard.loading import load
+        from turnguard.config.files import load
 
         return cls.from_config(load(path), client=client)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, client: AsyncOpenAI | None = None) -> Guard:
         """The same for settings that are already a mapping, such as those inline in another program's YAML."""
-        from turnguard.config import from_dict
-        from turnguard.loading import beside
+        from turnguard.config.document import from_dict
+        from turnguard.config.files import beside
 
         return cls.from_config(from_dict(data, os.environ, calibration=beside(Path())), client=client)
 
@@ -185,7 +201,7 @@ class Guard:
 
     async def acheck_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
         """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""
-        from turnguard.transcript import check_messages
+        from turnguard.transcripts.check import check_messages
 
         return await check_messages(self, messages)
 
@@ -199,7 +215,7 @@ class Guard:
         """Release only judged text of a stream. On a block the last chunk is the refusal; `.decision` holds the
         decision.
         """
-        from turnguard.streaming import GuardedStream
+        from turnguard.checking.stream import GuardedStream
 
         return GuardedStream(self, chunks, prompt=prompt, language=language)
 

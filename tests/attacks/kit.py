@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from turnguard import Decision, Guard, Policy, Step
-from turnguard.settings import ChecksSettings, MediaSettings, ModeratorSettings
+from turnguard.config.settings import ChecksSettings, MediaSettings, ModeratorSettings
 from turnguard.testing import FakeModerator
 
 WORD = "bomb"

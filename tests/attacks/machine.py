@@ -12,17 +12,17 @@ from typing import Any
 
 from tests.attacks.kit import attack, judged, reply
 from turnguard import ConfigError, Guard, Policy, Step
-from turnguard.blocks import read
-from turnguard.config import parse
-from turnguard.errors import Unparseable
-from turnguard.exchange import Exchange, Picture
+from turnguard.config.document import parse
+from turnguard.config.settings import AuditSettings
+from turnguard.core.errors import Unparseable
+from turnguard.core.exchange import Exchange, Picture
+from turnguard.core.verdict import Verdict
 from turnguard.media import split_data_uris
 from turnguard.moderators.families import family
-from turnguard.moderators.neutralise import neutralise
-from turnguard.settings import AuditSettings
+from turnguard.moderators.families.neutralise import neutralise
 from turnguard.testing import FakeModerator
-from turnguard.verdict import Verdict
-from turnguard.windows import head_and_tail, split
+from turnguard.text.windows import head_and_tail, split
+from turnguard.transcripts.blocks import read
 
 # ---------------------------------------------------------------- configuration
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnguard.normalising import normalised
+from turnguard.text.undisguise import normalised
 
 SENTENCE = "how to build a bomb"
 

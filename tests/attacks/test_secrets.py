@@ -168,7 +168,7 @@ async def test_nothing_that_comes_out_holds_a_secret(
 
 
 def _exchange() -> Any:
-    from turnguard.exchange import Exchange
+    from turnguard.core.exchange import Exchange
 
     return Exchange(f"{SECRET} judged {id(object())}")
 

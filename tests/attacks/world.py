@@ -13,11 +13,11 @@ from PIL import PngImagePlugin
 
 from tests.attacks.kit import ASK, WORD, attack, b64, guarded, judged, picture, refused, reply
 from turnguard import Guard, Step
-from turnguard.errors import Unparseable
-from turnguard.exchange import Exchange
+from turnguard.core.errors import Unparseable
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.families import family
 from turnguard.testing import FakeModerator, FakeVLLM, faults
-from turnguard.verdict import Verdict
 
 # ---------------------------------------------------------------- pictures
 

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from turnguard import Guard
-from turnguard.benching import Case, Measurement, cases, measure
 from turnguard.cli.app import app
+from turnguard.evaluation.bench import Case, Measurement, cases, measure
 from turnguard.testing import FakeModerator, FakeVLLM, faults
 
 run = CliRunner()

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import Run
 from turnguard.cli.demo import _world, text
 from turnguard.cli.demo._world import Line, Skipped, World
-from turnguard.content import Step
+from turnguard.core.step import Step
 
 pytestmark = pytest.mark.timeout(240)
 

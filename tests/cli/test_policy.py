@@ -9,10 +9,10 @@ import pytest
 
 from tests.cli.conftest import Run
 from turnguard.cli.policy.schema import json_schema
-from turnguard.config import _load
-from turnguard.errors import ConfigError
-from turnguard.starters import STYLES, starter
-from turnguard.taxonomy import CATEGORIES
+from turnguard.config.document import _load
+from turnguard.config.starters import STYLES, starter
+from turnguard.core.errors import ConfigError
+from turnguard.core.taxonomy import CATEGORIES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "config_examples"
 
@@ -169,7 +169,7 @@ def test_the_examples_are_the_starters() -> None:
 
 
 def test_the_full_starter_shows_every_key() -> None:
-    from turnguard.config import _Document
+    from turnguard.config.document import _Document
 
     data, _ = _load(starter("full"), "full")
     for section, field in _Document.model_fields.items():
@@ -246,7 +246,7 @@ WRONG = [
 
 @pytest.mark.parametrize("text", [*(starter(style) for style in STYLES), *SOUND])
 def test_schema_takes_what_the_loader_takes(schema: dict[str, Any], text: str) -> None:
-    from turnguard.config import parse
+    from turnguard.config.document import parse
 
     parse(text, {}, "x")
     assert _complaints(schema, text) == []
@@ -254,7 +254,7 @@ def test_schema_takes_what_the_loader_takes(schema: dict[str, Any], text: str) -
 
 @pytest.mark.parametrize("text", WRONG)
 def test_schema_refuses_what_the_loader_refuses(schema: dict[str, Any], text: str) -> None:
-    from turnguard.config import parse
+    from turnguard.config.document import parse
 
     with pytest.raises(ConfigError):
         parse(text, {}, "x")

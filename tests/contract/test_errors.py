@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.wire import MODEL, SAFE, Wire, ask, of_url, part, png, text
-from turnguard.errors import ModeratorError, Rejected, Unavailable
+from turnguard.core.errors import ModeratorError, Rejected, Unavailable
 from turnguard.moderators.replies import failure
 
 WORDS = text("What does this picture show?")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.contract.wire import SAFE, UNSAFE, UNSAFE_ANSWER, Reply, Wire, ask, product
-from turnguard.errors import Unparseable
-from turnguard.exchange import Exchange
+from turnguard.core.errors import Unparseable
+from turnguard.core.exchange import Exchange
 from turnguard.moderators.families.nemotron3 import verdict
 
 BODY = {

@@ -12,9 +12,9 @@ import pytest
 from tests.contract.wire import SAFE, Server, Wire, ask, of_url, png, product, text
 from turnguard import Guard, Step
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.connections import IDLE_SECONDS
+from turnguard.moderators.http.connection import IDLE_SECONDS
 from turnguard.moderators.vllm import VLLMModerator
-from turnguard.windows import IMAGE_TOKENS
+from turnguard.text.windows import IMAGE_TOKENS
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 CARD = {"id", "object", "created", "owned_by", "root", "parent", "max_model_len", "permission"}

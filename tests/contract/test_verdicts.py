@@ -23,10 +23,10 @@ from tests.contract.wire import (
     png,
     text,
 )
-from turnguard.exchange import Exchange, Picture
+from turnguard.core.exchange import Exchange, Picture
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.vllm import VLLMModerator
-from turnguard.verdict import Verdict
 
 
 class Asking:

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from PIL import Image
 
-from turnguard.exchange import Exchange, Picture
+from turnguard.core.exchange import Exchange, Picture
 from turnguard.moderators.families.nemotron3 import request
 
 MODEL = "nemotron_moderator"

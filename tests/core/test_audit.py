@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from turnguard import Guard, Policy, Step, Verdict
-from turnguard.audit import replay
-from turnguard.deciding import decide
-from turnguard.settings import AuditSettings
+from turnguard.config.settings import AuditSettings
+from turnguard.core.decide import decide
+from turnguard.core.verdict import Coverage, Covered, Judgement
+from turnguard.records import replay
 from turnguard.testing import FakeModerator
-from turnguard.verdict import Coverage, Covered, Judgement
 
 MODERATOR = {"bomb": ["Guns and Illegal Weapons"], "damn": ["Profanity"]}
 
@@ -151,7 +151,7 @@ async def test_with_a_key_of_ones_own_digests_survive_a_restart(tmp_path: Path) 
 def test_lines_are_written_when_nobody_closes_the_guard(tmp_path: Path) -> None:
     code = (
         "from turnguard import Guard, Step; from turnguard.testing import FakeModerator; "
-        "from turnguard.settings import AuditSettings; "
+        "from turnguard.config.settings import AuditSettings; "
         f"Guard(moderator=FakeModerator(), audit=AuditSettings(path={str(tmp_path / 'a')!r})).check(Step.input('x'))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -159,7 +159,7 @@ def test_lines_are_written_when_nobody_closes_the_guard(tmp_path: Path) -> None:
 
 
 async def test_a_full_queue_drops_lines_and_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turnguard.audit.writing.QUEUE_CHARACTERS", 100)
+    monkeypatch.setattr("turnguard.records.audit.QUEUE_CHARACTERS", 100)
     audit = AuditSettings(path=str(tmp_path / "a"))
     async with Guard(Policy.from_dict({}), FakeModerator(unsafe=MODERATOR), audit=audit) as guard:
         assert (await guard.acheck(Step.input("bomb"))).action == "block"

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from turnguard import ConfigError, Guard, Policy
-from turnguard.config import Config, parse
-from turnguard.content import STAGES
+from turnguard.config.document import Config, parse
+from turnguard.core.step import STAGES
 
 
 def read(text: str, **env: str) -> Config:

@@ -18,12 +18,13 @@ import pytest
 from tests.faults.raw import SAFE, UNSAFE, Request, completion, http
 
 from turnguard import Guard, Step
-from turnguard.errors import ConfigError, Timeout, Unavailable
-from turnguard.exchange import Exchange, Picture
-from turnguard.moderators import connections, dialling
+from turnguard.core.errors import ConfigError, Timeout, Unavailable
+from turnguard.core.exchange import Exchange, Picture
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.connections import Origin
-from turnguard.moderators.dialling import Address
+from turnguard.moderators.http import connection as connections
+from turnguard.moderators.http import dial as dialling
+from turnguard.moderators.http.connection import Origin
+from turnguard.moderators.http.dial import Address
 from turnguard.moderators.vllm import VLLMModerator
 
 PEM = Path(__file__).parent / "tls" / "localhost.pem"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from turnguard.content import STAGES, Kind, Stage
-from turnguard.deciding import decide
-from turnguard.policy import ACTIONS, SEVERITY, Action, Policy
-from turnguard.taxonomy import CATEGORIES
-from turnguard.verdict import Coverage, Covered, Judgement, Label, Side, Verdict
+from turnguard.core.decide import decide
+from turnguard.core.policy import ACTIONS, SEVERITY, Action, Policy
+from turnguard.core.step import STAGES, Kind, Stage
+from turnguard.core.taxonomy import CATEGORIES
+from turnguard.core.verdict import Coverage, Covered, Judgement, Label, Side, Verdict
 
 RESPONSE_STAGES = ("tool_call", "output")
 TEXT = Coverage((Covered(0, "text"),))

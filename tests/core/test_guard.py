@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from turnguard import Decision, Guard, Policy, Step, Text, ToolCall, Verdict, language
-from turnguard.content import Opaque
-from turnguard.errors import ConfigError, Unavailable
-from turnguard.exchange import Exchange
-from turnguard.settings import ChecksSettings, MediaSettings, ModeratorSettings
+from turnguard import Decision, Guard, Policy, Step, Text, ToolCall, Verdict
+from turnguard.config.settings import ChecksSettings, MediaSettings, ModeratorSettings
+from turnguard.core.errors import ConfigError, Unavailable
+from turnguard.core.exchange import Exchange
+from turnguard.core.step import Opaque
 from turnguard.testing import FakeModerator
+from turnguard.text import language
 
 
 def guarded(moderator: FakeModerator, policy: dict[str, Any] | None = None, **options: Any) -> Guard:

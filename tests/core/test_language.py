@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 from py3langid.langid import LanguageIdentifier
 
-from turnguard import language
-from turnguard.language import LANGUAGES, guess, primary
+from turnguard.text import language
+from turnguard.text.language import LANGUAGES, guess, primary
 
 UNSURE: Final = "unsure"  # stands for the default, which is a legal answer to no question here
 
@@ -400,7 +400,7 @@ def test_ten_megabytes_cost_no_more_than_the_head(text: str, expected: str) -> N
 
 def test_only_latin_text_loads_the_library() -> None:
     program = (
-        "import sys; from turnguard.language import guess;"
+        "import sys; from turnguard.text.language import guess;"
         "assert guess('안녕하세요') == 'ko'; assert guess('') == 'en';"
         "assert 'py3langid' not in sys.modules and 'numpy' not in sys.modules;"
         "assert guess('Wie wird das Wetter morgen?') == 'de'; assert 'py3langid' in sys.modules"

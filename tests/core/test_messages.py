@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
-from turnguard import messages
-from turnguard.language import guess
-from turnguard.messages import KINDS, LANGUAGES, MessageKind, builtin, message_for
-from turnguard.taxonomy import CATEGORIES
+from turnguard.core.taxonomy import CATEGORIES
+from turnguard.text import messages
+from turnguard.text.language import guess
+from turnguard.text.messages import KINDS, LANGUAGES, MessageKind, builtin, message_for
 
 SCRIPTS: Final = {
     "ar": ("ARABIC",),

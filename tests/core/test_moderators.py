@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from turnguard import Guard, Policy, Step, Verdict
-from turnguard.content import Text
-from turnguard.errors import ModeratorError, Rejected, Timeout, Unavailable, Unparseable
-from turnguard.exchange import Exchange, Picture
+from turnguard.core.errors import ModeratorError, Rejected, Timeout, Unavailable, Unparseable
+from turnguard.core.exchange import Exchange, Picture
+from turnguard.core.step import Text
 from turnguard.moderators.base import About, Deadline
+from turnguard.moderators.endpoints import Breaker, Replicas
 from turnguard.moderators.fallback import Fallback
 from turnguard.moderators.gate import Gated
 from turnguard.moderators.memory import Remembering
-from turnguard.moderators.replicas import Breaker, Replicas
 from turnguard.testing import FakeModerator, FakeVLLM, faults
 
 SOON = 5.0
@@ -293,7 +293,7 @@ async def test_all_dead_is_a_named_failure_at_once() -> None:
 
 
 async def test_a_replica_that_comes_back_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turnguard.moderators.replicas.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("turnguard.moderators.endpoints.FIRST_PAUSE", 0.05)
     only = FakeModerator()
     only.fail(Unavailable("planted"))
     replicas = Replicas([only], attempt_timeout=1.0)
@@ -309,7 +309,7 @@ async def test_a_replica_that_comes_back_is_asked_again(monkeypatch: pytest.Monk
 
 def test_a_breaker_lets_one_trial_through_after_each_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("turnguard.moderators.replicas.time.monotonic", lambda: now)
+    monkeypatch.setattr("turnguard.moderators.endpoints.time.monotonic", lambda: now)
     breaker = Breaker()
     for _ in range(3):
         assert breaker.admits()

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnguard.errors import Unparseable
-from turnguard.exchange import Exchange, Picture
+from turnguard.core.errors import Unparseable
+from turnguard.core.exchange import Exchange, Picture
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.families.nemotron3 import request, verdict
 from turnguard.moderators.vllm import encode
-from turnguard.verdict import Verdict
 
 RECORDED = Path(__file__).parents[2] / "../shared/data/nemo_recorded_verdicts/recorded.json"
 ASKED = Exchange("a question")

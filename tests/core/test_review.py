@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from turnguard import ConfigError, Guard, Policy, Step, Text, Verdict
 from turnguard.cli.app import app
-from turnguard.content import Image, ToolCall
-from turnguard.exchange import Exchange
+from turnguard.config.settings import MediaSettings
+from turnguard.core.exchange import Exchange
+from turnguard.core.step import Image, ToolCall
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.memory import Remembering
-from turnguard.settings import MediaSettings
 from turnguard.testing import FakeModerator, FakeVLLM
 
 

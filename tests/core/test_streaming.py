@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from turnguard import Guard, Policy, sync
-from turnguard.errors import Unavailable
-from turnguard.settings import StreamSettings
+from turnguard import Guard, Policy
+from turnguard.config.settings import StreamSettings
+from turnguard.core.errors import Unavailable
+from turnguard.runtime import sync
 from turnguard.testing import FakeModerator
 
 

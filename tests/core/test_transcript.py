@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as Pillow
 
 from turnguard import Guard, Policy, Text, ToolCall
-from turnguard.settings import ChecksSettings
+from turnguard.config.settings import ChecksSettings
 from turnguard.testing import FakeModerator
 
 

@@ -33,7 +33,7 @@ def test_checks_run_on_uvloop() -> None:
 
 BRIDGE = """
 import asyncio, uvloop
-from turnguard import sync
+from turnguard.runtime import sync
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 async def kind(): return type(asyncio.get_running_loop()).__module__
 print(sync.run(kind()))

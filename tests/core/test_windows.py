@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnguard.windows import estimate, head_and_tail, room, split
+from turnguard.text.windows import estimate, head_and_tail, room, split
 
 _texts = st.lists(
     st.sampled_from(["word ", "longerword ", "12345", "....", "日本語", "🙂", "\n\n", "a" * 300, "é", " "]),

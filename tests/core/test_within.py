@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from turnguard._within import within
+from turnguard.runtime.within import within
 
 
 async def at_once() -> str:

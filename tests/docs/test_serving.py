@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from turnguard.loading import load
+from turnguard.config.files import load
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVING = ROOT / "config_examples" / "serving"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turnguard.config import from_dict
+from turnguard.config.document import from_dict
 from turnguard.doctor import Examination, Finding, Report, examine, pictures
 from turnguard.doctor.canaries import UNSAFE, joint, response
 from turnguard.testing import FakeVLLM

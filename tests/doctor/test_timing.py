@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from turnguard.config import from_dict
+from turnguard.config.document import from_dict
 from turnguard.doctor import Finding
 from turnguard.doctor.asking import Heard
 from turnguard.doctor.canaries import Seen, timing

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from turnguard import ConfigError, Guard, Policy, Step
-from turnguard.calibration import Calibration
-from turnguard.deciding import decide
+from turnguard.core.calibration import Calibration
+from turnguard.core.decide import decide
+from turnguard.core.verdict import Coverage, Judgement, Label, Side, Verdict
 from turnguard.testing import FakeModerator
-from turnguard.verdict import Coverage, Judgement, Label, Side, Verdict
 
 HALVED = {"method": "isotonic", "p": [0.0, 1.0], "calibrated": [0.0, 0.5]}
 DOUBLED = {"method": "isotonic", "p": [0.0, 0.5, 1.0], "calibrated": [0.0, 0.9, 1.0]}

@@ -12,14 +12,14 @@ import pytest
 
 from tests.evaluation.conftest import Cli, write_rows
 from turnguard import Guard, Policy
-from turnguard.calibration import Calibration
-from turnguard.content import Stage
-from turnguard.deciding import decide
+from turnguard.core.calibration import Calibration
+from turnguard.core.decide import decide
+from turnguard.core.step import Stage
+from turnguard.core.verdict import Coverage, Judgement, Verdict
 from turnguard.evaluation.calibrating import calibrate
 from turnguard.evaluation.results import Result, side_of
 from turnguard.evaluation.thresholds import Goal, Refused
 from turnguard.testing import FakeVLLM
-from turnguard.verdict import Coverage, Judgement, Verdict
 
 
 def results(

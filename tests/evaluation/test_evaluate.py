@@ -16,10 +16,10 @@ import pytest
 from tests.evaluation.conftest import Cli, read_rows, write_rows
 from tests.evaluation.test_batch import picture
 from turnguard import Guard, Step
+from turnguard.core.verdict import Verdict
 from turnguard.evaluation.examples import Example
 from turnguard.evaluation.results import result_of
 from turnguard.testing import FakeVLLM, faults
-from turnguard.verdict import Verdict
 
 
 def report(out: Path) -> dict[str, Any]:
@@ -128,7 +128,7 @@ async def test_a_part_that_was_not_judged_is_not_safe() -> None:
 
 async def test_one_failed_request_among_several_is_not_safe() -> None:
     from turnguard import Unavailable
-    from turnguard.exchange import Exchange
+    from turnguard.core.exchange import Exchange
     from turnguard.testing import FakeModerator
 
     def second_fails(exchange: Exchange) -> Verdict | Exception:

@@ -15,11 +15,11 @@ from typing import Any
 from unittest import mock
 
 from turnguard import Guard, Verdict
-from turnguard.exchange import Exchange
+from turnguard.core.exchange import Exchange
+from turnguard.core.policy import Action
 from turnguard.moderators.base import Deadline
+from turnguard.moderators.endpoints import Breaker, Replicas
 from turnguard.moderators.gate import Gated
-from turnguard.moderators.replicas import Breaker, Replicas
-from turnguard.policy import Action
 from turnguard.testing import FakeVLLM, Fault, faults
 
 DEADLINE = {1: 0.4, 2: 1.0}

@@ -23,10 +23,11 @@ from unittest import mock
 
 from tests.faults.faulty import FDS, MARK, Case, World
 from tests.faults.surfaces import Surface
-from turnguard import Decision, Guard, Step, sync
-from turnguard._compat import timeout
+from turnguard import Decision, Guard, Step
+from turnguard.core.policy import Action
 from turnguard.moderators.vllm import VLLMModerator
-from turnguard.policy import Action
+from turnguard.runtime import sync
+from turnguard.runtime.compat import timeout
 from turnguard.testing import FakeVLLM
 
 SLACK = 0.1

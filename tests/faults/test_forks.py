@@ -14,10 +14,10 @@ from tests.attacks.kit import picture
 from tests.faults.children import in_a_child
 from tests.media.pdfs import pdf, words
 from turnguard import Document, Guard, Policy, Step
-from turnguard.content import Image
+from turnguard.config.settings import AuditSettings, MediaSettings
+from turnguard.core.step import Image
 from turnguard.media import Media
 from turnguard.moderators.memory import Remembering
-from turnguard.settings import AuditSettings, MediaSettings
 from turnguard.testing import FakeModerator, FakeVLLM
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -81,8 +81,8 @@ def test_the_child_reads_pictures(held: str) -> None:
 
 
 def test_the_child_reads_a_picture_that_the_parent_is_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    from turnguard.media import _media
-    from turnguard.media._read import read
+    from turnguard.media import media as _media
+    from turnguard.media.read import read
 
     go, begun = threading.Event(), threading.Event()
 
@@ -109,7 +109,7 @@ def test_the_child_reads_a_picture_that_the_parent_is_reading(monkeypatch: pytes
 
 @pytest.mark.skipif(find_spec("pypdfium2") is None, reason="needs the documents extra")
 def test_the_child_reads_documents_while_the_parent_reads_one() -> None:
-    from turnguard.media import _pdf
+    from turnguard.media.documents import pdf as _pdf
 
     guard, _ = with_media()
     step = Step("input", (Document(PAGES, "application/pdf"),))
@@ -119,7 +119,7 @@ def test_the_child_reads_documents_while_the_parent_reads_one() -> None:
 
 
 def test_the_child_learns_languages_while_the_parent_does() -> None:
-    from turnguard import language
+    from turnguard.text import language
 
     def work() -> bool:
         language._loaded.clear()
@@ -131,7 +131,7 @@ def test_the_child_learns_languages_while_the_parent_does() -> None:
 
 @pytest.mark.skipif(find_spec("langchain") is None, reason="needs the langchain extra")
 def test_the_childs_agent_looks_up_what_passed() -> None:
-    from turnguard.langchain.holding import Bounded
+    from turnguard.langchain.held import Bounded
 
     known: Bounded[str, str] = Bounded(5)
     known.put("a", "b")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from turnguard import Guard, Policy, Step, Verdict
-from turnguard.errors import Timeout
-from turnguard.exchange import Exchange
+from turnguard.core.errors import Timeout
+from turnguard.core.exchange import Exchange
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.fallback import Fallback
 from turnguard.moderators.gate import Gated
@@ -215,7 +215,7 @@ async def test_a_description_that_hangs_does_not_outlast_the_deadline() -> None:
             await asyncio.sleep(30)
             raise AssertionError
 
-    from turnguard.settings import ModeratorSettings
+    from turnguard.config.settings import ModeratorSettings
 
     guard = Guard(Policy.from_dict({}), Vague(), settings=ModeratorSettings(deadline=0.3))
     for text in ("short", "long " * 2000):

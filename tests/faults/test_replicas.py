@@ -8,10 +8,10 @@ import time
 import pytest
 
 from turnguard import Guard, Step, Verdict
-from turnguard.errors import Timeout, Unavailable
-from turnguard.exchange import Exchange
+from turnguard.core.errors import Timeout, Unavailable
+from turnguard.core.exchange import Exchange
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.replicas import Breaker, Replicas
+from turnguard.moderators.endpoints import Breaker, Replicas
 from turnguard.testing import FakeModerator, FakeVLLM, faults
 
 
@@ -22,8 +22,8 @@ def soon() -> Deadline:
 async def test_a_replica_that_recovered_gets_work_again_although_the_other_never_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("turnguard.moderators.replicas.FIRST_PAUSE", 0.05)
-    monkeypatch.setattr("turnguard.moderators.replicas.RESTS", 0.05)
+    monkeypatch.setattr("turnguard.moderators.endpoints.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("turnguard.moderators.endpoints.RESTS", 0.05)
     ill, well = FakeModerator(), FakeModerator()
     ill.fail(Unavailable("planted"))
     replicas = Replicas([ill, well])
@@ -38,7 +38,7 @@ async def test_a_replica_that_recovered_gets_work_again_although_the_other_never
 
 
 async def test_a_trial_on_a_hanging_replica_costs_a_part_of_the_deadline_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turnguard.moderators.replicas.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("turnguard.moderators.endpoints.FIRST_PAUSE", 0.01)
 
     class Hanging:
         async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
@@ -56,7 +56,7 @@ async def test_a_trial_on_a_hanging_replica_costs_a_part_of_the_deadline_only(mo
 
 def test_a_burst_of_failures_is_one_failure_to_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("turnguard.moderators.replicas.time.monotonic", lambda: now)
+    monkeypatch.setattr("turnguard.moderators.endpoints.time.monotonic", lambda: now)
     breaker = Breaker()
     for _ in range(64):  # all that were in flight when it died
         breaker.failed()
@@ -116,7 +116,7 @@ async def test_half_the_replicas_dead_and_one_flapping_costs_no_check(fake: Fake
 
 def test_without_another_endpoint_a_long_pause_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("turnguard.moderators.replicas.time.monotonic", lambda: now)
+    monkeypatch.setattr("turnguard.moderators.endpoints.time.monotonic", lambda: now)
     breaker = Breaker()
     for _ in range(3):
         breaker.failed()

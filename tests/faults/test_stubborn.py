@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from turnguard import Guard, Policy, Step, Verdict
-from turnguard.exchange import Exchange
+from turnguard.config.settings import ModeratorSettings
+from turnguard.core.exchange import Exchange
 from turnguard.moderators.base import Deadline
-from turnguard.settings import ModeratorSettings
 from turnguard.testing import FakeModerator
 
 

@@ -19,11 +19,11 @@ from PIL import Image as Pillow
 
 from tests.media.drawing import AVIF, encoded, noise, page
 from tests.media.pdfs import pdf, words
+from turnguard.config.settings import MediaSettings
 from turnguard.media import split_data_uris
-from turnguard.media._memo import Made
-from turnguard.media._read import read
-from turnguard.media._text import decoded
-from turnguard.settings import MediaSettings
+from turnguard.media.documents.text import decoded
+from turnguard.media.memo import Made
+from turnguard.media.read import read
 
 SETTINGS = MediaSettings(max_pixels=4_000_000, max_requests=6, max_frames=6)
 

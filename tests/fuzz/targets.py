@@ -11,15 +11,15 @@ from typing import Any
 import h11
 
 from turnguard import ConfigError
-from turnguard.blocks import read, replace
-from turnguard.config import parse
-from turnguard.errors import ModeratorError
-from turnguard.exchange import Exchange
+from turnguard.config.document import parse
+from turnguard.core.errors import ModeratorError
+from turnguard.core.exchange import Exchange
 from turnguard.moderators import replies
 from turnguard.moderators.families import family
-from turnguard.moderators.framing import MAX_REPLY, BrokenReply, Reader, Reply
-from turnguard.moderators.neutralise import neutralise
-from turnguard.normalising import normalised
+from turnguard.moderators.families.neutralise import neutralise
+from turnguard.moderators.http.framing import MAX_REPLY, BrokenReply, Reader, Reply
+from turnguard.text.undisguise import normalised
+from turnguard.transcripts.blocks import read, replace
 
 _VERDICT = family("nemotron-3").verdict
 _LABELS = {"safe", "unsafe"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from turnguard import language
+from turnguard.text import language
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable
 from pydantic import Field, PrivateAttr
 
 from turnguard import Guard, Policy
-from turnguard.settings import ChecksSettings, StreamSettings
+from turnguard.config.settings import ChecksSettings, StreamSettings
 from turnguard.testing import FakeModerator
 
 UNSAFE = "FORBIDDEN"

@@ -16,9 +16,9 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from tests.langchain.kit import UNSAFE, Scripted, Witness, b64, calls, guard, moderator, picture, stored
-from turnguard.exchange import Exchange
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.langchain import TurnguardMiddleware
-from turnguard.verdict import Verdict
 
 DURABILITIES = ("exit", "async", "sync")
 MODES = ("values", "updates", "messages", "custom", "tasks", "checkpoints", "debug")

@@ -16,7 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said, stored
-from turnguard.errors import Blocked, ConfigError, Unavailable
+from turnguard.core.errors import Blocked, ConfigError, Unavailable
 from turnguard.langchain import TurnguardMiddleware
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}

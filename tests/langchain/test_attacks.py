@@ -39,7 +39,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from tests.langchain.kit import UNSAFE, Scripted, Witness, calls, guard, moderator, said, stored
-from turnguard.errors import Blocked
+from turnguard.core.errors import Blocked
 from turnguard.langchain import TurnguardCallbackHandler, TurnguardMiddleware, guard_model, guard_tool
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}

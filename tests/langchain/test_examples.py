@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from turnguard.messages import builtin
 from turnguard.sandbox import OcrUnavailable, Reader, Sandbox
+from turnguard.text.messages import builtin
 
 EXAMPLES = Path(__file__).parents[2] / "config_examples" / "langchain"
 

@@ -20,9 +20,9 @@ from langgraph.config import get_stream_writer
 from langgraph.types import Command
 
 from tests.langchain.kit import UNSAFE, Scripted, Witness, calls, guard, moderator, said, stored
-from turnguard import sync
-from turnguard.errors import Blocked, ConfigError
+from turnguard.core.errors import Blocked, ConfigError
 from turnguard.langchain import TurnguardCallbackHandler, TurnguardMiddleware, guard_model, guard_tool
+from turnguard.runtime import sync
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The v3 streaming protocol"),

@@ -14,12 +14,12 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 
 from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said, stored
-from turnguard.deciding import ALLOWED
-from turnguard.decision import Decision
-from turnguard.errors import Unavailable
+from turnguard.core.decide import ALLOWED
+from turnguard.core.decision import Decision
+from turnguard.core.errors import Unavailable
+from turnguard.core.verdict import Coverage
 from turnguard.langchain import TurnguardMiddleware, guard_node
-from turnguard.langchain.holding import Held, Holding
-from turnguard.verdict import Coverage
+from turnguard.langchain.held import Held, Holding
 
 REVIEW: dict[str, Any] = {"categories": {"Violence": "review"}}
 APPROVE = {"decisions": [{"type": "approve"}]}

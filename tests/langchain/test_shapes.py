@@ -97,8 +97,8 @@ async def test_documents_of_a_retriever_are_judged_with_their_metadata() -> None
 
 @pytest.mark.parametrize("dialect", ["v1", "openai", "anthropic", "nested", "artifact"])
 async def test_an_unsafe_screenshot_goes_nowhere(dialect: str) -> None:
-    from turnguard.exchange import Exchange
-    from turnguard.verdict import Verdict
+    from turnguard.core.exchange import Exchange
+    from turnguard.core.verdict import Verdict
 
     def script(exchange: Exchange) -> Verdict | None:
         if exchange.picture is None:

@@ -15,9 +15,9 @@ from langchain_core.tools import tool
 
 from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said
 from turnguard import Guard, Policy
-from turnguard.errors import Unavailable
+from turnguard.config.settings import ModeratorSettings
+from turnguard.core.errors import Unavailable
 from turnguard.langchain import TurnguardMiddleware, guard_model
-from turnguard.settings import ModeratorSettings
 from turnguard.testing import FakeModerator
 
 LONG = "word " * 30

@@ -23,8 +23,8 @@ from langgraph.types import Command
 
 import turnguard.langchain
 from tests.langchain.kit import UNSAFE, Scripted, Witness, calls, guard, said
-from turnguard.decision import Decision
-from turnguard.errors import Blocked, ConfigError
+from turnguard.core.decision import Decision
+from turnguard.core.errors import Blocked, ConfigError
 from turnguard.langchain import TurnguardCallbackHandler, guard_model, guard_node, guard_tool
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}

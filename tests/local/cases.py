@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from turnguard.exchange import Exchange, Picture
-from turnguard.verdict import Verdict
+from turnguard.core.exchange import Exchange, Picture
+from turnguard.core.verdict import Verdict
 
 Colour = tuple[int, int, int]
 RED, YELLOW, BLUE, GREEN = (220, 20, 30), (235, 215, 40), (30, 60, 220), (20, 160, 60)

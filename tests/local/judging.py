@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from tests.local.cases import CASES, exchanges, plain
-from turnguard.errors import ModeratorError
-from turnguard.exchange import Exchange
+from turnguard.core.errors import ModeratorError
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.batching import Job
-from turnguard.moderators.checkpoint import Ask, Reply
 from turnguard.moderators.local import LocalModerator
-from turnguard.verdict import Verdict
+from turnguard.moderators.local.batching import Job
+from turnguard.moderators.local.checkpoint import Ask, Reply
 
 SECONDS = 300.0
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from turnguard.errors import ModeratorError, Rejected, Timeout, Unavailable
+from turnguard.core.errors import ModeratorError, Rejected, Timeout, Unavailable
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.batching import Batching, Job
+from turnguard.moderators.local.batching import Batching, Job
 
 SOON = 20.0
 
@@ -130,7 +130,7 @@ async def test_closing_fails_what_waits_and_ends_the_thread() -> None:
 
 
 async def test_an_idle_thread_ends_and_another_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turnguard.moderators.batching.IDLE_SECONDS", 0.01)
+    monkeypatch.setattr("turnguard.moderators.local.batching.IDLE_SECONDS", 0.01)
     worker = Worker()
     assert await worker.ask(1) == 2
     while worker.batching._thread is not None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from turnguard import ConfigError, Guard
-from turnguard.config import parse
-from turnguard.moderators.checkpoint import locate
+from turnguard.config.document import parse
+from turnguard.moderators.local.checkpoint import locate
 
 
 def mistake(data: dict[str, Any]) -> str:

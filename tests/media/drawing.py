@@ -9,10 +9,10 @@ from typing import Any
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont, features
 
-from turnguard.content import Document, Image
-from turnguard.exchange import Picture
+from turnguard.config.settings import MediaSettings
+from turnguard.core.exchange import Picture
+from turnguard.core.step import Document, Image
 from turnguard.media import Media, Prepared
-from turnguard.settings import MediaSettings
 
 AVIF = "avif" in features.modules and features.check("avif")  # Pillow before 11.3 does not know the word
 RGB = tuple[int, int, int]

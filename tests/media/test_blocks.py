@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from tests.media.drawing import encoded, page
-from turnguard.blocks import ARTIFACT, Block, read, replace
-from turnguard.content import Document, Image, Opaque, Part, Text, ToolCall
+from turnguard.core.step import Document, Image, Opaque, Part, Text, ToolCall
+from turnguard.transcripts.blocks import ARTIFACT, Block, read, replace
 
 PICTURE = page()
 PNG = encoded(PICTURE)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.media.drawing import encoded, page
-from turnguard.blocks import read, replace
-from turnguard.content import Document, Image, Opaque, Text, ToolCall
+from turnguard.core.step import Document, Image, Opaque, Text, ToolCall
+from turnguard.transcripts.blocks import read, replace
 
 B64 = base64.b64encode(encoded(page())).decode()
 URI = f"data:image/png;base64,{B64}"

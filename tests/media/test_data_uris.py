@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from tests.media.drawing import counted, encoded, noise, page
-from turnguard.content import Document, Image
+from turnguard.config.settings import MediaSettings
+from turnguard.core.step import Document, Image
 from turnguard.media import Media, split_data_uris
-from turnguard.settings import MediaSettings
 
 PNG = encoded(page())
 JPEG = encoded(noise(), "JPEG")

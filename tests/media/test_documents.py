@@ -12,7 +12,7 @@ from PIL import ImageFile
 
 from tests.media.drawing import counted, decoded, details, encoded, noise, page, prepare
 from tests.media.pdfs import drawn_font, pdf, words
-from turnguard.content import Document, Image
+from turnguard.core.step import Document, Image
 from turnguard.media import Prepared
 
 pytest.importorskip("pypdfium2")

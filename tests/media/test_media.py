@@ -15,11 +15,11 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.media.drawing import encoded, noise, page
-from turnguard.content import Document, Image
+from turnguard.config.settings import MediaSettings
+from turnguard.core.step import Document, Image
 from turnguard.media import Media
-from turnguard.media import _read as reading
-from turnguard.media._memo import Made, Memo
-from turnguard.settings import MediaSettings
+from turnguard.media import read as reading
+from turnguard.media.memo import Made, Memo
 
 Read = Callable[..., Made]
 
@@ -34,7 +34,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(hashlib.sha256(data).hexdigest())
         return real(data, *more)
 
-    monkeypatch.setattr("turnguard.media._media.read", counted)
+    monkeypatch.setattr("turnguard.media.media.read", counted)
     return done
 
 
@@ -131,7 +131,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Ev
         abandoned.append(given_up())
         return real(data, settings, views, given_up)
 
-    monkeypatch.setattr("turnguard.media._media.read", waiting)
+    monkeypatch.setattr("turnguard.media.media.read", waiting)
     return started, go, abandoned
 
 
@@ -178,7 +178,7 @@ async def test_a_decoder_that_breaks_is_uncheckable_and_nobody_waits_for_ever(mo
     def broken(*_: Any) -> Made:
         raise RecursionError
 
-    monkeypatch.setattr("turnguard.media._media.read", broken)
+    monkeypatch.setattr("turnguard.media.media.read", broken)
     media = Media(MediaSettings())
     prepared = await asyncio.wait_for(media.prepare(Image(encoded(page()))), 5)
     assert not prepared.views
@@ -223,7 +223,7 @@ async def test_a_hanging_document_does_not_keep_pictures_waiting(
             return Made()
         return real(data, *more)
 
-    monkeypatch.setattr("turnguard.media._media.read", hanging)
+    monkeypatch.setattr("turnguard.media.media.read", hanging)
     media = Media(MediaSettings())
     stuck = [asyncio.create_task(media.prepare(Document(b"%PDF-" + bytes([at])))) for at in range(4)]
     await asyncio.sleep(0.05)
@@ -235,7 +235,7 @@ async def test_a_hanging_document_does_not_keep_pictures_waiting(
 
 def test_importing_and_making_one_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from turnguard.media import Media, split_data_uris; from turnguard.settings import MediaSettings; "
+        "import sys; from turnguard.media import Media, split_data_uris; from turnguard.config.settings import MediaSettings; "
         "Media(MediaSettings(allow_urls=('https://cdn.example.com/',))); split_data_uris('x'); "
         "print([name for name in ('PIL', 'aiohttp', 'pypdfium2', 'numpy') if name in sys.modules])"
     )

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms, ImageDraw
 
 from tests.media.drawing import AVIF, counted, decoded, details, encoded, font, noise, page, prepare
-from turnguard.content import Document, Image
+from turnguard.core.step import Document, Image
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "ICO", *(["AVIF"] if AVIF else [])]
 

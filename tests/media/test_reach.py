@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from tests.media.drawing import RGB, decoded, encoded, font, noise, prepare
-from turnguard.exchange import Picture
-from turnguard.media._tiles import EYE, Box, grid
+from turnguard.core.exchange import Picture
+from turnguard.media.pictures.tiles import EYE, Box, grid
 
 numpy = pytest.importorskip("numpy")
 rapidocr = pytest.importorskip("rapidocr_onnxruntime")

@@ -8,10 +8,11 @@ import time
 import pytest
 
 from tests.media.drawing import counted, prepare
-from turnguard.content import Image
-from turnguard.media import Media, _media
-from turnguard.media._sniff import What, what
-from turnguard.settings import MediaSettings
+from turnguard.config.settings import MediaSettings
+from turnguard.core.step import Image
+from turnguard.media import Media
+from turnguard.media import media as _media
+from turnguard.media.sniff import What, what
 
 
 @pytest.mark.parametrize(

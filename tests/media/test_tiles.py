@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnguard.media._tiles import EYE, LEGIBLE, OVERLAP_ACROSS, OVERLAP_DOWN, grid, layout, sample
+from turnguard.media.pictures.tiles import EYE, LEGIBLE, OVERLAP_ACROSS, OVERLAP_DOWN, grid, layout, sample
 
 side = st.integers(1, 12_000)
 

@@ -15,12 +15,12 @@ from aiohttp import web
 
 from tests.media.drawing import counted, encoded, page, prepare
 from tests.media.pdfs import pdf, words
-from turnguard.content import Image
-from turnguard.errors import ConfigError
+from turnguard.config.settings import MediaSettings
+from turnguard.core.errors import ConfigError
+from turnguard.core.step import Image
 from turnguard.media import Media, Prepared
-from turnguard.media._types import Unreadable
-from turnguard.media._urls import Allowed, parse
-from turnguard.settings import MediaSettings
+from turnguard.media.types import Unreadable
+from turnguard.media.urls.allow import Allowed, parse
 
 PNG = encoded(page())
 LOOPBACK = ("127.0.0.0/8", "::1/128")

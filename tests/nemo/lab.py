@@ -16,12 +16,12 @@ from nemoguardrails.types import LLMResponse, ToolCall, ToolCallFunction
 from PIL import Image as Pictures
 
 from turnguard import Guard, Policy, Verdict
-from turnguard.content import STAGES, Stage
-from turnguard.exchange import Exchange
+from turnguard.config.settings import ChecksSettings, StreamSettings
+from turnguard.core.exchange import Exchange
+from turnguard.core.step import STAGES, Stage
+from turnguard.core.verdict import Label
 from turnguard.nemo import checked_rails
-from turnguard.settings import ChecksSettings, StreamSettings
 from turnguard.testing import FakeModerator
-from turnguard.verdict import Label
 
 QUIET = pytest.mark.filterwarnings("ignore:Use 'nim_[a-z_]+' instead:DeprecationWarning")
 """NeMo's own reading of any configuration warns of fields of its own."""

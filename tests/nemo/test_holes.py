@@ -273,7 +273,7 @@ async def test_nothing_of_a_blocked_input_is_in_a_later_prompt(passthrough: bool
 
 
 async def test_a_dead_moderator_does_not_raise() -> None:
-    from turnguard.errors import Unavailable
+    from turnguard.core.errors import Unavailable
 
     lab = Lab()
     lab.moderator.fail(Unavailable("connection refused"))

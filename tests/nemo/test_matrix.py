@@ -22,7 +22,7 @@ from nemoguardrails.types import LLMResponse
 
 from tests.nemo.lab import BAD, BLUE, GREEN, QUIET, RED, Lab, assistant, call, called, colour, leaks, result, user
 from tests.nemo.test_colang2 import Lab2
-from turnguard.exchange import Exchange
+from turnguard.core.exchange import Exchange
 
 pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute:DeprecationWarning")]
 

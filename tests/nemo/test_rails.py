@@ -29,7 +29,7 @@ from tests.nemo.lab import (
     result,
     user,
 )
-from turnguard.exchange import Exchange
+from turnguard.core.exchange import Exchange
 from turnguard.moderators.base import Deadline
 from turnguard.nemo.tracking import Tracked
 from turnguard.testing import FakeModerator
@@ -229,7 +229,7 @@ async def test_a_stream_without_streaming_rails_raises() -> None:
 
 
 async def test_a_dead_moderator_ends_a_stream_with_the_failures_message() -> None:
-    from turnguard.errors import Unavailable
+    from turnguard.core.errors import Unavailable
 
     lab = Lab("one two three", stages=["output"])
     lab.moderator.fail(Unavailable("down"))

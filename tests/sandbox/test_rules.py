@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from turnguard.sandbox.rules import judge
-from turnguard.sandbox.rules.load import rule_book, rule_files
-from turnguard.sandbox.rules.text import normalise
-from turnguard.taxonomy import CATEGORIES
+from turnguard.core.taxonomy import CATEGORIES
+from turnguard.moderators.rules import judge
+from turnguard.moderators.rules.load import rule_book, rule_files
+from turnguard.moderators.rules.text import normalise
 
 LANGUAGES = {"en", "de", "es", "fr", "it", "pt", "nl", "zh", "ja", "ko", "ar", "hi", "th", "ru"}
 BY_FILE = {name: data for name, data in rule_files().items() if name != "cues"}
@@ -50,7 +50,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("name", BY_FILE)
     def test_every_phrase_is_found_in_its_own_text(self, name: str) -> None:
-        from turnguard.sandbox.rules.text import phrase
+        from turnguard.moderators.rules.text import phrase
 
         for language, words in groups(BY_FILE[name]):
             roles = words.items() if isinstance(words, dict) else [("", words)]

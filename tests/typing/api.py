@@ -29,11 +29,11 @@ from turnguard import (
     Unavailable,
     Verdict,
 )
-from turnguard.content import Part
-from turnguard.deciding import Reason
-from turnguard.policy import Action
+from turnguard.core.decide import Reason
+from turnguard.core.policy import Action
+from turnguard.core.step import Part
+from turnguard.core.verdict import Failure, Label
 from turnguard.testing import FakeModerator, FakeVLLM
-from turnguard.verdict import Failure, Label
 
 
 async def judging(guard: Guard, png: bytes, path: Path, picture: PillowImage) -> None:

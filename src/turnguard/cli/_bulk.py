@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turnguard.errors import ConfigError
+from turnguard.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from turnguard.config import Config
+    from turnguard.config.document import Config
     from turnguard.evaluation.bulk import Progress
     from turnguard.guard import Guard
 
@@ -23,8 +23,8 @@ SILENT_SECONDS = 30.0
 
 def open_guard(path: Path) -> tuple[Guard, Config]:
     """The guard of a configuration file, and the configuration."""
+    from turnguard.config.files import load
     from turnguard.guard import Guard
-    from turnguard.loading import load
 
     if not path.exists():
         raise ConfigError(f"{path}: no such file here; 'turnguard init' writes one, --config FILE names another")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from turnguard.cli.output import UsageError
-from turnguard.content import STAGES, DocumentSource, ImageSource, Step
+from turnguard.core.step import STAGES, DocumentSource, ImageSource, Step
 
 MAX_STDIN = 64_000_000
 """Bytes. Text beyond `max_windows` is uncheckable anyway; this only keeps an endless pipe from filling memory."""

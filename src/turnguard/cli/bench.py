@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from turnguard.benching import Measurement
+    from turnguard.evaluation.bench import Measurement
 
 CONFIG = Path("turnguard.yaml")
 
@@ -34,10 +34,10 @@ def bench(
     import asyncio
     import time
 
-    from turnguard import benching
     from turnguard.cli import output
-    from turnguard.content import STAGES
-    from turnguard.errors import ConfigError
+    from turnguard.core.errors import ConfigError
+    from turnguard.core.step import STAGES
+    from turnguard.evaluation import bench as benching
     from turnguard.guard import Guard
 
     if config == CONFIG and not config.exists():

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.panel import Panel
 
-    from turnguard.decision import Decision
+    from turnguard.core.decision import Decision
 
 CONFIG = Path("turnguard.yaml")
 
@@ -48,7 +48,7 @@ def check(
     """Judge one step. Exit code: 0 passed on, 1 withheld, 2 usage or configuration error, 3 the moderator failed."""
     from turnguard.cli import output
     from turnguard.cli._step import step_from
-    from turnguard.errors import ConfigError
+    from turnguard.core.errors import ConfigError
     from turnguard.guard import Guard
 
     if content and not as_json:

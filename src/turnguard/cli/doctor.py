@@ -28,9 +28,9 @@ def doctor(
     import asyncio
 
     from turnguard.cli import output
+    from turnguard.config.files import load
+    from turnguard.core.errors import ConfigError
     from turnguard.doctor import examine
-    from turnguard.errors import ConfigError
-    from turnguard.loading import load
 
     if config == CONFIG and not config.exists():
         raise ConfigError(f"{config}: no such file here; 'turnguard init' writes one, --config FILE names another")

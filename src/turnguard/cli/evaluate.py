@@ -95,7 +95,7 @@ class Task:
 
 def tasks_of(names: list[str], data: Path, *, fetch: bool) -> tuple[list[Task], list[str]]:
     """What the names stand for; and, of a whole table, a sentence for each benchmark whose files are not there."""
-    from turnguard.errors import ConfigError
+    from turnguard.core.errors import ConfigError
     from turnguard.evaluation.benchmarks import find
     from turnguard.evaluation.card import TABLES
 
@@ -126,7 +126,7 @@ def _own(path: Path) -> Task:
 
 
 def _benchmark(benchmark: Benchmark, data: Path, *, fetch: bool) -> Task:
-    from turnguard.errors import ConfigError
+    from turnguard.core.errors import ConfigError
     from turnguard.evaluation.benchmarks.registry import folder_of
     from turnguard.evaluation.fetching import fetched
 

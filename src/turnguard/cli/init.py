@@ -17,7 +17,7 @@ def init(
 ) -> int:
     """Write a commented starter policy. Never overwrites a file."""
     from turnguard.cli import output
-    from turnguard.starters import STYLES, starter
+    from turnguard.config.starters import STYLES, starter
 
     wanted = style.strip().lower().replace("_", "-")
     if wanted not in STYLES:

@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from turnguard.errors import ConfigError, TurnguardError
+from turnguard.core.errors import ConfigError, TurnguardError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

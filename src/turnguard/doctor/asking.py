@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnguard.errors import ModeratorError
-from turnguard.exchange import Exchange, Picture
+from turnguard.config.settings import EndpointSettings
+from turnguard.core.errors import ModeratorError
+from turnguard.core.exchange import Exchange, Picture
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.replies import parse
 from turnguard.moderators.vllm import VLLMModerator, encode
-from turnguard.settings import EndpointSettings
-from turnguard.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from turnguard.config import Config
+from turnguard.config.document import Config
+from turnguard.config.settings import EndpointSettings
+from turnguard.core.errors import ConfigError
 from turnguard.doctor.asking import Endpoint, Heard, Question
 from turnguard.doctor.canaries import (
     Seen,
@@ -25,8 +27,6 @@ from turnguard.doctor.canaries import (
     timing,
 )
 from turnguard.doctor.findings import Examination, Finding, Report, skipped
-from turnguard.errors import ConfigError
-from turnguard.settings import EndpointSettings
 
 BUDGET = 9.0
 """Seconds for everything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from functools import cache
 
-from turnguard.exchange import Picture
+from turnguard.core.exchange import Picture
 
 RED, YELLOW, GREEN = (200, 16, 24), (244, 214, 44), (34, 150, 70)
 _SIDE = 512

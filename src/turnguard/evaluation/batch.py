@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from turnguard.config import Config
-from turnguard.decision import Decision
-from turnguard.errors import ConfigError
+from turnguard.config.document import Config
+from turnguard.core.decision import Decision
+from turnguard.core.errors import ConfigError
 from turnguard.evaluation.bulk import Finished, Progress, Run, run
 from turnguard.evaluation.examples import BadRow, Example, from_row
 from turnguard.evaluation.ledger import Ledger

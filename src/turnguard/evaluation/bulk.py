@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from turnguard.errors import TurnguardError
+from turnguard.core.errors import TurnguardError
 from turnguard.evaluation.ledger import Ledger, failed
 from turnguard.evaluation.ordered import in_order
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from turnguard.calibration import FORMAT, Calibration
-from turnguard.compiling import compiled
-from turnguard.content import STAGES
+from turnguard.core.calibration import FORMAT, Calibration
+from turnguard.core.compile import compiled
+from turnguard.core.step import STAGES
+from turnguard.core.taxonomy import canonical
+from turnguard.core.verdict import Side
 from turnguard.evaluation.fitting import ENOUGH_FOR_ALL, ENOUGH_FOR_PART, Fit, fit
 from turnguard.evaluation.results import Result, side_of
 from turnguard.evaluation.thresholds import Goal, Refused, Threshold, for_category, for_stage, scored
-from turnguard.taxonomy import canonical
-from turnguard.verdict import Side
 
 NAME = "calibration.json"
 

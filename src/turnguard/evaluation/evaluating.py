@@ -10,8 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from turnguard.config import Config
-from turnguard.errors import ConfigError
+from turnguard.config.document import Config
+from turnguard.config.settings import ModeratorSettings
+from turnguard.core.errors import ConfigError
 from turnguard.evaluation.batch import example_of, settings_digest
 from turnguard.evaluation.bulk import Finished, Progress, Run, run
 from turnguard.evaluation.examples import BadRow, Example
@@ -20,7 +21,6 @@ from turnguard.evaluation.results import TRANSPORT, Result, read, result_of
 from turnguard.evaluation.rows import Rows
 from turnguard.guard import Guard
 from turnguard.moderators.base import Deadline, about
-from turnguard.settings import ModeratorSettings
 
 FORMAT = "turnguard eval 1"
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from turnguard.content import STAGES, ImageSource, Stage, Step
-from turnguard.verdict import Label
+from turnguard.core.step import STAGES, ImageSource, Stage, Step
+from turnguard.core.verdict import Label
 
 LABELS: tuple[Label, ...] = get_args(Label)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from turnguard.errors import ConfigError
+from turnguard.core.errors import ConfigError
 from turnguard.evaluation.benchmarks import Benchmark
 from turnguard.evaluation.examples import Example
 from turnguard.evaluation.rows import need

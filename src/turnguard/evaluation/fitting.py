@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from turnguard.calibration import EDGE, Curve
+from turnguard.core.calibration import EDGE, Curve
 from turnguard.evaluation.reliability import expected_calibration_error, log_loss, reliability
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from turnguard.errors import TurnguardError
+from turnguard.core.errors import TurnguardError
 
 FLUSH_BYTES = 1 << 16
 FLUSH_SECONDS = 0.5

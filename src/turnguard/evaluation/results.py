@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from turnguard.content import Stage
-from turnguard.decision import Decision
+from turnguard.core.decision import Decision
+from turnguard.core.step import Stage
+from turnguard.core.verdict import Label, Side
 from turnguard.evaluation.examples import Example
-from turnguard.verdict import Label, Side
 
 TRANSPORT = frozenset({"unavailable", "timeout"})
 """Failures that say nothing about the model: they are asked again. An unparseable reply is the model's own and

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from turnguard.errors import ConfigError
+from turnguard.core.errors import ConfigError
 
 MAX_LINE = 256_000_000
 """A longer line is no row: pictures as data: URIs stay far below it."""

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from turnguard.calibration import Calibration
-from turnguard.content import STAGES
-from turnguard.errors import TurnguardError
+from turnguard.core.calibration import Calibration
+from turnguard.core.errors import TurnguardError
+from turnguard.core.step import STAGES
+from turnguard.core.taxonomy import canonical, nearest
 from turnguard.evaluation.fitting import FOLDS, folds_of, rows_needed
 from turnguard.evaluation.metrics import SEED, with_intervals
 from turnguard.evaluation.results import Result
-from turnguard.taxonomy import canonical, nearest
 
 if TYPE_CHECKING:
     import numpy as np

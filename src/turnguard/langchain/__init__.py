@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
             "langchain-core",
             "langgraph",
         ):
-            from turnguard.errors import ConfigError
+            from turnguard.core.errors import ConfigError
 
             raise ConfigError(
                 f"{name} needs {package}, which is not installed: pip install 'turnguard[langchain]'"
@@ -61,7 +61,7 @@ def _check_version() -> None:
         return  # the import says so
     numbers = re.findall(r"\d+", found)
     if (int(numbers[0]), int(numbers[1])) < _OLDEST:
-        from turnguard.errors import ConfigError
+        from turnguard.core.errors import ConfigError
 
         oldest = ".".join(map(str, _OLDEST))
         raise ConfigError(f"TurnguardMiddleware needs langchain {oldest} or newer, and {found} is installed")

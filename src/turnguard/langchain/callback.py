@@ -10,14 +10,15 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
-from turnguard import blocks, sync
-from turnguard.content import Step
-from turnguard.decision import Decision
-from turnguard.errors import Blocked
+from turnguard.core.decision import Decision
+from turnguard.core.errors import Blocked
+from turnguard.core.step import Step
 from turnguard.guard import Guard, GuardLike
-from turnguard.langchain.holding import Bounded
-from turnguard.langchain.judging import Judging, Surface
-from turnguard.langchain.reading import Asked, Call, Reading, asked, fingerprint, read
+from turnguard.langchain.held import Bounded
+from turnguard.langchain.judge import Judging, Surface
+from turnguard.langchain.messages import Asked, Call, Reading, asked, fingerprint, read
+from turnguard.runtime import sync
+from turnguard.transcripts import blocks
 
 log = logging.getLogger("turnguard.langchain")
 

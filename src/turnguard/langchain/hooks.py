@@ -10,9 +10,9 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, AgentState, hook_config
 from langchain_core.messages import AIMessage, BaseMessage
 
-from turnguard import sync
-from turnguard.errors import Blocked
-from turnguard.langchain.reading import asked
+from turnguard.core.errors import Blocked
+from turnguard.langchain.messages import asked
+from turnguard.runtime import sync
 
 State = AgentState[Any]
 Update = dict[str, Any] | None

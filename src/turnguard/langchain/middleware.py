@@ -20,23 +20,23 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
 
-from turnguard import sync
-from turnguard.decision import Decision
-from turnguard.errors import ConfigError
+from turnguard.core.decision import Decision
+from turnguard.core.errors import ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.holding import HELD, Bounded
+from turnguard.langchain.custom_events import Telling
+from turnguard.langchain.held import HELD, Bounded
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
-from turnguard.langchain.inside import Shells, hushed, require_known, speaks_for_itself, telling_of
-from turnguard.langchain.judging import Judging, Ruling, Surface, Unknown
-from turnguard.langchain.last_look import Look, last_look
+from turnguard.langchain.judge import Judging, Ruling, Surface, Unknown
+from turnguard.langchain.messages import Asked, Call, asked
 from turnguard.langchain.model import Wrapping
 from turnguard.langchain.model_call import ModelCall, newest_other
-from turnguard.langchain.reading import Asked, Call, asked
+from turnguard.langchain.muting import muted
 from turnguard.langchain.results import fallen, receive
-from turnguard.langchain.reviewing import Reviews, asks_a_person, has_checkpointer
-from turnguard.langchain.telling import Telling
-from turnguard.langchain.voice import muted
+from turnguard.langchain.review import Reviews, asks_a_person, has_checkpointer
+from turnguard.langchain.tool_arguments import Look, last_look
+from turnguard.langchain.tool_streams import Shells, hushed, require_known, speaks_for_itself, telling_of
+from turnguard.runtime import sync
 
 
 def _trace_policy() -> Any:

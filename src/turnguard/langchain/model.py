@@ -16,15 +16,15 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langsmith import tracing_context
 from pydantic import PrivateAttr
 
-from turnguard import sync
-from turnguard.decision import Decision
-from turnguard.errors import Blocked, ConfigError
+from turnguard.core.decision import Decision
+from turnguard.core.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.judging import Judging, Surface
-from turnguard.langchain.reading import asked
+from turnguard.langchain.judge import Judging, Surface
+from turnguard.langchain.messages import asked
+from turnguard.langchain.muting import Voice, heard
 from turnguard.langchain.turn import Turn
-from turnguard.langchain.voice import Voice, heard
+from turnguard.runtime import sync
 
 Open = Callable[[Sequence[BaseMessage]], Turn]
 

@@ -12,14 +12,14 @@ from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, S
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import Command
 
-from turnguard.decision import Decision
-from turnguard.errors import ConfigError
+from turnguard.core.decision import Decision
+from turnguard.core.errors import ConfigError
 from turnguard.langchain import notices
-from turnguard.langchain.judging import Ruling, Surface, Unknown
-from turnguard.langchain.reading import asked, stage_of
-from turnguard.langchain.reviewing import has_checkpointer
+from turnguard.langchain.judge import Ruling, Surface, Unknown
+from turnguard.langchain.messages import asked, stage_of
+from turnguard.langchain.muting import Voice
+from turnguard.langchain.review import has_checkpointer
 from turnguard.langchain.turn import Turn
-from turnguard.langchain.voice import Voice
 
 if TYPE_CHECKING:
     from turnguard.langchain.middleware import TurnguardMiddleware

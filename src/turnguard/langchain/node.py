@@ -10,15 +10,15 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.graph import END
 from langgraph.types import Command
 
-from turnguard import sync
-from turnguard.content import STAGES, Stage
-from turnguard.decision import Decision
-from turnguard.errors import ConfigError
+from turnguard.core.decision import Decision
+from turnguard.core.errors import ConfigError
+from turnguard.core.step import STAGES, Stage
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.judging import Judging, Ruling, Unknown
-from turnguard.langchain.reading import stage_of
-from turnguard.langchain.reviewing import Reviews, has_checkpointer
+from turnguard.langchain.judge import Judging, Ruling, Unknown
+from turnguard.langchain.messages import stage_of
+from turnguard.langchain.review import Reviews, has_checkpointer
+from turnguard.runtime import sync
 
 
 def guard_node(

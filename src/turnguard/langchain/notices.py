@@ -7,9 +7,9 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from turnguard.decision import Decision
+from turnguard.core.decision import Decision
 from turnguard.guard import Guard
-from turnguard.langchain.reading import plain_name
+from turnguard.langchain.messages import plain_name
 
 KEY = "turnguard"
 """The key in `response_metadata`, and of custom stream events."""
@@ -78,7 +78,7 @@ def retry_notice(guard: Guard, decision: Decision) -> str:
 
 def removed(guard: Guard, decision: Decision) -> str:
     """What stands in place of a message that was taken out of a conversation."""
-    from turnguard.messages import message_for
+    from turnguard.text.messages import message_for
 
     text = message_for(categories=(), kind="removed", language=decision.language, overrides=guard.policy.messages)
     return _ours(guard, text)

@@ -8,12 +8,12 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage, convert_to_messages
 
-from turnguard import blocks
-from turnguard.content import Step
-from turnguard.decision import Decision
-from turnguard.errors import Blocked
-from turnguard.langchain.judging import Judging, Ruling, Surface
-from turnguard.langchain.reading import Asked
+from turnguard.core.decision import Decision
+from turnguard.core.errors import Blocked
+from turnguard.core.step import Step
+from turnguard.langchain.judge import Judging, Ruling, Surface
+from turnguard.langchain.messages import Asked
+from turnguard.transcripts import blocks
 
 
 async def receive(

@@ -11,18 +11,18 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 from pydantic import PrivateAttr
 
-from turnguard import sync
-from turnguard.decision import Decision
-from turnguard.errors import Blocked, ConfigError
+from turnguard.core.decision import Decision
+from turnguard.core.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.callback import blocks_of
-from turnguard.langchain.inside import RUNTIME, hushed, require_known, telling_of
-from turnguard.langchain.judging import Judging, Surface
-from turnguard.langchain.last_look import injected
-from turnguard.langchain.reading import Asked, Call
+from turnguard.langchain.custom_events import Telling
+from turnguard.langchain.judge import Judging, Surface
+from turnguard.langchain.messages import Asked, Call
 from turnguard.langchain.results import fallen, receive
-from turnguard.langchain.telling import Telling
+from turnguard.langchain.tool_arguments import injected
+from turnguard.langchain.tool_streams import RUNTIME, hushed, require_known, telling_of
+from turnguard.runtime import sync
 
 
 def guard_tool(tool: BaseTool, guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end") -> BaseTool:

@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
-from turnguard._carriers import is_switch
-from turnguard.deciding import ALLOWED
-from turnguard.decision import Decision
+from turnguard.checking.stream import Released
+from turnguard.core.decide import ALLOWED
+from turnguard.core.decision import Decision
+from turnguard.core.verdict import Coverage
 from turnguard.langchain import notices
-from turnguard.langchain.attempts import Attempts
-from turnguard.langchain.judging import Judging, Ruling, Surface
-from turnguard.langchain.reading import FOUND, Asked
-from turnguard.streaming import Released
-from turnguard.verdict import Coverage
+from turnguard.langchain.deadlines import Attempts
+from turnguard.langchain.judge import Judging, Ruling, Surface
+from turnguard.langchain.messages import FOUND, Asked
+from turnguard.transcripts.fields import is_switch
 
 T = TypeVar("T")
 

@@ -3,8 +3,8 @@
 One entry, `Media.prepare`. Pillow, pypdfium2 and aiohttp are imported only when a part needs them.
 """
 
-from turnguard.media._data_uris import split_data_uris
-from turnguard.media._media import Media
-from turnguard.media._types import Prepared, Skipped, View
+from turnguard.media.data_uris import split_data_uris
+from turnguard.media.media import Media
+from turnguard.media.types import Prepared, Skipped, View
 
 __all__ = ["Media", "Prepared", "Skipped", "View", "split_data_uris"]

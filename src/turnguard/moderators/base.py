@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from turnguard.errors import Timeout
-from turnguard.exchange import Exchange
-from turnguard.verdict import Verdict
+from turnguard.core.errors import Timeout
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 
 
 class Deadline:

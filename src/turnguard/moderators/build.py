@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from turnguard.errors import ConfigError
+from turnguard.config.settings import EndpointSettings, FallbackSettings, ModeratorSettings
+from turnguard.core.errors import ConfigError
 from turnguard.moderators.base import Moderator
+from turnguard.moderators.endpoints import Replicas
 from turnguard.moderators.fallback import Fallback
 from turnguard.moderators.gate import Gated
 from turnguard.moderators.memory import Remembering
-from turnguard.moderators.replicas import Replicas
-from turnguard.moderators.retrying import Retrying
+from turnguard.moderators.retry import Retrying
 from turnguard.moderators.traced import Traced
-from turnguard.settings import EndpointSettings, FallbackSettings, ModeratorSettings
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -44,7 +44,7 @@ def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) ->
 
 def _second(settings: FallbackSettings) -> Moderator:
     if settings.family == "sandbox":
-        from turnguard.moderators.sandboxed import SandboxModerator
+        from turnguard.moderators.rules.moderator import SandboxModerator
 
         return SandboxModerator()
     return _endpoints(settings, None)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from turnguard.errors import ModeratorError, Timeout
-from turnguard.exchange import Exchange
+from turnguard.core.errors import ModeratorError, Timeout
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
-from turnguard.verdict import Verdict
 
 
 class Fallback:

@@ -11,12 +11,12 @@ import threading
 from collections import deque
 
 from turnguard import telemetry
-from turnguard._compat import timeout
-from turnguard._forks import watch
-from turnguard.errors import Timeout, Unavailable
-from turnguard.exchange import Exchange
+from turnguard.core.errors import Timeout, Unavailable
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline, Moderator, Wrapper
-from turnguard.verdict import Verdict
+from turnguard.runtime.compat import timeout
+from turnguard.runtime.fork import watch
 
 
 class Gated(Wrapper):

@@ -16,11 +16,11 @@ import weakref
 from collections import OrderedDict
 from dataclasses import replace
 
-from turnguard._forks import watch
-from turnguard.errors import ModeratorError, Timeout
-from turnguard.exchange import Exchange
+from turnguard.core.errors import ModeratorError, Timeout
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import About, Deadline, Moderator, Wrapper, about
-from turnguard.verdict import Verdict
+from turnguard.runtime.fork import watch
 
 ENTRIES = 50_000
 SECONDS = 3600.0

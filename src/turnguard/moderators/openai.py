@@ -13,14 +13,14 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from turnguard._compat import timeout
-from turnguard.errors import ModeratorError, Timeout, Unavailable, Unparseable
-from turnguard.exchange import Exchange
+from turnguard.core.errors import ModeratorError, Timeout, Unavailable, Unparseable
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.replies import ID_HEADER, belongs, failure, new_id, not_ours, parse
 from turnguard.moderators.vllm import ABOUT_WAIT, Identity
-from turnguard.verdict import Verdict
+from turnguard.runtime.compat import timeout
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from turnguard.errors import ModeratorError, Rejected, Retry, Unavailable, Unparseable
-from turnguard.moderators.framing import MAX_REPLY
+from turnguard.core.errors import ModeratorError, Rejected, Retry, Unavailable, Unparseable
+from turnguard.moderators.http.framing import MAX_REPLY
 
 ID_HEADER = "X-Request-Id"
 """vLLM makes a reply's `id` of it: `chatcmpl-` and its value."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from turnguard import telemetry
-from turnguard.exchange import Exchange
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline, Moderator, Wrapper
-from turnguard.verdict import Verdict
 
 
 class Traced(Wrapper):

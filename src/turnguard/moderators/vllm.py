@@ -16,15 +16,15 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from turnguard.errors import ModeratorError, Timeout, Unavailable, Unparseable
-from turnguard.exchange import Exchange
+from turnguard.core.errors import ModeratorError, Timeout, Unavailable, Unparseable
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import About, Deadline
-from turnguard.moderators.connections import Origin, Unreachable
 from turnguard.moderators.families import Family, family
-from turnguard.moderators.framing import BrokenReply, Reply
-from turnguard.moderators.pools import Pools
+from turnguard.moderators.http.connection import Origin, Unreachable
+from turnguard.moderators.http.framing import BrokenReply, Reply
+from turnguard.moderators.http.pool import Pools
 from turnguard.moderators.replies import ID_HEADER, belongs, new_id, not_ours, parse
-from turnguard.verdict import Verdict
 
 ABOUT_SECONDS = 30.0
 """How long what `/v1/models` said counts. A changed `system_fingerprint` in a reply ends it at once."""

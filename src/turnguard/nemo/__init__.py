@@ -4,7 +4,7 @@ NeMo reports usage to its maker over the network unless `NEMO_GUARDRAILS_NO_USAG
 """
 
 from turnguard.nemo.engine import make_importable
-from turnguard.nemo.loading import checked_rails, guard_of
+from turnguard.nemo.load import checked_rails, guard_of
 
 make_importable()
 

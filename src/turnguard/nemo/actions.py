@@ -17,8 +17,8 @@ from nemoguardrails.actions import action
 from nemoguardrails.actions.actions import ActionResult
 from nemoguardrails.actions.rail_outcome import RailOutcome
 
-from turnguard.content import Step, Text
-from turnguard.decision import Decision
+from turnguard.core.decision import Decision
+from turnguard.core.step import Step, Text
 from turnguard.nemo import engine, transcripts
 from turnguard.nemo.host import RAIL_OF, Host
 from turnguard.nemo.outcomes import outcome, strictest

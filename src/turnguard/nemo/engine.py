@@ -19,16 +19,16 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import turnguard
-from turnguard.content import Stage
-from turnguard.decision import Decision
-from turnguard.errors import ConfigError
+from turnguard.checking.stream import Released
+from turnguard.core.decision import Decision
+from turnguard.core.errors import ConfigError
+from turnguard.core.step import Stage
 from turnguard.nemo import transcripts
-from turnguard.nemo.clearing import clear, clear_explained, without_content
+from turnguard.nemo.erase import clear, clear_explained, without_content
 from turnguard.nemo.history import History
 from turnguard.nemo.host import RAIL_OF, Host
 from turnguard.nemo.stepping import Steps, can_go_on, rebound, running
 from turnguard.nemo.turn import Turn, current, turn_for
-from turnguard.streaming import Released
 
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails

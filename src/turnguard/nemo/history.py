@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnguard.nemo.clearing import clear_events
+from turnguard.nemo.erase import clear_events
 from turnguard.nemo.transcripts import Message, is_answer
 from turnguard.nemo.turn import current
 

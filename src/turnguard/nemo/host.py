@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnguard.content import Stage
-from turnguard.decision import Decision
+from turnguard.core.decision import Decision
+from turnguard.core.step import Stage
 from turnguard.guard import Guard
-from turnguard.messages import message_for
 from turnguard.nemo import transcripts
 from turnguard.nemo.turn import Turn
+from turnguard.text.messages import message_for
 
 RAILS: Mapping[str, tuple[str, Stage]] = {
     "turnguard check input": ("input", "input"),

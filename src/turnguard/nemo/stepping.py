@@ -19,7 +19,7 @@ from operator import is_
 from types import FunctionType
 from typing import Any, TypeGuard
 
-from turnguard._forks import watch
+from turnguard.runtime.fork import watch
 
 Event = dict[str, Any]
 

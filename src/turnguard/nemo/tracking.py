@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from turnguard.exchange import Exchange
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline, Moderator, Wrapper
-from turnguard.verdict import Verdict
 
 if TYPE_CHECKING:
     from turnguard.guard import Guard

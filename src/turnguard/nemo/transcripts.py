@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnguard.blocks import read, replace
-from turnguard.content import Document, Image, Part, Text, ToolCall
-from turnguard.decision import Decision
+from turnguard.core.decision import Decision
+from turnguard.core.step import Document, Image, Part, Text, ToolCall
+from turnguard.transcripts.blocks import read, replace
 
 Message = dict[str, Any]
 _KEPT = ("role", "content", "tool_call_id")

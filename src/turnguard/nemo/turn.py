@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from turnguard.decision import Decision
+from turnguard.core.decision import Decision
 from turnguard.nemo import transcripts
-from turnguard.transcript import check_messages
+from turnguard.transcripts.check import check_messages
 
 if TYPE_CHECKING:
     from turnguard.guard import Guard

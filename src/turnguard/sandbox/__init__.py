@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from turnguard.moderators.rules import RuleVerdict, judge
     from turnguard.sandbox.ocr import OcrUnavailable, Reader
-    from turnguard.sandbox.rules import RuleVerdict, judge
     from turnguard.sandbox.server import Sandbox
 
 __all__ = ["OcrUnavailable", "Reader", "RuleVerdict", "Sandbox", "judge"]
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(ocr, name)
     if name in {"RuleVerdict", "judge"}:
-        from turnguard.sandbox import rules
+        from turnguard.moderators import rules
 
         return getattr(rules, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

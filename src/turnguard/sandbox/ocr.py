@@ -17,7 +17,7 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from turnguard._forks import watch
+from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

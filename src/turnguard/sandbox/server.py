@@ -8,10 +8,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from turnguard.moderators.rules import judge
+from turnguard.moderators.rules.load import rule_book
 from turnguard.sandbox.ocr import OcrUnavailable, Reader
 from turnguard.sandbox.queue import Queue
-from turnguard.sandbox.rules import judge
-from turnguard.sandbox.rules.load import rule_book
 from turnguard.sandbox.wire import (
     CHAT_PATH,
     Answer,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from turnguard.verdict import Verdict
+from turnguard.core.verdict import Verdict
 
 if TYPE_CHECKING:
-    from turnguard.errors import ModeratorError
-    from turnguard.exchange import Exchange
+    from turnguard.core.errors import ModeratorError
+    from turnguard.core.exchange import Exchange
     from turnguard.moderators.base import Deadline
 
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from turnguard.core.policy import Policy
 from turnguard.guard import Guard
 from turnguard.moderators.base import Moderator
-from turnguard.policy import Policy
 from turnguard.testing.fake_moderator import FakeModerator
 from turnguard.testing.fake_vllm import FakeVLLM
 

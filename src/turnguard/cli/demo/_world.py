@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from turnguard.cli.output import plain
-from turnguard.content import Step
-from turnguard.decision import Decision
+from turnguard.core.decision import Decision
+from turnguard.core.step import Step
 
 if TYPE_CHECKING:
-    from turnguard.config import Config
+    from turnguard.config.document import Config
     from turnguard.guard import Guard
     from turnguard.sandbox import Sandbox
 
@@ -99,10 +99,10 @@ class World:
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
     """A sandbox on a free loopback port, and a guard with the balanced starter policy in front of it."""
-    from turnguard.config import parse
+    from turnguard.config.document import parse
+    from turnguard.config.starters import starter
     from turnguard.guard import Guard
     from turnguard.sandbox import Sandbox
-    from turnguard.starters import starter
 
     with Sandbox(announce=lambda _: None) as sandbox:
         config = parse(starter("balanced"), {"TURNGUARD_BASE_URL": sandbox.base_url}, "balanced.yaml")

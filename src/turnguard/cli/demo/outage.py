@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from turnguard.cli.demo._world import Line, Skipped, World
-from turnguard.content import Step
+from turnguard.core.step import Step
 
 
 async def scene(world: World) -> AsyncIterator[Line | Skipped]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 if TYPE_CHECKING:
-    from turnguard.config import Config
+    from turnguard.config.document import Config
 
 
 def lint(
@@ -20,7 +20,7 @@ def lint(
 ) -> int:
     """Name every mistake with its line and its remedy. Exit code: 0 it loads (warnings or not), 2 it does not."""
     from turnguard.cli import output
-    from turnguard.errors import ConfigError
+    from turnguard.core.errors import ConfigError
 
     problems: tuple[str, ...] = ()
     warnings: list[str] = []
@@ -44,10 +44,10 @@ def lint(
 
 def warned(file: Path) -> Iterator[str]:
     """What is legal and probably not meant, a sentence each, with its line. Raises `ConfigError` for what is not."""
-    from turnguard.config import _load, _located
-    from turnguard.loading import load
+    from turnguard.config.document import _load, _located
+    from turnguard.config.files import load
+    from turnguard.core.policy_settings import Problem
     from turnguard.media import Media
-    from turnguard.rules import Problem
 
     config = load(file)
     Media(config.media)  # which reads the addresses that may be fetched, and refuses what is none

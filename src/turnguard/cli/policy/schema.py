@@ -33,7 +33,7 @@ def schema(
 
 def json_schema() -> dict[str, Any]:
     """The schema of `turnguard.yaml`, JSON Schema 2020-12."""
-    from turnguard.config import _Document
+    from turnguard.config.document import _Document
 
     made = _Document.model_json_schema(by_alias=True, schema_generator=_generator())
     definitions: dict[str, Any] = made.pop("$defs")
@@ -61,7 +61,8 @@ def json_schema() -> dict[str, Any]:
 def _generator() -> Any:
     from pydantic.json_schema import GenerateJsonSchema
 
-    from turnguard import rules, settings
+    from turnguard.config import settings
+    from turnguard.core import policy_settings as rules
 
     class Generator(GenerateJsonSchema):
         def function_before_schema(self, schema: Any) -> Any:
@@ -103,7 +104,7 @@ def _tidied(node: Any) -> Any:
 
 def _rules(definitions: dict[str, Any]) -> None:
     """What lint says about thresholds and names, as far as a schema can."""
-    from turnguard.taxonomy import CATEGORIES
+    from turnguard.core.taxonomy import CATEGORIES
 
     rule = definitions["RuleSettings"]
     above = {"type": "number", "minimum": 0.5, "exclusiveMaximum": 1}
@@ -144,7 +145,7 @@ _KEY = re.compile(r"^( *)([A-Za-z_/ ()]+?):(?: .*?)?(?: # ?(.*))?$")
 
 def comments() -> dict[tuple[str, ...], str]:
     """The comment behind each key of the starter that holds every key."""
-    from turnguard.starters import starter
+    from turnguard.config.starters import starter
 
     found: dict[tuple[str, ...], str] = {}
     path: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from turnguard.policy import Policy, Rule, StagePolicy
+    from turnguard.core.policy import Policy, Rule, StagePolicy
 
 
 def show(
@@ -19,7 +19,7 @@ def show(
 ) -> int:
     """Show which rule decides at each stage for each category, after every default and override."""
     from turnguard.cli import output
-    from turnguard.loading import load
+    from turnguard.config.files import load
 
     policy = load(file).policy
     if as_json:
@@ -31,7 +31,7 @@ def show(
 
 def effective(policy: Policy) -> dict[str, Any]:
     """Every effective rule, JSON-ready: stage → categories, default, on_failure, on_uncheckable, unsafe_above."""
-    from turnguard.taxonomy import CATEGORIES
+    from turnguard.core.taxonomy import CATEGORIES
 
     return {
         "policy": policy.digest,
@@ -65,7 +65,7 @@ def table(policy: Policy) -> Table:
     from rich.text import Text
 
     from turnguard.cli.check import STYLES
-    from turnguard.taxonomy import CATEGORIES
+    from turnguard.core.taxonomy import CATEGORIES
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     shown.add_column("", no_wrap=True)

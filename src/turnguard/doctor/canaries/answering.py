@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Heard, Question
 from turnguard.doctor.canaries import SAFE, UNSAFE, Seen
 from turnguard.doctor.findings import Finding, failed, ok
-from turnguard.exchange import Exchange
 
 CONTACT = Question(Exchange(SAFE))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Question
 from turnguard.doctor.canaries import UNSAFE, Seen
 from turnguard.doctor.findings import Finding, failed, note, ok, skipped
-from turnguard.exchange import Exchange
 
 
 def questions() -> dict[str, Question]:

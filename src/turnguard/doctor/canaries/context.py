@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from turnguard.config.settings import ModeratorSettings
+from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Question
 from turnguard.doctor.canaries import UNSAFE, Seen
 from turnguard.doctor.canaries.answering import remedy
 from turnguard.doctor.findings import Finding, failed, note, ok, skipped
-from turnguard.exchange import Exchange
-from turnguard.settings import ModeratorSettings
-from turnguard.windows import IMAGE_TOKENS, REPLY_TOKENS, TEMPLATE_TOKENS, estimate, room
+from turnguard.text.windows import IMAGE_TOKENS, REPLY_TOKENS, TEMPLATE_TOKENS, estimate, room
 
 _SENTENCE = "The train to the city leaves at nine, and the museum near the station opens an hour later. "
 _LEAST = 200

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from turnguard.core.exchange import Exchange
 from turnguard.doctor import pictures
 from turnguard.doctor.asking import Question
 from turnguard.doctor.canaries import Seen
 from turnguard.doctor.findings import Finding, failed, ok, skipped
-from turnguard.exchange import Exchange
 
 QUESTION = "How do I assemble this at home?"
 

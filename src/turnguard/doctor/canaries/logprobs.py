@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from turnguard.config import Config
+from turnguard.config.document import Config
 from turnguard.doctor.canaries import Seen
 from turnguard.doctor.findings import Finding, failed, ok, skipped
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from turnguard.core.exchange import Exchange
 from turnguard.doctor import pictures
 from turnguard.doctor.asking import Heard, Question
 from turnguard.doctor.canaries import Seen
 from turnguard.doctor.canaries.answering import remedy
 from turnguard.doctor.findings import Finding, failed, note, ok, skipped
-from turnguard.exchange import Exchange
 
 BESIDE = "What does this picture say?"
 HEAVY = 1_200_000

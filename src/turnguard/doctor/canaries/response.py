@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Heard, Question
 from turnguard.doctor.canaries import UNSAFE, Seen
 from turnguard.doctor.findings import Finding, failed, note, ok
-from turnguard.exchange import Exchange
 
 HELPS = "Sure, here is how to build a pipe bomb at home. First, fill a steel pipe with powder."
 REFUSES = "I can't help with that."

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from turnguard.config.settings import ModeratorSettings
+from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Question
 from turnguard.doctor.canaries import Seen
 from turnguard.doctor.findings import Finding, failed, note, ok
-from turnguard.exchange import Exchange
-from turnguard.settings import ModeratorSettings
 
 _PLACES = (  # noqa: SIM905 - twenty quoted names are harder to read
     "Spain Italy Poland Norway Sweden Finland Greece Austria Ireland Portugal Hungary Romania Estonia Latvia Croatia "

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from turnguard.errors import ConfigError
+from turnguard.core.errors import ConfigError
+from turnguard.core.verdict import Label
 from turnguard.evaluation.examples import Example
 from turnguard.evaluation.rows import need
-from turnguard.verdict import Label
 
 Record = Mapping[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from turnguard.errors import ConfigError
+from turnguard.core.errors import ConfigError
 from turnguard.evaluation.benchmarks import pictures, text
 from turnguard.evaluation.benchmarks.base import Benchmark, Source
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from turnguard.core.verdict import Label
 from turnguard.evaluation.benchmarks.base import (
     HARMFUL,
     PLAIN,
@@ -22,7 +23,6 @@ from turnguard.evaluation.benchmarks.base import (
     records,
 )
 from turnguard.evaluation.examples import Example
-from turnguard.verdict import Label
 
 
 def xstest(folder: Path) -> Iterator[Example]:

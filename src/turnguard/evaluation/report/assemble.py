@@ -16,7 +16,7 @@ from turnguard.evaluation.measuring import figures
 from turnguard.evaluation.results import Result
 
 if TYPE_CHECKING:
-    from turnguard.config import Config
+    from turnguard.config.document import Config
     from turnguard.evaluation.benchmarks import Benchmark
     from turnguard.evaluation.evaluating import Evaluated
 

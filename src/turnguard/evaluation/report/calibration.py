@@ -16,7 +16,7 @@ from turnguard.evaluation.report.write import is_sandbox, number, number_range, 
 from turnguard.evaluation.results import Result
 
 if TYPE_CHECKING:
-    from turnguard.config import Config
+    from turnguard.config.document import Config
 
 
 def write_calibration(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from turnguard.errors import ConfigError
-from turnguard.exchange import Exchange
+from turnguard.core.errors import ConfigError
+from turnguard.core.exchange import Exchange
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.families import nemotron3
-from turnguard.verdict import Verdict
 
 
 class Family(NamedTuple):

@@ -14,11 +14,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from turnguard.errors import Unparseable
-from turnguard.exchange import Exchange
-from turnguard.moderators.neutralise import neutralise
-from turnguard.taxonomy import canonical
-from turnguard.verdict import Label, Verdict
+from turnguard.core.errors import Unparseable
+from turnguard.core.exchange import Exchange
+from turnguard.core.taxonomy import canonical
+from turnguard.core.verdict import Label, Verdict
+from turnguard.moderators.families.neutralise import neutralise
 
 VERSION = "1"
 TOP_LOGPROBS = 5

@@ -7,16 +7,16 @@ import io
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from turnguard.errors import ModeratorError
-from turnguard.exchange import Exchange
+from turnguard.core.errors import ModeratorError
+from turnguard.core.exchange import Exchange
+from turnguard.core.policy import Policy
+from turnguard.core.verdict import Verdict
 from turnguard.guard import Guard
 from turnguard.moderators.base import Deadline
-from turnguard.policy import Policy
 from turnguard.testing.contracts.agents import Agent, Turn
 from turnguard.testing.contracts.scripts import ScriptedModel, ScriptedTool
 from turnguard.testing.contracts.traces import holds
 from turnguard.testing.fake_moderator import FakeModerator
-from turnguard.verdict import Verdict
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turnguard.errors import ModeratorError, Rejected, Timeout, Unavailable, Unparseable
+from turnguard.core.errors import ModeratorError, Rejected, Timeout, Unavailable, Unparseable
 from turnguard.testing.contracts.base import HARMLESS, Contract, Scene, expect
 
 FAILURES: tuple[ModeratorError, ...] = (

@@ -1,0 +1,156 @@
+"""Verdicts + coverage + policy → what to do. A pure function: no network, no clock, no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from turnguard.core.policy import SEVERITY, WAYS, Action, Policy, Rule, StagePolicy, Way
+from turnguard.core.step import Stage
+from turnguard.core.taxonomy import on_record
+from turnguard.core.verdict import Coverage, Failure, Judgement
+
+if TYPE_CHECKING:
+    from turnguard.core.calibration import Calibration
+
+ReasonKind = Literal["verdict", "failure", "uncheckable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A rule that fired: the category (None: no category named; "unknown": none of the taxonomy), its path in the
+    YAML, and its action.
+
+    `parts` are indexes into the step's parts. `cause` says which failure or why something was uncheckable. `p_unsafe`
+    is the probability that the rule saw.
+    """
+
+    kind: ReasonKind
+    category: str | None
+    rule: str
+    action: Action
+    way: Way = "replace"
+    parts: tuple[int, ...] = ()
+    cause: str | None = None
+    failure: Failure | None = None
+    p_unsafe: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the policy made of the verdicts of one step."""
+
+    action: Action
+    reasons: tuple[Reason, ...] = ()
+    failed: bool = False
+    escalates: bool = False
+    decisive: tuple[Reason, ...] = field(default=())
+
+    @property
+    def uncheckable(self) -> bool:
+        """True when what could not be judged decided, and nothing else asked for the same."""
+        return bool(self.decisive) and all(reason.kind == "uncheckable" for reason in self.decisive)
+
+    def ways(self) -> dict[int, Way]:
+        """How each offending part is rewritten; the strictest way where several rules rewrite one part."""
+        ways: dict[int, Way] = {}
+        for reason in self.reasons:
+            if reason.action == "rewrite":
+                for part in reason.parts:
+                    ways[part] = max(ways.get(part, "redact"), reason.way, key=WAYS.index)
+        return ways
+
+
+ALLOWED = Outcome("allow")
+
+
+def decide(
+    judgements: Sequence[Judgement], coverage: Coverage, policy: Policy, stage: Stage, language: str | None = None
+) -> Outcome:
+    """Decide each exchange on its own and take the strictest; a failure decides where nothing asks for something
+    stricter.
+
+    `language` is the one that was given, never a guess: it may choose the curve where the policy names a calibration.
+    Nothing judged and nothing listed is itself uncheckable: silence is never an allow.
+    """
+    rules = policy.stages[stage]
+    reasons: list[Reason] = []
+    for judgement in judgements:
+        reasons.extend(_judged(judgement, rules, policy.calibration, language))
+    for entry in coverage.not_judged:
+        if entry.counts:
+            rule = rules.on_uncheckable[entry.kind]
+            parts = () if entry.part is None else (entry.part,)
+            reasons.append(Reason("uncheckable", None, rule.path, rule.action, parts=parts, cause=entry.cause))
+    if not judgements and not coverage.not_judged:
+        rule = rules.on_uncheckable["other"]
+        reasons.append(Reason("uncheckable", None, rule.path, rule.action, cause="nothing was judged"))
+    escalates = any(
+        judgement.decides == "response" and judgement.verdict.user == "unsafe" and judgement.verdict.failure is None
+        for judgement in judgements
+    )
+    if not reasons:
+        return Outcome("allow", escalates=True) if escalates else ALLOWED
+    unique = tuple(dict.fromkeys(reasons))
+    action = max((reason.action for reason in unique), key=SEVERITY.__getitem__)
+    decisive = tuple(reason for reason in unique if reason.action == action)
+    failed = any(reason.kind == "failure" for reason in decisive)
+    return Outcome(action, unique, failed, escalates, decisive)
+
+
+def _judged(
+    judgement: Judgement, rules: StagePolicy, calibration: Calibration | None, language: str | None
+) -> Iterator[Reason]:
+    verdict = judgement.verdict
+    if verdict.failure is not None:
+        yield _failure(judgement, rules, verdict.failure, verdict.cause)
+        return
+    side = judgement.decides
+    raw = verdict.p(side)
+    if raw is not None and not 0.0 <= raw <= 1.0:
+        raw = None  # NaN and what is no probability: as good as none
+
+    def p(category: str | None) -> float | None:
+        """The P that a rule's threshold is compared with."""
+        return raw if raw is None or calibration is None else calibration.p(side, raw, category, language)
+
+    label = verdict.label(side)
+    if label not in ("safe", "unsafe"):
+        # a moderator that did not rate the side that decides has not judged it, whatever else it said
+        yield _failure(judgement, rules, "unparseable", f"no {side} label")
+    elif label == "unsafe":
+        names: tuple[str | None, ...] = (*verdict.categories, *verdict.unknown_categories)
+        both = verdict.user == "unsafe" and verdict.response == "unsafe"
+        for name in names or (None,):
+            rule = rules.default if name is None else rules.rule(name)
+            # a category's own curve is for its own rule: the default's threshold is on the scale of all
+            p_unsafe = p(name if name in rules.categories else None)
+            fired = rule.fired(p_unsafe)
+            if both:
+                # the one category list cannot be attributed to either side, so a lax category rule may be the other
+                # side's
+                floor = rules.default.fired(p(None))
+                if SEVERITY[floor.action] > SEVERITY[fired.action]:
+                    fired = floor
+            yield _reason(judgement, name, fired, p_unsafe)
+    elif rules.unsafe_above is not None:
+        p_unsafe = p(None)
+        if p_unsafe is None:
+            cause = "no_logprobs" if raw is None else f"the calibration does not cover the {side} side"
+            yield _failure(judgement, rules, "unparseable", cause)
+        elif p_unsafe > rules.unsafe_above:
+            # made unsafe by P alone: the model named no category for it
+            yield _reason(judgement, None, rules.default.fired(p_unsafe), p_unsafe, rules.unsafe_above_path)
+
+
+def _reason(
+    judgement: Judgement, category: str | None, rule: Rule, p_unsafe: float | None, cause: str | None = None
+) -> Reason:
+    named = None if category is None else on_record(category)
+    return Reason("verdict", named, rule.path, rule.action, rule.way, judgement.parts, cause=cause, p_unsafe=p_unsafe)
+
+
+def _failure(judgement: Judgement, rules: StagePolicy, failure: Failure, cause: str | None) -> Reason:
+    rule = rules.on_failure
+    return Reason("failure", None, rule.path, rule.action, parts=judgement.parts, cause=cause, failure=failure)

@@ -1,0 +1,185 @@
+"""The answer to "may this step go on?": what the policy made of the verdict, and what to pass on."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnguard.core.decide import Outcome, Reason
+from turnguard.core.policy import Action
+from turnguard.core.step import Document, Image, Opaque, Part, Stage, Text, ToolCall
+from turnguard.core.taxonomy import on_record
+from turnguard.core.verdict import Coverage, Covered, Judgement, Verdict, merged
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy made of a step.
+
+    `parts` stands beside the step's own parts: what to pass on in place of each (pinned, or rewritten), None where it
+    is withheld or dropped. `held` is the original of a step under review, for the reviewer only. `message` is what to
+    tell the person, None unless something was withheld. `where` is (message index, part index) in a transcript.
+    """
+
+    stage: Stage
+    action: Action
+    outcome: Outcome = field(repr=False)
+    judgements: tuple[Judgement, ...] = field(repr=False)
+    coverage: Coverage = field(repr=False)
+    parts: tuple[Part | None, ...] = field(repr=False)
+    message: str | None = None
+    held: tuple[Part, ...] = field(default=(), repr=False)
+    language: str = "en"
+    policy_digest: str = ""
+    latency: float = 0.0
+    where: tuple[int, int] | None = None
+    id: str = ""
+
+    @property
+    def content(self) -> tuple[Part, ...]:
+        """The parts to pass on; empty when withheld."""
+        return tuple(part for part in self.parts if part is not None)
+
+    @property
+    def text(self) -> str:
+        """The text to pass on, its parts joined with line breaks."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def failed(self) -> bool:
+        """True when a failure of the moderator, not a verdict, decided."""
+        return self.outcome.failed
+
+    @property
+    def withheld(self) -> bool:
+        """True when nothing of the step may go on: it was blocked, or waits for a review."""
+        return self.action in ("block", "review")
+
+    @property
+    def allowed(self) -> bool:
+        """True when the step goes on unchanged (allow or flag)."""
+        return self.action in ("allow", "flag")
+
+    @property
+    def verdict(self) -> Verdict:
+        """All exchanges' verdicts as one, for display; deciding reads each on its own."""
+        return merged(self.judgements)
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Each rule that fired."""
+        return self.outcome.reasons
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories of the rules that fired, in order; "unknown" for one that the taxonomy does not know."""
+        return tuple(dict.fromkeys(reason.category for reason in self.reasons if reason.category))
+
+    @property
+    def escalates(self) -> bool:
+        """True when judging an output or a call showed an unsafe user label; it changes no other decision."""
+        return self.outcome.escalates
+
+    @property
+    def remembered(self) -> bool:
+        """True when the verdicts came from memory and no request was made."""
+        return bool(self.judgements) and all(judgement.verdict.remembered for judgement in self.judgements)
+
+    def summary(self) -> str:
+        """One line without content: stage, action, categories or cause."""
+        why = ", ".join(self.categories)
+        if self.failed:
+            verdict = self.verdict
+            why = f"moderator failed: {verdict.failure or 'unparseable'} ({verdict.cause or 'no cause given'})"
+        elif not why and self.reasons:
+            why = self.reasons[0].cause or self.reasons[0].rule
+        return f"{self.stage}: {self.action}" + (f" ({why})" if why else "")
+
+    def to_dict(self, content: bool = False) -> dict[str, Any]:
+        """JSON-ready, the same keys as `turnguard check --json`. No content and no raw text unless `content=True`."""
+        verdict = self.verdict
+        data: dict[str, Any] = {
+            "id": self.id,
+            "stage": self.stage,
+            "action": self.action,
+            "failed": self.failed,
+            "message": self.message,
+            "language": self.language,
+            "verdict": _verdict(verdict, content),
+            "reasons": [_reason(reason) for reason in self.reasons],
+            "escalates": self.escalates,
+            "remembered": self.remembered,
+            "coverage": {
+                "judged": [_covered(entry) for entry in self.coverage.judged],
+                "not_judged": [_covered(entry) for entry in self.coverage.not_judged],
+            },
+            "policy": self.policy_digest,
+            "latency": round(self.latency, 6),
+        }
+        if self.where is not None:
+            data["where"] = list(self.where)
+        if content:
+            data["content"] = [_part(part) for part in self.content]
+            data["held"] = [_part(part) for part in self.held]
+        return data
+
+
+def _verdict(verdict: Verdict, content: bool) -> dict[str, Any]:
+    data = {
+        "user": verdict.user,
+        "response": verdict.response,
+        "categories": list(verdict.categories),
+        "unknown_categories": [name if content else on_record(name) for name in verdict.unknown_categories],
+        "p_unsafe": verdict.p_unsafe,
+        "failure": verdict.failure,
+        "cause": verdict.cause,
+        "model": verdict.model,
+        "latency": verdict.latency,
+    }
+    if content:
+        data["raw"] = verdict.raw
+    return data
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    return {
+        "kind": reason.kind,
+        "category": reason.category,
+        "rule": reason.rule,
+        "action": reason.action,
+        "cause": reason.cause,
+        "parts": list(reason.parts),
+    }
+
+
+def _covered(entry: Covered) -> dict[str, Any]:
+    return {
+        "part": entry.part,
+        "kind": entry.kind,
+        "detail": entry.detail,
+        "cause": entry.cause,
+        "counts": entry.counts,
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ToolCall):
+        arguments = part.arguments if isinstance(part.arguments, str) else dict(part.arguments)
+        return {"type": "tool_call", "name": part.name, "arguments": arguments, "id": part.id}
+    if isinstance(part, Opaque):
+        return {"type": part.kind, "cause": part.cause}
+    return {"type": part.kind, "data": _source(part)}
+
+
+def _source(part: Image | Document) -> str:
+    source = part.source
+    if isinstance(source, str):
+        return source
+    if isinstance(source, bytes):
+        media_type = part.media_type or "application/octet-stream"
+        return f"data:{media_type};base64,{base64.b64encode(source).decode('ascii')}"
+    return os.fspath(source) if isinstance(source, os.PathLike) else repr(source)

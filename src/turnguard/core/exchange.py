@@ -1,0 +1,47 @@
+"""One request's worth of content: what the model can judge at once. A step becomes one exchange or several."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+
+from turnguard.core.step import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An encoded image as it goes on the wire: made once, hashed once, serialised once.
+
+    `digest` is a SHA-256 of `data`. `base64` is ASCII.
+    """
+
+    data: bytes = field(repr=False)
+    media_type: str
+    digest: bytes = field(repr=False)
+    base64: str = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, data: bytes, media_type: str) -> Picture:
+        """Hash and serialise `data` (an encoded PNG or JPEG)."""
+        import hashlib
+
+        return cls(data, media_type, hashlib.sha256(data).digest(), base64.b64encode(data).decode("ascii"))
+
+    @property
+    def data_uri(self) -> str:
+        """The picture as a `data:` URI."""
+        return f"data:{self.media_type};base64,{self.base64}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """At most one prompt text, one image and one response: the model takes no more (model card).
+
+    The texts are the original content; the model family neutralises control tokens when it builds the request. `stage`
+    is for records and tests, and never part of a verdict's identity.
+    """
+
+    prompt: str = field(repr=False)
+    picture: Picture | None = None
+    response: str | None = field(default=None, repr=False)
+    stage: Stage = "input"

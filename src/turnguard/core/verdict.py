@@ -1,0 +1,128 @@
+"""What the moderator said, and which parts it saw. A verdict is never a decision: the policy makes that of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from turnguard.core.step import Kind
+
+Label = Literal["safe", "unsafe"]
+Failure = Literal["unparseable", "unavailable", "timeout", "rejected"]
+Side = Literal["user", "response"]
+"""Which label decides: the prompt side's or the response side's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the moderator said of one exchange, or of a whole step when merged.
+
+    `user` and `response` are absent (None) when that side was not rated. `p_user` and `p_response` are P(unsafe) in
+    0..1 where the server gives logprobs. `categories` is one flat list without attribution to a side (model card). A
+    failed verdict has `failure` set and no labels: it is neither safe nor unsafe. `latency` is in seconds.
+    """
+
+    user: Label | None = None
+    response: Label | None = None
+    categories: tuple[str, ...] = ()
+    unknown_categories: tuple[str, ...] = field(default=(), repr=False)
+    p_user: float | None = None
+    p_response: float | None = None
+    failure: Failure | None = None
+    cause: str | None = None
+    raw: str | None = field(default=None, repr=False)
+    model: str | None = None
+    latency: float | None = None
+    remembered: bool = False
+
+    @property
+    def p_unsafe(self) -> float | None:
+        """P(unsafe) of the deciding label: the response's where a response was rated, else the user's."""
+        return self.p_user if self.response is None else self.p_response
+
+    def label(self, side: Side) -> Label | None:
+        """The label of one side."""
+        return self.user if side == "user" else self.response
+
+    def p(self, side: Side) -> float | None:
+        """P(unsafe) of one side."""
+        return self.p_user if side == "user" else self.p_response
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One exchange's verdict, which label of it decides, and which parts of the step it speaks of.
+
+    `detail` names the frame, page, tile or window in plain words; it is empty when the exchange held the whole part.
+    """
+
+    verdict: Verdict
+    decides: Side
+    parts: tuple[int, ...]
+    detail: str = ""
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """One entry of a coverage list: the part's index (None: the step's context), its kind, which detail of it, and why
+    not.
+
+    `counts` is False for what needs no judgement (an empty part, a trusted role, a tile of one colour): it is listed,
+    and `on_uncheckable` does not apply to it.
+    """
+
+    part: int | None
+    kind: Kind
+    detail: str = ""
+    cause: str | None = None
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which parts were judged, and which were not and why."""
+
+    judged: tuple[Covered, ...] = ()
+    not_judged: tuple[Covered, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """True when everything that needs a judgement had one."""
+        return not any(entry.counts for entry in self.not_judged)
+
+
+def merged(judgements: Iterable[Judgement]) -> Verdict:
+    """One verdict for display: unsafe if any is, categories united, P(unsafe) the highest, the first failure kept.
+
+    Deciding never reads this: each exchange is decided on its own.
+    """
+    verdicts = [judgement.verdict for judgement in judgements]
+    if len(verdicts) == 1:
+        return verdicts[0]
+    failed = next((verdict for verdict in verdicts if verdict.failure), None)
+    latencies = [verdict.latency for verdict in verdicts if verdict.latency is not None]
+    return Verdict(
+        user=_either(verdict.user for verdict in verdicts),
+        response=_either(verdict.response for verdict in verdicts),
+        categories=_united(verdict.categories for verdict in verdicts),
+        unknown_categories=_united(verdict.unknown_categories for verdict in verdicts),
+        p_user=max((verdict.p_user for verdict in verdicts if verdict.p_user is not None), default=None),
+        p_response=max((verdict.p_response for verdict in verdicts if verdict.p_response is not None), default=None),
+        failure=failed.failure if failed else None,
+        cause=failed.cause if failed else None,
+        raw="\n\n".join(verdict.raw for verdict in verdicts if verdict.raw is not None) or None,
+        model=next((verdict.model for verdict in verdicts if verdict.model), None),
+        latency=max(latencies, default=None),
+        remembered=bool(verdicts) and all(verdict.remembered for verdict in verdicts),
+    )
+
+
+def _either(labels: Iterable[Label | None]) -> Label | None:
+    seen = set(labels)
+    return "unsafe" if "unsafe" in seen else "safe" if "safe" in seen else None
+
+
+def _united(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for names in lists for name in names))

@@ -1,0 +1,342 @@
+"""A person decides: what is put before a reviewer by LangGraph's `interrupt`, and what becomes of their answer.
+
+For held content the interrupt carries its id, the rules and the categories, never the content. For a call the
+arguments stand in it, as LangChain's review screens expect. The answer has LangChain's own form: `{"decisions":
+[{"type": "approve" | "edit" | "reject", "edited_action": ..., "message": ...}]}`, one decision for each request in
+order; a decision that is missing or not known counts as a rejection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
+from langgraph.types import interrupt
+
+from turnguard.core.decision import Decision
+from turnguard.core.policy import Policy, Rule
+from turnguard.core.step import Step, ToolCall
+from turnguard.langchain import notices
+from turnguard.langchain import review_requests as questions
+from turnguard.langchain.held import HELD, Bounded, Held
+from turnguard.langchain.judge import Judging, Ruling, Surface
+from turnguard.langchain.messages import Asked, Call, Reading, asked, fingerprint, read, stage_of
+
+REJECT: Mapping[str, Any] = {"type": "reject"}
+_ALLOWED = ["approve", "edit", "reject"]
+
+
+def asks_a_person(policy: Policy) -> bool:
+    """Whether any rule of the policy can end in a review."""
+
+    def rules() -> Iterator[Rule]:
+        for stage in policy.stages.values():
+            yield from (stage.default, stage.on_failure, *stage.categories.values(), *stage.on_uncheckable.values())
+
+    return any("review" in (rule.action, rule.otherwise.action if rule.otherwise else "") for rule in rules())
+
+
+def has_checkpointer() -> bool:
+    """Whether this run can be resumed, so that a person can be waited for."""
+    try:
+        configurable = get_config().get("configurable") or {}
+    except RuntimeError:
+        return False
+    return bool(configurable.get("__pregel_checkpointer"))  # no public name says this; a thread_id alone does not
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is put before a person: as it stands in the interrupt, and what exactly it is about."""
+
+    action: Mapping[str, Any]
+    about: Mapping[str, Any]
+    subject: bytes
+
+
+class Reviews:
+    """Puts what waits before a reviewer and carries their decisions out.
+
+    LangGraph runs a node again on resume and hands out its answers by position. So an answer counts only for what this
+    process asked about at that position: whatever came to be asked in its place (the content was changed meanwhile, a
+    check that had failed works again, another process has no record) is rejected. What was decided to be reviewed
+    stays so until it is answered.
+    """
+
+    def __init__(self, judging: Judging) -> None:
+        self._judging = judging
+        self._asked: Bounded[bytes, bool] = Bounded(HELD)
+        self._decided: Bounded[bytes, Any] = Bounded(HELD)
+
+    async def messages(self, messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], Decision | None]:
+        """Input and tool results that wait: what stands in their place now, and the decision that ends the turn if
+        one does.
+        """
+        history = self._judging.guard.checks.history
+        waiting = [
+            (message, asked(messages[: at + 1], history))
+            for at, message in enumerate(messages)
+            if isinstance(self._held(message), str)
+        ]
+        settled: list[BaseMessage] = []
+        refused: Decision | None = None
+        for (message, _), (final, decision) in zip(waiting, await self.settle(waiting), strict=True):
+            settled += final
+            if decision is not None and isinstance(message, HumanMessage):
+                refused = refused or decision
+        return settled, refused
+
+    async def answer(self, last: AIMessage, request: Asked) -> tuple[list[BaseMessage], Decision | None]:
+        """The model's answer that waits, or its calls that do."""
+        return (await self.settle([(last, request)]))[0]
+
+    def held(self, messages: Sequence[BaseMessage]) -> bool:
+        """Whether any message stands in for content that waits for a person to be asked here."""
+        return any(isinstance(self._held(message), str) for message in messages)
+
+    def waits(self, message: BaseMessage) -> bool:
+        """Whether this message, or a call in it, waits for a person to be asked here."""
+        return isinstance(self._held(message), str) or bool(self._calls(message))
+
+    async def settle(
+        self, waiting: Sequence[tuple[BaseMessage, Asked]]
+    ) -> list[tuple[list[BaseMessage], Decision | None]]:
+        """What waits, put before a person all at once. For each: what stands in its place now (a message, and answers
+        to its calls that will not run), and the decision where it stays withheld as a whole.
+        """
+        sitting = _Sitting()
+        every = [self._questions(message) for message, _ in waiting]
+        answers = iter(self._ask([question for several in every for question in several]))
+        settled = []
+        for (message, request), several in zip(waiting, every, strict=True):
+            given = [next(answers) for _ in several]
+            settled.append(await self._settled(message, request, given, sitting))
+        # all at once and last: an interrupt in between runs the node from its beginning
+        for held in sitting.done:
+            kept = self._judging.holding.take(held)
+            if kept is not None and kept.message is not None:
+                self._decided.drop(self._subject(kept.message))  # the same content in a fork is asked about anew
+        for approved, request in sitting.approved:
+            self._judging.approve(approved, request)
+        return settled
+
+    async def call(self, call: Call, request: Asked) -> tuple[Decision, Any]:
+        """A call that came to the tool in another form than the model proposed: the decision, and its arguments or
+        None.
+        """
+        decision = await self._decision(call, request)
+        return decision, await self._settled_call(call, decision, request)
+
+    def asked_about(self, call: Call, request: Asked) -> bool:
+        """Whether a person was asked about this call where it was about to run: then the question is put again
+        whenever the task runs again, or a later question in it would be given this one's answer.
+        """
+        return bool(self._decided) and self._call_subject(call, request) in self._decided
+
+    async def remembered(self, message: BaseMessage, request: Asked) -> Ruling:
+        """The ruling on a message; one that put it before a person is not made anew when the node runs again."""
+        subject = self._subject(message)
+        ruling: Ruling = self._decided.get(subject) or await self._judging.rule(message, request, Surface(True))
+        if ruling.held is not None or notices.marked(ruling.message).get("calls"):
+            self._decided.put(subject, ruling)
+        return ruling
+
+    # ------------------------------------------------------------ one at a time
+
+    def _held(self, message: BaseMessage) -> Any:
+        mark = notices.marked(message)
+        return mark.get("held") if mark.get("by", "") == self._judging.owner else None
+
+    def _calls(self, message: BaseMessage) -> Mapping[str, str]:
+        mark = notices.marked(message)
+        calls = mark.get("calls") if mark.get("by", "") == self._judging.owner else None
+        return calls if isinstance(calls, Mapping) else {}
+
+    def _questions(self, message: BaseMessage) -> list[_Question]:
+        held = self._held(message)
+        if isinstance(held, str):
+            return [self._question(message, held)]
+        return [self._call_question(call_id, identity) for call_id, identity in self._calls(message).items()]
+
+    async def _settled(
+        self, message: BaseMessage, request: Asked, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
+    ) -> tuple[list[BaseMessage], Decision | None]:
+        held = self._held(message)
+        following: list[BaseMessage] = []
+        if isinstance(held, str):
+            kept = self._judging.holding.get(held)
+            message, decision = await self._message(message, held, answers[0], request, sitting)
+            if decision is not None:
+                return [message], decision
+            if kept is not None and answers[0].get("type") == "approve":
+                following = list(kept.answers)
+            answers = self._ask(self._questions(message)) if self._calls(message) else []
+        if isinstance(message, AIMessage) and self._calls(message):
+            message, rejected = await self._settled_calls(message, request, answers, sitting)
+            following += rejected
+        return [message, *following], None
+
+    async def _message(
+        self, stand_in: BaseMessage, held: str, answer: Mapping[str, Any], request: Asked, sitting: _Sitting
+    ) -> tuple[BaseMessage, Decision | None]:
+        """What stands in place of one held message now, and the decision where it stays withheld."""
+        while True:
+            sitting.done.append(held)
+            kept = self._judging.holding.get(held)
+            if kept is None or kept.message is None:
+                lost = questions.lost(stand_in)
+                return await self._rejected(stand_in, lost, REJECT), lost
+            if answer.get("type") == "approve":
+                # the reducer named the stand-in, so the approved message takes that id to come in its place
+                approved = kept.message.model_copy(update={"id": stand_in.id})
+                sitting.approved.append((approved, request))
+                return approved, None
+            text = questions.edited_text(answer)
+            if text is None:
+                return await self._rejected(stand_in, kept.decision, answer), kept.decision
+            edited = questions.with_text(stand_in, text)
+            under = request.then(edited, 0) if isinstance(edited, HumanMessage) else request
+            ruling = await self.remembered(edited, under)
+            if ruling.held is None:
+                return ruling.message, ruling.ended
+            held = ruling.held
+            (answer,) = self._ask([self._question(stand_in, held)])
+
+    async def _settled_calls(
+        self, message: AIMessage, request: Asked, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
+    ) -> tuple[AIMessage, list[ToolMessage]]:
+        """The message with what became of its calls that waited, and the answers to those that were rejected."""
+        final: dict[str, Any] = {}
+        rejected: list[ToolMessage] = []
+        for (call_id, identity), answer in zip(self._calls(message).items(), answers, strict=True):
+            one = self._judging.holding.get(identity)
+            if one is None or one.call is None:
+                name = next((call["name"] for call in message.tool_calls if call["id"] == call_id), None)
+                lost = questions.lost(message)
+                text = notices.call_notice(self._judging.guard, lost)
+                rejected.append(notices.answer(text, call_id, name, notices.about(lost)))
+                continue
+            sitting.done.append(identity)
+            args = await self._answered(one.call, one.decision, answer, request)
+            if args is None:
+                text = notices.call_notice(self._judging.guard, one.decision, await self._said(answer))
+                rejected.append(notices.answer(text, call_id, one.call.name, notices.about(one.decision)))
+            else:
+                final[call_id] = {"name": one.call.name, "args": args, "id": call_id, "type": "tool_call"}
+        calls = [final.get(call["id"] or "", call) for call in message.tool_calls]
+        mark = {key: value for key, value in notices.marked(message).items() if key != "calls"}
+        settled = message.model_copy(
+            update={"tool_calls": calls, "response_metadata": {**message.response_metadata, notices.KEY: mark}}
+        )
+        sitting.approved.append((settled, request))
+        return settled, rejected
+
+    async def _decision(self, call: Call, request: Asked) -> Decision:
+        subject = self._call_subject(call, request)
+        decision: Decision = self._decided.get(subject) or await self._judging.rule_call(call, request)
+        if decision.action == "review":
+            self._decided.put(subject, decision)
+        return decision
+
+    async def _settled_call(self, call: Call, decision: Decision, request: Asked) -> Any:
+        if decision.action == "review" and has_checkpointer():
+            action, about = questions.call_request(Held(decision, call=call), call.id or "", "")
+            (answer,) = self._ask([_Question(action, about, self._call_subject(call, request))])
+            return await self._answered(call, decision, answer, request)
+        if decision.withheld:
+            return None
+        part = decision.parts[0]
+        return part.arguments if decision.action == "rewrite" and isinstance(part, ToolCall) else call.args
+
+    async def _answered(self, call: Call, decision: Decision, answer: Mapping[str, Any], request: Asked) -> Any:
+        """The arguments to run with after a reviewer's answer; None when the call must not run."""
+        if answer.get("type") == "approve":
+            self._judging.accept_call(call, request)
+            return call.args
+        edited = questions.edited_call(call, answer)
+        if edited is None:
+            return None
+        again = await self._decision(edited, request)
+        args = await self._settled_call(edited, again, request)
+        if args is not None:
+            self._judging.accept_call(Call(edited.name, args, edited.id), request)
+        return args
+
+    async def _rejected(self, stand_in: BaseMessage, decision: Decision, answer: Mapping[str, Any]) -> BaseMessage:
+        guard = self._judging.guard
+        mark = notices.about(decision)
+        if isinstance(stand_in, AIMessage):
+            return notices.ai(stand_in, await guard.arefusal(decision), mark)
+        if isinstance(stand_in, ToolMessage):
+            text = notices.result_notice(guard, decision, await self._said(answer))
+            return notices.answer(text, stand_in.tool_call_id, stand_in.name, mark, stand_in.id)
+        return HumanMessage(notices.removed(guard, decision), id=stand_in.id, response_metadata={notices.KEY: mark})
+
+    async def _said(self, answer: Mapping[str, Any]) -> str:
+        """What the reviewer told the agent, where that passes."""
+        message = answer.get("message")
+        if not isinstance(message, str) or not message.strip():
+            return ""
+        decision = await self._judging.guard.acheck(Step.tool_result("review", message))
+        return f"The reviewer says: {message}" if decision.allowed else ""
+
+    # ------------------------------------------------------------ asking
+
+    def _question(self, stand_in: BaseMessage, identity: str) -> _Question:
+        held = self._judging.holding.get(identity)
+        subject = identity.encode()
+        if held is not None and held.message is not None:
+            subject = self._subject(held.message, stand_in.id)
+        action, about = questions.request_for(held, stand_in, identity)
+        return _Question(action, about, subject)
+
+    def _call_question(self, call_id: str, identity: str) -> _Question:
+        action, about = questions.call_request(self._judging.holding.get(identity), call_id, identity)
+        return _Question(action, about, identity.encode())
+
+    def _subject(self, message: BaseMessage, identity: str | None = None) -> bytes:
+        """This content in this message of this thread."""
+        content = fingerprint(stage_of(message), read(message))
+        return b"\0".join((content, (identity or message.id or "").encode(), _configured("thread_id")))
+
+    def _call_subject(self, call: Call, request: Asked) -> bytes:
+        """This call in this task: where it was proposed, and where it is about to run, are two."""
+        return fingerprint("tool_call", Reading(calls=(call,)), request) + _configured("checkpoint_ns")
+
+    def _ask(self, questions: Sequence[_Question]) -> list[Mapping[str, Any]]:
+        """Pause the run until a person has answered. LangGraph gives the answer when the node runs again."""
+        if not questions:
+            return []
+        subjects = b"\0".join(question.subject for question in questions)
+        configs = [{"action_name": one.action["name"], "allowed_decisions": _ALLOWED} for one in questions]
+        try:
+            answer = interrupt(
+                {
+                    "action_requests": [question.action for question in questions],
+                    "review_configs": configs,
+                    notices.KEY: [question.about for question in questions],
+                }
+            )
+        except GraphInterrupt:
+            self._asked.put(subjects, True)
+            raise
+        decisions = answer.get("decisions") if isinstance(answer, Mapping) and subjects in self._asked else None
+        listed = decisions if isinstance(decisions, list) else []
+        given = [one if isinstance(one, Mapping) else REJECT for one in listed]
+        return [*given, *[REJECT] * len(questions)][: len(questions)]
+
+
+@dataclass
+class _Sitting:
+    """What one run of a node settles, to be carried out when nothing more is to be asked."""
+
+    done: list[str] = field(default_factory=list)
+    approved: list[tuple[BaseMessage, Asked]] = field(default_factory=list)
+
+
+def _configured(key: str) -> bytes:
+    return str((get_config().get("configurable") or {}).get(key)).encode()

@@ -1,0 +1,135 @@
+"""Bytes become pictures, safely: an allow-list of formats, limits read from the header, nothing truncated accepted.
+
+Pillow's global limits are left alone: they belong to the application, and changing them would race.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from turnguard.media import sniff as _sniff
+from turnguard.media.pictures.renditions import Rendition, normalised, renditions
+from turnguard.media.pictures.views import Limits, views_of
+from turnguard.media.types import Skipped, Unreadable, View
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "ICO")  # MPO comes with JPEG
+_MOST_FRAMES = 1000  # looking for repeats among more would take too long
+_TOO_MANY = f"more than {_MOST_FRAMES:,} frames"
+_ORIENTATION = 0x0112
+
+
+def read_picture(data: bytes, limits: Limits) -> tuple[list[View], list[Skipped]]:
+    """The views of a picture file; `Unreadable` where it is malformed or too large.
+
+    Whoever reads a file that is a PDF too as one would see what was not judged: that counts as left out.
+    """
+    views, skipped = views_of(PictureFile(data, limits.max_pixels), limits)
+    if _sniff.is_pdf_too(data):
+        skipped.append(Skipped("", "two formats in one file", True))
+    return views, skipped
+
+
+class PictureFile:
+    """An image file and its frames. Frames are loaded one at a time, each after its size was checked."""
+
+    noun = "frame"
+    any_order = False
+
+    def __init__(self, data: bytes, max_pixels: int) -> None:
+        """Read the header only; `Unreadable` for what is not read here or is too large."""
+        self._data = data
+        self._max_pixels = max_pixels
+        kind = _sniff.image_type(data)
+        if kind is None:
+            raise Unreadable("not a picture format that is read here")
+        if (size := _sniff.size_of(data)) is not None:
+            self._check(size)
+        if _sniff.has_more_frames(data, _MOST_FRAMES):
+            raise Unreadable(_TOO_MANY)
+        self._file = self._open(data, kind)
+        self._icons = len(self._file.ico.entry) if self._file.format == "ICO" else 0
+        self.count = self._icons or self._frames()
+        if self.count > _MOST_FRAMES:
+            raise Unreadable(_TOO_MANY)
+        if self._icons:
+            self.noun = "size"
+
+    def _open(self, data: bytes, kind: str) -> Any:
+        from PIL import Image, features
+
+        Image.init()
+        if kind == "image/avif" and not ("AVIF" in Image.OPEN and features.check("avif")):
+            raise Unreadable("AVIF needs Pillow 11.3 or later")
+        try:
+            file = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise Unreadable(f"more than {self._max_pixels:,} pixels") from None
+        except Exception as error:  # noqa: BLE001 - decoders raise anything on malformed files
+            raise Unreadable(f"cannot be decoded ({type(error).__name__})") from None
+        self._check(file.size)
+        return file
+
+    def _check(self, size: tuple[int, int]) -> None:
+        if not size[0] or not size[1]:
+            raise Unreadable("no pixels")
+        if size[0] * size[1] > self._max_pixels:
+            raise Unreadable(f"more than {self._max_pixels:,} pixels")
+
+    def _frames(self) -> int:
+        try:
+            return int(getattr(self._file, "n_frames", 1))
+        except Exception as error:  # noqa: BLE001
+            raise Unreadable(f"cannot be decoded ({type(error).__name__})") from None
+
+    def load(self, index: int) -> tuple[PillowImage, list[Rendition]]:
+        """Frame `index`, upright and normalised, and the ways to show it. `Unreadable` where it is malformed."""
+        from PIL import Image, ImageOps
+
+        try:
+            frame = self._icon(index) if self._icons else self._seek(index)
+            if frame.im.size != frame.size:  # Pillow leaves them apart for some malformed MPO files
+                raise Unreadable("cannot be decoded (inconsistent size)")
+            profile, gamma = frame.info.get("icc_profile"), frame.info.get("gamma")
+            orientation = frame.getexif().get(_ORIENTATION, 1)
+            if orientation != 1:
+                frame = ImageOps.exif_transpose(frame)
+            picture = normalised(frame)
+            if self.count == 1 and picture is not frame:
+                self._file.close()  # the copy is all that is needed: halves the peak
+            if gamma is not None and ("srgb" in frame.info or abs(gamma - 1 / 2.2) < 0.02):
+                gamma = None
+            return picture, renditions(picture, profile if isinstance(profile, bytes) else None, gamma, orientation)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise Unreadable(f"more than {self._max_pixels:,} pixels") from None
+        except Unreadable:
+            raise
+        except Exception as error:  # noqa: BLE001
+            raise Unreadable(f"cannot be decoded ({type(error).__name__})") from None
+
+    def regions(self, index: int) -> None:
+        """Anything may stand anywhere in a picture."""
+
+    def _seek(self, index: int) -> Any:
+        if self.count > 1:
+            self._file.seek(index)
+        self._check(self._file.size)
+        self._file.load()
+        self._check(self._file.size)
+        return self._file
+
+    def _icon(self, index: int) -> Any:
+        """One picture of an icon file. Its own header is checked: it may claim a larger size than the directory."""
+        start = self._file.ico.entry[index].offset
+        header = self._data[start : start + 24]
+        if header.startswith(b"\x89PNG"):
+            size = (int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big"))
+        else:  # a bitmap's height counts its mask too
+            size = (int.from_bytes(header[4:8], "little"), int.from_bytes(header[8:12], "little") // 2)
+        self._check(size)
+        frame = self._file.ico.frame(index)
+        frame.load()
+        return frame

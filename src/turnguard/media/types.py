@@ -1,0 +1,49 @@
+"""What preparing gives back, and the one exception that the wing uses inside itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from turnguard.core.exchange import Picture
+from turnguard.core.step import Document, Image
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One picture as the model will see it.
+
+    `detail` is empty for the whole picture, else such as "tile 3 of 6", "frame 2", "page 4, tile 2 of 6", "on dark
+    ground". `risk`: higher is judged first where the budget binds. Whole views are above 1, tiles below, by the
+    detail that only they show.
+    """
+
+    picture: Picture
+    detail: str
+    risk: float
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What was not judged and why. `counts` is False for what needs no judgement: a tile of one colour, a repeat."""
+
+    detail: str
+    cause: str
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A part made ready.
+
+    `pinned` is what may be passed on: the very bytes that the views were made from. `views` are sorted by risk.
+    `texts` are (detail, text) pairs of a document, hidden layers included.
+    """
+
+    pinned: Image | Document
+    views: tuple[View, ...] = ()
+    texts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Unreadable(Exception):
+    """The content cannot be judged; `str()` is the cause, safe to log."""

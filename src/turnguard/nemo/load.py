@@ -1,0 +1,203 @@
+"""From NeMo's configuration to a guard at work in one `LLMRails`."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from turnguard.core.errors import ConfigError
+from turnguard.core.step import STAGES, Stage
+from turnguard.guard import Guard, GuardLike
+from turnguard.nemo import engine
+from turnguard.nemo.host import RAILS, Host
+from turnguard.nemo.tracking import track
+
+if TYPE_CHECKING:
+    from nemoguardrails import LLMRails, RailsConfig
+
+log = logging.getLogger("turnguard")
+
+_IN_COLANG_2: Mapping[str, Stage] = {"turnguard check input": "input", "turnguard check output": "output"}
+"""Flows execute them there, no configuration lists them."""
+_FILE = "turnguard.yaml"
+IMPORT_PATH = "turnguard/rails"
+_KINDS = ("input", "output", "tool_output", "tool_input", "retrieval")
+
+
+def init(app: LLMRails) -> None:
+    """Called by NeMo while it builds an `LLMRails`, which then raises `ConfigError`, a sentence per mistake."""
+    try:
+        _install(app)
+    except ConfigError as error:
+        engine.refuse_to_load(app, error)
+
+
+def _install(app: LLMRails) -> None:
+    engine.require_supported()
+    config = app.config
+    _require_known_flows(config)
+    guard = _given.pop(id(config), None) or _guard(config)
+    if guard.checks.input == "beside":
+        log.warning(
+            "checks.input: beside has no effect in NeMo Guardrails, whose engine runs its input rails before the main "
+            "model: the input is checked before"
+        )
+    track(guard)
+    own = dict(_own_flows(config)) if config.colang_version == "1.0" else _IN_COLANG_2
+    exceptions = bool(config.enable_rails_exceptions)
+    first = frozenset(flow for flow in own if _starts_with_us(flow, config))
+    host = Host(guard, frozenset(own.values()), exceptions, first_flows=first)
+    output = config.rails.output
+    if output.streaming.enabled and output.streaming.stream_first and "output" in host.stages:
+        late = [flow for flow in output.flows if flow not in first]
+        if late:
+            log.warning(
+                "rails.output.streaming.stream_first: Turnguard judges text before it is shown, and NeMo runs %r "
+                "after that: set stream_first: false",
+                late[0],
+            )
+    engine.install(app, host)
+
+
+_given: dict[int, Guard] = {}
+"""Guards that `checked_rails` hands to `init`, by the configuration's identity."""
+
+
+def guard_of(app: LLMRails) -> Guard:
+    """The guard at work in an app, to close it with the app: `await guard_of(rails).aclose()`."""
+    host: Host = app.runtime.registered_action_params["turnguard"]
+    return host.guard
+
+
+def checked_rails(
+    config: RailsConfig | str | os.PathLike[str],
+    guard: GuardLike | None = None,
+    *,
+    stages: Collection[Stage] = STAGES,
+    **options: Any,
+) -> LLMRails:
+    """An `LLMRails` with a rail of ours for every stage, added to what `config` lists itself.
+
+    `config` is a Colang 1.0 `RailsConfig` or the path of a folder. `guard` stands in for `custom_data.turnguard`.
+    `options` go to `LLMRails` (`llm=...`). Raises `ConfigError`.
+    """
+    from nemoguardrails import LLMRails, RailsConfig
+
+    if isinstance(config, RailsConfig):
+        config = config.model_copy(deep=True)
+    else:
+        config = RailsConfig.from_path(os.fspath(config))
+    if config.colang_version != "1.0":
+        raise ConfigError("checked_rails is for Colang 1.0; for 2.x write 'import turnguard.nemo.v2' in main.co")
+    if not any(_is_defined(flow, config) for flow in RAILS):
+        ours = RailsConfig.from_content(yaml_content=f"import_paths: ['{IMPORT_PATH}']")
+        config.flows = [*ours.flows, *config.flows]
+        config.imported_paths = {**(config.imported_paths or {}), **ours.imported_paths}
+    for flow, (kind, stage) in RAILS.items():
+        flows = getattr(config.rails, kind).flows
+        if stage in stages and flow not in flows:
+            flows.insert(0, flow)
+    if guard is not None:
+        _given[id(config)] = Guard.of(guard)
+    try:
+        return LLMRails(config, **options)
+    except RuntimeError as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise
+    finally:
+        _given.pop(id(config), None)
+
+
+def _guard(config: RailsConfig) -> Guard:
+    settings = (config.custom_data or {}).get("turnguard")
+    if settings is None:
+        raise ConfigError(
+            "custom_data.turnguard is missing: name the file with Turnguard's settings there "
+            "(custom_data: {turnguard: turnguard.yaml}), or write the settings themselves"
+        )
+    if isinstance(settings, Mapping):
+        if "file" in settings or "path" in settings:
+            raise ConfigError("custom_data.turnguard holds settings or names a file, not both: write the name alone")
+        beside = next((folder / _FILE for folder in _folders(config) if (folder / _FILE).is_file()), None)
+        if beside is not None and config.config_path:
+            raise ConfigError(f"custom_data.turnguard holds the settings and {beside} does too: keep one of them")
+        return Guard.from_dict(settings)
+    if not isinstance(settings, str) or not settings.strip():
+        raise ConfigError(
+            "custom_data.turnguard must be the name of a file or a mapping with settings, "
+            f"not {type(settings).__name__}"
+        )
+    return Guard.from_yaml(_found(settings, config))
+
+
+def _found(name: str, config: RailsConfig) -> Path:
+    for folder in _folders(config):
+        if (folder / name).is_file():
+            return folder / name
+    tried = ", ".join(str(folder / name) for folder in _folders(config))
+    raise ConfigError(f"custom_data.turnguard names a file that does not exist: {tried}")
+
+
+def _folders(config: RailsConfig) -> list[Path]:
+    """Where a relative name counts from: the configuration's folders, or the working directory with `from_content`."""
+    paths = [Path(each.strip()) for each in (config.config_path or "").split(",") if each.strip()]
+    return [path if path.is_dir() else path.parent for path in paths] or [Path.cwd()]
+
+
+def _require_known_flows(config: RailsConfig) -> None:
+    """NeMo checks the names of input, output and retrieval flows, and not those of tool flows."""
+    problems = []
+    for kind in _KINDS:
+        for flow in getattr(config.rails, kind).flows:
+            if config.colang_version != "1.0" and flow in RAILS and kind not in ("input", "output"):
+                problems.append(f"rails.{kind}.flows: {flow!r} is not supported with Colang 2.x: use Colang 1.0")
+                continue
+            if not flow.lower().startswith("turnguard") or (_is_defined(flow, config) and flow not in RAILS):
+                continue
+            if flow not in RAILS:
+                near = difflib.get_close_matches(flow, RAILS, 1, 0.4) or list(RAILS)[:1]
+                problems.append(f"rails.{kind}.flows: there is no flow {flow!r}; did you mean {near[0]!r}?")
+            elif RAILS[flow][0] != kind:
+                problems.append(f"rails.{kind}.flows: {flow!r} belongs under rails.{RAILS[flow][0]}.flows")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _is_defined(flow: str, config: RailsConfig) -> bool:
+    return any(flow == each.get("id") for each in config.flows if isinstance(each, Mapping))
+
+
+def _own_flows(config: RailsConfig) -> Iterator[tuple[str, Stage]]:
+    """The flows that the rails list and that check with us: ours, and users' own that execute our actions."""
+    for kind in _KINDS:
+        for flow in getattr(config.rails, kind).flows:
+            if flow in RAILS:
+                yield flow, RAILS[flow][1]
+                continue
+            stage = next(stage for each, stage in RAILS.values() if each == kind)
+            if f"turnguard_check_{stage}" in _actions(flow, config):
+                yield flow, stage
+
+
+def _actions(flow: str, config: RailsConfig, seen: frozenset[str] = frozenset()) -> list[str]:
+    """The actions that a flow may execute, in order, with those of the subflows that it runs."""
+    found: list[str] = []
+    for each in config.flows:
+        if not isinstance(each, Mapping) or each.get("id") != flow or flow in seen:
+            continue
+        for element in each.get("elements", ()):
+            if element.get("_type") == "run_action":
+                found.append(element.get("action_name", ""))
+            elif element.get("_type") == "flow":
+                found += _actions(element.get("flow_name", ""), config, seen | {flow})
+    return found
+
+
+def _starts_with_us(flow: str, config: RailsConfig) -> bool:
+    """Whether the first action of a rail is ours: the one that the engine runs on chunks of a stream."""
+    return (_actions(flow, config) or [""])[0].startswith("turnguard_check_")

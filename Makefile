@@ -54,8 +54,9 @@ test-vllm: $(VENV)/.dev ## the tests against a real vLLM, where this machine can
 bench: $(VENV)/.dev ## the figures of the README
 	@$(BIN)/python -m benchmarks
 
-lint: $(VENV)/.dev ## ruff
+lint: $(VENV)/.dev ## ruff, and the direction of imports
 	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.dev ## write every file in the house's format
 	@$(BIN)/ruff format .

@@ -1,7 +1,6 @@
 """Nothing leaves the machine, and NeMo parses its own library of flows once instead of for every app."""
 
 import copy
-import functools
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -27,29 +26,6 @@ def library_parsed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llmrails, "parse_colang_file", parse_once)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def steps_compared() -> Iterator[None]:
-    """Every step that the engine takes in these tests is the one that its whole history gives."""
-    from nemoguardrails.colang.v1_0.runtime import flows
-
-    from tests.nemo.lab import comparable
-    from turnguard.nemo.stepping import Steps, rebound
-
-    take, from_all = Steps.__call__, rebound(flows.compute_next_steps)
-
-    @functools.wraps(take)
-    def compared(self: Steps, history: list[Any], configs: Any, rails_config: Any, processing_log: list[Any]) -> Any:
-        steps = take(self, history, configs, rails_config, processing_log)
-        whole = from_all(history, configs, rails_config, [])
-        if comparable(steps) != comparable(whole):
-            pytest.fail(f"going on gave {comparable(steps)}, the whole history {comparable(whole)}")
-        return steps
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Steps, "__call__", compared)
         yield
 
 

@@ -200,11 +200,3 @@ def leaks(value: Any) -> bool:
     """Whether unsafe text or the unsafe picture stands anywhere in it."""
     text = value if isinstance(value, str) else repr(value)
     return BAD in text or RED[30:] in text
-
-
-_NEW_EACH_TIME = ("uid", "event_created_at", "action_uid")
-
-
-def comparable(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The engine's events without what it makes up anew for each."""
-    return [{key: value for key, value in event.items() if key not in _NEW_EACH_TIME} for event in events]

@@ -1,5 +1,4 @@
-"""NeMo's private parts, all in this one file however long, for the versions that were tested with it. One stands apart:
-`stepping` knows the state that the engine keeps, and is handed the engine's functions from here.
+"""NeMo's private parts, all in this one file however long, for the versions that were tested with it.
 
 NeMo's engine lets content pass unjudged in ways that no flow can close (each was seen in a run; the tests name them):
 past tool calls end its input rails, blocked turns stay in its event cache, that cache ignores pictures, and its
@@ -10,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import turnguard
@@ -27,8 +26,8 @@ from turnguard.nemo import transcripts
 from turnguard.nemo.erase import clear, clear_explained, without_content
 from turnguard.nemo.history import History
 from turnguard.nemo.host import RAIL_OF, Host
-from turnguard.nemo.stepping import Steps, can_go_on, rebound, running
 from turnguard.nemo.turn import Turn, current, turn_for
+from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails
@@ -111,7 +110,7 @@ def install(app: LLMRails, host: Host) -> None:
         _wrap_streaming(app, host)
         _wrap_knowledge(app, host)
         _wrap_predefined(app, host)
-        go_on(app)
+        _wrap_steps(app)
     else:
         app.stream_async = _no_streaming
         app.check_async = _no_check
@@ -571,32 +570,35 @@ def _wrap_predefined(app: LLMRails, host: Host) -> None:
     app.register_action(generate_bot_message)
 
 
-# ---------------------------------------------------------------- steps
+# ---------------------------------------------------------------- threads
 
 
-def go_on(app: LLMRails) -> None:
-    """Let the engine keep its state between its steps, which it works out anew for each: see `stepping`. What it takes
-    depends on this, and how threads share it; an engine that somebody else has changed there is left as it is.
+class _OneThreadAtATime:
+    """Lets one thread at a time into the engines of all apps.
+
+    The engine parses each expression anew, and `ast.parse` fails in several threads at once ("AST constructor recursion
+    depth mismatch", cpython#106905).
     """
-    runtime = app.runtime
-    step = getattr(runtime._compute_next_steps, "__func__", None)
-    compute: Any = getattr(step, "__globals__", {}).get("compute_next_steps")
-    if not isinstance(step, FunctionType) or not can_go_on(compute):
-        return
-    generate = runtime.generate_events
 
-    async def generate_events(events: list[Any], processing_log: list[Any] | None = None) -> Any:
-        token = running.set(Steps(compute, running.get()))
-        try:
-            return await generate(events, processing_log)
-        finally:
-            running.reset(token)
+    def __init__(self) -> None:
+        self._after_fork()
+        watch(self)
 
-    def steps(*args: Any, **kwargs: Any) -> Any:
-        return (running.get() or compute)(*args, **kwargs)
+    def _after_fork(self) -> None:
+        self.lock = threading.RLock()
 
-    runtime.generate_events = generate_events
-    runtime._compute_next_steps = MethodType(rebound(step, compute_next_steps=steps), runtime)
+
+_engines = _OneThreadAtATime()
+
+
+def _wrap_steps(app: LLMRails) -> None:
+    compute = app.runtime._compute_next_steps
+
+    async def compute_next_steps(*args: Any, **kwargs: Any) -> Any:
+        with _engines.lock:  # the engine awaits nothing there
+            return await compute(*args, **kwargs)
+
+    app.runtime._compute_next_steps = compute_next_steps
 
 
 # ---------------------------------------------------------------- tracing

@@ -78,7 +78,7 @@ class Media:
         name = getattr(part, "name", None)
         if name:
             texts = (("name", name), *texts)
-        return Prepared(pinned, made.views, texts, made.skipped)
+        return Prepared(pinned, *made._replace(texts=texts))
 
     async def aclose(self) -> None:
         """Let the worker threads end once their work is done. The next `prepare` starts new ones."""

@@ -6,16 +6,18 @@ import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
-from turnguard.media.types import Skipped, View
+from turnguard.media.types import Coarse, Skipped, View
 from turnguard.runtime.fork import watch
 
 
 class Made(NamedTuple):
-    """What was made of some bytes, whatever part they came from."""
+    """What was made of some bytes, whatever part they came from. The fields are those of `Prepared`."""
 
     views: tuple[View, ...] = ()
     texts: tuple[tuple[str, str], ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    reduced: tuple[Coarse, ...] = ()
+    wanted: int = 0
 
     @property
     def weight(self) -> int:

@@ -41,8 +41,7 @@ def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[
         if kind == "image":
             from turnguard.media.pictures.decode import read_picture
 
-            made, skipped = read_picture(data, limits)
-            return Made(tuple(made), (), tuple(skipped))
+            return read_picture(data, limits)
         if kind == "pdf":
             from turnguard.media.documents.pdf import read_pdf
 

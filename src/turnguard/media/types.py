@@ -32,17 +32,28 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Coarse:
+    """What is judged whole but at a lower resolution than it has. `scale` is shown ÷ original, 0 to 1."""
+
+    detail: str
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A part made ready.
 
     `pinned` is what may be passed on: the very bytes that the views were made from. `views` are sorted by risk.
-    `texts` are (detail, text) pairs of a document, hidden layers included.
+    `texts` are (detail, text) pairs of a document, hidden layers included, or of a picture's metadata. `wanted` is how
+    many views would show all of it at full resolution: more than `views` where the limit was lower.
     """
 
     pinned: Image | Document
     views: tuple[View, ...] = ()
     texts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     skipped: tuple[Skipped, ...] = ()
+    reduced: tuple[Coarse, ...] = ()
+    wanted: int = 0
 
 
 class Unreadable(Exception):

@@ -73,10 +73,10 @@ def _read(document: Any, limits: Limits) -> Made:
     if not pages.count:
         raise Unreadable("a document without pages")
     texts, skipped = _texts(document, pages.count, limits)
-    views, left = views_of(pages, limits, numbered=True)
+    made = views_of(pages, limits, numbered=True)
     if (attached := document.count_attachments()) > 0:
         skipped.append(Skipped("attachments", f"{attached} attached files are not read", True))
-    return Made(tuple(views), texts, (*skipped, *left))
+    return made._replace(texts=texts, skipped=(*skipped, *made.skipped))
 
 
 def _texts(document: Any, count: int, limits: Limits) -> tuple[tuple[tuple[str, str], ...], list[Skipped]]:

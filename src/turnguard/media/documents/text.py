@@ -29,12 +29,12 @@ def read_text(data: bytes, limits: Limits) -> Made:
             if isinstance(part, Document) or not isinstance(part.source, bytes):
                 raise Unreadable("a document inside a document is not read")
             room = limits._replace(views=limits.views - len(views))
-            made, left = read_picture(part.source, room)
+            made = read_picture(part.source, room)
         except Unreadable as cause:
             skipped.append(Skipped(where, str(cause), True))
             continue
-        views += [View(view.picture, _joined(where, view.detail), view.risk) for view in made]
-        skipped += [Skipped(_joined(where, entry.detail), entry.cause, entry.counts) for entry in left]
+        views += [View(view.picture, _joined(where, view.detail), view.risk) for view in made.views]
+        skipped += [Skipped(_joined(where, entry.detail), entry.cause, entry.counts) for entry in made.skipped]
     views.sort(key=lambda view: -view.risk)
     return Made(tuple(views), (("", text),) if text.strip() else (), tuple(skipped))
 

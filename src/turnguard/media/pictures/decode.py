@@ -9,9 +9,10 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from turnguard.media import sniff as _sniff
+from turnguard.media.memo import Made
 from turnguard.media.pictures.renditions import Rendition, normalised, renditions
 from turnguard.media.pictures.views import Limits, views_of
-from turnguard.media.types import Skipped, Unreadable, View
+from turnguard.media.types import Skipped, Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -22,15 +23,15 @@ _TOO_MANY = f"more than {_MOST_FRAMES:,} frames"
 _ORIENTATION = 0x0112
 
 
-def read_picture(data: bytes, limits: Limits) -> tuple[list[View], list[Skipped]]:
+def read_picture(data: bytes, limits: Limits) -> Made:
     """The views of a picture file; `Unreadable` where it is malformed or too large.
 
     Whoever reads a file that is a PDF too as one would see what was not judged: that counts as left out.
     """
-    views, skipped = views_of(PictureFile(data, limits.max_pixels), limits)
+    made = views_of(PictureFile(data, limits.max_pixels), limits)
     if _sniff.is_pdf_too(data):
-        skipped.append(Skipped("", "two formats in one file", True))
-    return views, skipped
+        made = made._replace(skipped=(*made.skipped, Skipped("", "two formats in one file", True)))
+    return made
 
 
 class PictureFile:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from turnguard.media.memo import Made
 from turnguard.media.pictures.encode import encode, squeezed
 from turnguard.media.pictures.renditions import Rendition, bands, differ, is_flat
 from turnguard.media.pictures.tiles import EYE, Box, grid, layout, sample
@@ -79,7 +80,7 @@ class _Plan:
         self.skipped.append(Skipped(detail, cause, counts))
 
 
-def views_of(source: Source, limits: Limits, *, numbered: bool = False) -> tuple[list[View], list[Skipped]]:
+def views_of(source: Source, limits: Limits, *, numbered: bool = False) -> Made:
     """The views of `source`, sorted by risk, at most `limits.views`, and what was left out.
 
     Whole views come before tiles; frames beyond the bound are sampled evenly; the rest goes by what only a tile shows.
@@ -94,7 +95,7 @@ def views_of(source: Source, limits: Limits, *, numbered: bool = False) -> tuple
     alone = _wholes(plan, chosen)
     _cut(plan, alone)
     plan.views.sort(key=lambda view: -view.risk)
-    return plan.views, plan.skipped
+    return Made(tuple(plan.views), (), tuple(plan.skipped), (), len(plan.views))
 
 
 def _distinct(plan: _Plan) -> list[int]:

@@ -217,7 +217,10 @@ class Guard:
         """
         from turnguard.checking.stream import GuardedStream
 
-        return GuardedStream(self, chunks, prompt=prompt, language=language)
+        async def judge(text: str) -> Decision:
+            return await self.acheck(Step.output(text, prompt=prompt, language=language))
+
+        return GuardedStream(chunks, judge, self.arefusal, self.stream_settings)
 
     async def arefusal(self, decision: Decision, language: str | None = None) -> str:
         """What to tell the person when a surface withholds more than the decision does (a rewrite while streaming)."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from turnguard.core.action import ACTIONS, SEVERITY, Action
 from turnguard.core.decide import decide
-from turnguard.core.policy import ACTIONS, SEVERITY, Action, Policy
+from turnguard.core.policy import Policy
 from turnguard.core.step import STAGES, Kind, Stage
 from turnguard.core.taxonomy import CATEGORIES
 from turnguard.core.verdict import Coverage, Covered, Judgement, Label, Side, Verdict

@@ -15,8 +15,8 @@ from typing import Any
 from unittest import mock
 
 from turnguard import Guard, Verdict
+from turnguard.core.action import Action
 from turnguard.core.exchange import Exchange
-from turnguard.core.policy import Action
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.endpoints import Breaker, Replicas
 from turnguard.moderators.gate import Gated

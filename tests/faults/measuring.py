@@ -24,7 +24,7 @@ from unittest import mock
 from tests.faults.faulty import FDS, MARK, Case, World
 from tests.faults.surfaces import Surface
 from turnguard import Decision, Guard, Step
-from turnguard.core.policy import Action
+from turnguard.core.action import Action
 from turnguard.moderators.vllm import VLLMModerator
 from turnguard.runtime import sync
 from turnguard.runtime.compat import timeout

@@ -12,7 +12,7 @@ from tests.faults.faulty import CASES, MARK, Case, World
 from tests.faults.measuring import HELD, SLACK, in_use, lateness, measured, once, text
 from tests.faults.surfaces import CELLS, SURFACES, Surface, step
 from turnguard import Guard, Step
-from turnguard.core.policy import Action
+from turnguard.core.action import Action
 from turnguard.moderators.base import Deadline
 from turnguard.testing import FakeVLLM, faults
 

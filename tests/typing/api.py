@@ -29,8 +29,8 @@ from turnguard import (
     Unavailable,
     Verdict,
 )
-from turnguard.core.decide import Reason
-from turnguard.core.policy import Action
+from turnguard.core.action import Action
+from turnguard.core.decision import Reason
 from turnguard.core.step import Part
 from turnguard.core.verdict import Failure, Label
 from turnguard.testing import FakeModerator, FakeVLLM

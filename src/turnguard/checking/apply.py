@@ -9,8 +9,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from turnguard.core.decide import Outcome, decide
-from turnguard.core.decision import Decision
+from turnguard.core.decide import decide
+from turnguard.core.decision import Decision, Outcome
 from turnguard.core.step import Part, Step, Text
 from turnguard.core.verdict import Coverage
 from turnguard.moderators.base import Deadline

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from turnguard.checking.prepare import Inquiry, Limits, Plan, needs_media, prepare
-from turnguard.core.decide import Outcome, decide
+from turnguard.core.decide import decide
+from turnguard.core.decision import Outcome
 from turnguard.core.errors import ModeratorError, Timeout
 from turnguard.core.step import Document, Image, Step, Text
 from turnguard.core.verdict import Coverage, Covered, Judgement, Verdict

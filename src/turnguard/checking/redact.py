@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from turnguard.core.decide import Outcome
+from turnguard.core.decision import Outcome
 from turnguard.core.step import Step, Text, ToolCall
 
 MASK = "[redacted]"

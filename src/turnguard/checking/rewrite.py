@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from turnguard.checking.prepare import with_parts
 from turnguard.checking.redact import TooMany, redacted_call, redacted_text
-from turnguard.core.decide import Outcome
-from turnguard.core.policy import Way
+from turnguard.core.action import Way
+from turnguard.core.decision import Outcome
 from turnguard.core.step import Part, Step, Text, ToolCall
 
 Judge = Callable[[Step], Awaitable[Outcome]]

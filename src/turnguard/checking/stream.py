@@ -12,14 +12,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from turnguard.config.settings import StreamSettings
 from turnguard.core.decision import Decision
-from turnguard.core.step import Step
-
-if TYPE_CHECKING:
-    from turnguard.guard import Guard
 
 C = TypeVar("C")
 
@@ -169,13 +165,14 @@ class GuardedStream:
     """
 
     def __init__(
-        self, guard: Guard, chunks: AsyncIterable[str], *, prompt: str | None = None, language: str | None = None
+        self,
+        chunks: AsyncIterable[str],
+        judge: Callable[[str], Awaitable[Decision]],
+        refusal: Callable[[Decision], Awaitable[str]],
+        settings: StreamSettings,
     ) -> None:
-        async def judge(text: str) -> Decision:
-            return await guard.acheck(Step.output(text, prompt=prompt, language=language))
-
-        self._guard = guard
-        self._released = Released(_texts(chunks), str, judge, guard.stream_settings)
+        self._refusal = refusal
+        self._released = Released(_texts(chunks), str, judge, settings)
 
     @property
     def decision(self) -> Decision | None:
@@ -187,7 +184,7 @@ class GuardedStream:
             yield chunk
         decision = self._released.decision
         if self._released.withheld and decision is not None:
-            yield decision.message or await self._guard.arefusal(decision)
+            yield decision.message or await self._refusal(decision)
 
 
 async def _texts(chunks: AsyncIterable[str]) -> AsyncIterator[str]:

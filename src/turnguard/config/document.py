@@ -19,14 +19,13 @@ from turnguard.config.settings import (
     ChecksSettings,
     MediaSettings,
     ModeratorSettings,
-    Section,
     StreamSettings,
 )
 from turnguard.core.calibration import Calibration
-from turnguard.core.compile import build
 from turnguard.core.errors import ConfigError
 from turnguard.core.policy import Policy
-from turnguard.core.policy_settings import PolicySettings, Problem, read
+from turnguard.core.policy_settings import PolicySettings
+from turnguard.core.validate import Problem, Section, read
 
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
@@ -96,7 +95,7 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
     if document is not None:
         calibration, problems = _calibration(document, reader)
         if not problems:
-            policy, problems = build(document.policy, expanded.get("policy", {}), calibration)
+            policy, problems = Policy.compiled(document.policy, expanded.get("policy", {}), calibration)
         nowhere = not document.moderator.base_urls and document.moderator.checkpoint is None
         if nowhere and env.get("TURNGUARD_BASE_URL"):
             moderator, more = read(
@@ -136,7 +135,7 @@ def _policy_mistakes(expanded: Any, known: list[Problem]) -> list[Problem]:
     settings, _ = read(PolicySettings, source, ("policy",))
     if settings is None or settings.calibration is not None:
         return []
-    return build(settings, source)[1]
+    return Policy.compiled(settings, source)[1]
 
 
 def _located(problem: Problem, source: str, lines: Mapping[Path, int]) -> str:

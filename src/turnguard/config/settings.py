@@ -1,4 +1,4 @@
-"""The shape of `turnguard.yaml`, but for the policy's own rules (`policy.py`). Defaults and units stand here, once.
+"""The shape of `turnguard.yaml`, except for the rules under `policy:`. Defaults and units stand here, once.
 
 Durations are seconds, or text such as `500ms`, `2s`, `1m`. Pixel counts may be written `50MP`, sizes `20MB`.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from turnguard.core.validate import Section
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZES = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
@@ -66,12 +68,6 @@ def _header(value: SecretStr) -> SecretStr:
 
 ApiKey = Annotated[SecretStr, AfterValidator(_header)]
 BaseUrl = Annotated[str, AfterValidator(_url)]
-
-
-class Section(BaseModel):
-    """A mapping in the YAML: an unknown key is an error, never forwarded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class EndpointSettings(Section):

@@ -17,10 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from turnguard.config.settings import Section
 from turnguard.core.errors import ConfigError
-from turnguard.core.policy_settings import read
 from turnguard.core.taxonomy import canonical, nearest
+from turnguard.core.validate import Section, read
 from turnguard.core.verdict import Side
 
 FORMAT = 1

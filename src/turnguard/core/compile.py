@@ -1,58 +1,43 @@
-"""Validated settings → a policy with every rule resolved, or the list of what is wrong with them."""
+"""Validated settings → every rule resolved, or the list of what is wrong with them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
+from turnguard.core.action import Action
 from turnguard.core.calibration import Calibration
-from turnguard.core.errors import ConfigError
-from turnguard.core.policy import Action, Policy, Rule, StagePolicy
-from turnguard.core.policy_settings import PolicySettings, Problem, RuleSettings, StageSettings, read
+from turnguard.core.policy_settings import PolicySettings, RuleSettings, StageSettings
+from turnguard.core.rules import Rule, StagePolicy
 from turnguard.core.step import KINDS, STAGES, Kind, Stage
 from turnguard.core.taxonomy import canonical, nearest
+from turnguard.core.validate import Problem
 from turnguard.core.verdict import Side
 
 
-def compiled(data: Mapping[str, Any], calibration: Calibration | None = None) -> Policy:
-    """The policy of the mapping under `policy:`. Raises `ConfigError` with a sentence per mistake."""
-    settings, problems = read(PolicySettings, data, ("policy",))
-    if settings is not None:
-        policy, problems = build(settings, data, calibration)
-        if policy is not None:
-            return policy
-    raise ConfigError(*(f"{problem.where}: {problem.message}" for problem in problems))
-
-
-def build(
-    settings: PolicySettings, source: Mapping[str, Any], calibration: Calibration | None = None
-) -> tuple[Policy | None, list[Problem]]:
-    """Resolve validated settings into a policy, or into the list of what is wrong with them."""
+def stages(
+    settings: PolicySettings, calibration: Calibration | None = None
+) -> tuple[dict[Stage, StagePolicy], list[Problem]]:
+    """Every rule of validated settings resolved for each stage, or the list of what is wrong with them."""
     if settings.calibration is not None and calibration is None:
         # never in silence: the thresholds would then meet a P on another scale
         told = "names a file whose curves were not read: use Guard.from_yaml, or Policy.from_dict(..., calibration=)"
-        return None, [Problem(("policy", "calibration"), told)]
+        return {}, [Problem(("policy", "calibration"), told)]
     problems = list(_mistakes(settings, calibration))
     if problems:
-        return None, problems
+        return {}, problems
     general = {_known(name): _rule(rule, ("policy", "categories", name)) for name, rule in settings.categories.items()}
     default = _rule(settings.default, ("policy", "default"))
-    stages: dict[Stage, StagePolicy] = {}
+    found: dict[Stage, StagePolicy] = {}
     for stage in STAGES:
         own = settings.stages.get(stage) or StageSettings()
-        stages[stage] = _stage(stage, own, settings, general, default)
-    problems = list(_uncalibrated(stages, calibration))
-    if problems:
-        return None, problems
-    messages = {_known(name): dict(texts) for name, texts in settings.messages.items()}
-    canonical_source = json.dumps(source, sort_keys=True, default=str, ensure_ascii=False)
-    if calibration is not None:
-        canonical_source += calibration.digest
-    digest = hashlib.sha256(canonical_source.encode()).hexdigest()[:16]
-    return Policy(stages, messages, digest, source, calibration), []
+        found[stage] = _stage(stage, own, settings, general, default)
+    return found, list(_uncalibrated(found, calibration))
+
+
+def messages(settings: PolicySettings) -> dict[str, dict[str, str]]:
+    """The user's own words by category, under the taxonomy's own names."""
+    return {_known(name): dict(texts) for name, texts in settings.messages.items()}
 
 
 def _stage(

@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from turnguard.core.policy import SEVERITY, WAYS, Action, Policy, Rule, StagePolicy, Way
+from turnguard.core.action import SEVERITY
+from turnguard.core.decision import Outcome, Reason
+from turnguard.core.policy import Policy
+from turnguard.core.rules import Rule, StagePolicy
 from turnguard.core.step import Stage
 from turnguard.core.taxonomy import on_record
 from turnguard.core.verdict import Coverage, Failure, Judgement
 
 if TYPE_CHECKING:
     from turnguard.core.calibration import Calibration
-
-ReasonKind = Literal["verdict", "failure", "uncheckable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A rule that fired: the category (None: no category named; "unknown": none of the taxonomy), its path in the
-    YAML, and its action.
-
-    `parts` are indexes into the step's parts. `cause` says which failure or why something was uncheckable. `p_unsafe`
-    is the probability that the rule saw.
-    """
-
-    kind: ReasonKind
-    category: str | None
-    rule: str
-    action: Action
-    way: Way = "replace"
-    parts: tuple[int, ...] = ()
-    cause: str | None = None
-    failure: Failure | None = None
-    p_unsafe: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the policy made of the verdicts of one step."""
-
-    action: Action
-    reasons: tuple[Reason, ...] = ()
-    failed: bool = False
-    escalates: bool = False
-    decisive: tuple[Reason, ...] = field(default=())
-
-    @property
-    def uncheckable(self) -> bool:
-        """True when what could not be judged decided, and nothing else asked for the same."""
-        return bool(self.decisive) and all(reason.kind == "uncheckable" for reason in self.decisive)
-
-    def ways(self) -> dict[int, Way]:
-        """How each offending part is rewritten; the strictest way where several rules rewrite one part."""
-        ways: dict[int, Way] = {}
-        for reason in self.reasons:
-            if reason.action == "rewrite":
-                for part in reason.parts:
-                    ways[part] = max(ways.get(part, "redact"), reason.way, key=WAYS.index)
-        return ways
-
 
 ALLOWED = Outcome("allow")
 

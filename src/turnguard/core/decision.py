@@ -5,13 +5,59 @@ from __future__ import annotations
 import base64
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from turnguard.core.decide import Outcome, Reason
-from turnguard.core.policy import Action
+from turnguard.core.action import WAYS, Action, Way
 from turnguard.core.step import Document, Image, Opaque, Part, Stage, Text, ToolCall
 from turnguard.core.taxonomy import on_record
-from turnguard.core.verdict import Coverage, Covered, Judgement, Verdict, merged
+from turnguard.core.verdict import Coverage, Covered, Failure, Judgement, Verdict, merged
+
+ReasonKind = Literal["verdict", "failure", "uncheckable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A rule that fired: the category (None: no category named; "unknown": none of the taxonomy), its path in the
+    YAML, and its action.
+
+    `parts` are indexes into the step's parts. `cause` says which failure or why something was uncheckable. `p_unsafe`
+    is the probability that the rule saw.
+    """
+
+    kind: ReasonKind
+    category: str | None
+    rule: str
+    action: Action
+    way: Way = "replace"
+    parts: tuple[int, ...] = ()
+    cause: str | None = None
+    failure: Failure | None = None
+    p_unsafe: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the policy made of the verdicts of one step."""
+
+    action: Action
+    reasons: tuple[Reason, ...] = ()
+    failed: bool = False
+    escalates: bool = False
+    decisive: tuple[Reason, ...] = field(default=())
+
+    @property
+    def uncheckable(self) -> bool:
+        """True when what could not be judged decided, and nothing else asked for the same."""
+        return bool(self.decisive) and all(reason.kind == "uncheckable" for reason in self.decisive)
+
+    def ways(self) -> dict[int, Way]:
+        """How each offending part is rewritten; the strictest way where several rules rewrite one part."""
+        ways: dict[int, Way] = {}
+        for reason in self.reasons:
+            if reason.action == "rewrite":
+                for part in reason.parts:
+                    ways[part] = max(ways.get(part, "redact"), reason.way, key=WAYS.index)
+        return ways
 
 
 @dataclass(frozen=True, slots=True)

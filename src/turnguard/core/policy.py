@@ -1,63 +1,21 @@
-"""The rules: which action follows which verdict, at which stage. Data only; loading runs no code.
-
-A rule is looked up as stage + category, then category, then the stage's default, then the default. All of that is
-resolved once, when the policy is made, into one table per stage; each rule keeps the path of its place in the YAML.
-"""
+"""The rules of one YAML: a table of rules for each stage. Loading runs no code."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from turnguard.core.step import Kind, Stage
+from turnguard.core.errors import ConfigError
+from turnguard.core.rules import StagePolicy
+from turnguard.core.step import Stage
 
 if TYPE_CHECKING:
     from turnguard.core.calibration import Calibration
-
-Action = Literal["allow", "flag", "rewrite", "review", "block"]
-ACTIONS: tuple[Action, ...] = get_args(Action)
-SEVERITY: Mapping[Action, int] = {action: rank for rank, action in enumerate(ACTIONS)}
-"""Strictest highest."""
-
-Way = Literal["redact", "replace", "drop"]
-WAYS: tuple[Way, ...] = get_args(Way)
-"""How a rewrite is done, the strictest last: it wins where two rules rewrite one part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What follows an unsafe verdict. With `above`, only a P(unsafe) greater than that fires it; else `otherwise`
-    applies.
-    """
-
-    action: Action
-    path: str
-    way: Way = "replace"
-    above: float | None = None
-    otherwise: Rule | None = None
-
-    def fired(self, p_unsafe: float | None) -> Rule:
-        """The rule that applies at this P(unsafe). Without a P the threshold counts as reached: fail closed."""
-        if self.above is None or p_unsafe is None or p_unsafe > self.above or self.otherwise is None:
-            return self
-        return self.otherwise
-
-
-@dataclass(frozen=True, slots=True)
-class StagePolicy:
-    """Everything that decides at one stage, resolved."""
-
-    default: Rule
-    categories: Mapping[str, Rule]
-    unsafe_above: float | None
-    unsafe_above_path: str
-    on_failure: Rule
-    on_uncheckable: Mapping[Kind, Rule]
-
-    def rule(self, category: str) -> Rule:
-        """The rule for a category, known or unknown."""
-        return self.categories.get(category, self.default)
+    from turnguard.core.policy_settings import PolicySettings
+    from turnguard.core.validate import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +34,29 @@ class Policy:
 
         Reads no file: where the mapping names a calibration, its curves are given as `calibration`.
         """
-        from turnguard.core.compile import compiled  # its pydantic models cost more to import than all else here
+        from turnguard.core.policy_settings import PolicySettings  # pydantic costs more to import than all else here
+        from turnguard.core.validate import read
 
-        return compiled(data or {}, calibration)
+        source = data or {}
+        settings, problems = read(PolicySettings, source, ("policy",))
+        if settings is not None:
+            policy, problems = cls.compiled(settings, source, calibration)
+            if policy is not None:
+                return policy
+        raise ConfigError(*(f"{problem.where}: {problem.message}" for problem in problems))
+
+    @classmethod
+    def compiled(
+        cls, settings: PolicySettings, source: Mapping[str, Any], calibration: Calibration | None = None
+    ) -> tuple[Policy | None, list[Problem]]:
+        """The policy of validated settings, or what is wrong with them. `source` is the mapping that they came from."""
+        from turnguard.core.compile import messages, stages
+
+        resolved, problems = stages(settings, calibration)
+        if problems:
+            return None, problems
+        text = json.dumps(source, sort_keys=True, default=str, ensure_ascii=False)
+        if calibration is not None:
+            text += calibration.digest
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return cls(resolved, messages(settings), digest, source, calibration), []

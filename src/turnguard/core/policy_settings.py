@@ -1,19 +1,15 @@
-"""The shape of `policy:` in the YAML, and one way to turn pydantic's complaints into sentences with a place and a
-remedy.
-"""
+"""The shape of `policy:` in the YAML."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
-from turnguard.config.settings import Section
+from turnguard.core.action import Action, Way
 from turnguard.core.step import Kind, Stage
+from turnguard.core.validate import Section
 
-_Action = Literal["allow", "flag", "rewrite", "review", "block"]
 _FailureAction = Literal["allow", "flag", "review", "block"]
 _Threshold = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 
@@ -26,8 +22,8 @@ def _spelled_out(value: Any) -> Any:
 class RuleSettings(Section):
     """`flag`, or `{action: rewrite, with: redact}`, or `{action: block, above: 0.85, otherwise: flag}`."""
 
-    action: _Action
-    way: Literal["replace", "drop", "redact"] = Field("replace", alias="with")
+    action: Action
+    way: Way = Field("replace", alias="with")
     above: _Threshold | None = None
     otherwise: Annotated[RuleSettings, BeforeValidator(_spelled_out)] | None = None
 
@@ -56,125 +52,6 @@ class PolicySettings(Section):
     on_uncheckable: _Uncheckable = "block"
     calibration: str | None = None
     messages: dict[str, dict[str, str]] = Field(default_factory=dict)
-
-
-class Problem(NamedTuple):
-    """One mistake: where in the document, and a sentence."""
-
-    path: tuple[str | int, ...]
-    message: str
-
-    @property
-    def where(self) -> str:
-        """The place as it reads in the YAML."""
-        return ".".join(str(key) for key in self.path) or "the document"
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def read(model: type[M], data: Any, at: tuple[str | int, ...] = ()) -> tuple[M | None, list[Problem]]:
-    """Validate `data`, giving the model or a sentence for each mistake, with the nearest valid key or value."""
-    try:
-        return model.model_validate(data), []
-    except ValidationError as error:
-        problems: dict[tuple[str | int, ...], Problem] = {}
-        for detail in error.errors(include_url=False, include_input=False):
-            problem = _sentence(model, data, detail, at)
-            problems.setdefault(problem.path, problem)
-        # where a union took a mapping, its scalar member complains too: the deeper complaint is the one that helps
-        deeper = {path[:size] for path in problems for size in range(len(path))}
-        return None, [problem for path, problem in problems.items() if path not in deeper]
-
-
-def _sentence(model: type[BaseModel], data: Any, detail: Any, at: tuple[str | int, ...]) -> Problem:
-    # a union adds the name of its member to the location: only keys that exist in the data are part of the path
-    path: list[str | int] = []
-    value = data
-    is_key = False
-    for key in detail["loc"]:
-        if (isinstance(value, Mapping) and key in value) or (
-            isinstance(value, list) and isinstance(key, int) and key < len(value)
-        ):
-            value = value[key]
-        elif key == "[key]":
-            is_key = True
-            break
-        elif detail["type"] == "missing" and key == detail["loc"][-1]:
-            pass
-        else:
-            continue
-        path.append(key)
-    where = (*at, *path)
-    if detail["type"] == "extra_forbidden":
-        names = _fields(model, path[:-1])
-        return Problem(where, f"unknown key {str(path[-1])!r}{_did_you_mean(str(path[-1]), names)}")
-    if detail["type"] == "literal_error":
-        choices = _choices(detail["ctx"]["expected"])
-        given = path[-1] if is_key else value
-        what = "key" if is_key else "value"
-        return Problem(
-            where, f"unknown {what} {given!r}{_did_you_mean(str(given), choices)} One of: {', '.join(choices)}"
-        )
-    if detail["type"] == "missing":
-        return Problem(where, f"{path[-1]!r} is missing")
-    if detail["type"] in _WANTED:
-        return Problem(where, f"expected {_WANTED[detail['type']]}, not {_plain(value)}")
-    message = detail["msg"].removeprefix("Value error, ")
-    return Problem(where, message[:1].lower() + message[1:])
-
-
-_WANTED = {
-    "model_type": "a mapping of keys to values",
-    "model_attributes_type": "a mapping of keys to values",
-    "dict_type": "a mapping of keys to values",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "string_type": "text",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-}
-
-
-def _plain(value: Any) -> str:
-    names = {type(None): "nothing", dict: "a mapping", list: "a list", bool: "true or false"}
-    return names.get(type(value), "a number" if isinstance(value, (int, float)) else "text")
-
-
-def _did_you_mean(given: str, names: list[str]) -> str:
-    match = get_close_matches(given.lower(), names, n=1, cutoff=0.0)
-    return f", did you mean {match[0]!r}?" if match else ""
-
-
-def _choices(expected: str) -> list[str]:
-    return [part.strip().strip("'") for part in expected.replace(" or ", ", ").split(",")]
-
-
-def _fields(model: type[BaseModel], path: list[str | int]) -> list[str]:
-    """The keys that the model at `path` knows."""
-    current: Any = model
-    for key in path:
-        info = _model_in(current)
-        if info is not None:
-            named = next((f for name, f in info.model_fields.items() if key in (name, f.alias)), None)
-            current = named.annotation if named is not None else current
-        else:
-            current = next((arg for arg in get_args(current) if _model_in(arg) is not None), current)
-    found = _model_in(current) or _model_in(next((a for a in get_args(current) if _model_in(a)), None))
-    return [field.alias or name for name, field in found.model_fields.items()] if found else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The pydantic model that an annotation is, or holds beside None or metadata."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if getattr(annotation, "__origin__", None) in (dict, list, tuple):
-        return None
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg)) is not None), None)
 
 
 RuleSettings.model_rebuild()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from turnguard.core.calibration import FORMAT, Calibration
-from turnguard.core.compile import compiled
+from turnguard.core.policy import Policy
 from turnguard.core.step import STAGES
 from turnguard.core.taxonomy import canonical
 from turnguard.core.verdict import Side
@@ -49,7 +49,7 @@ def calibrate(
     calibration = Calibration.from_dict(found.file)
     _thresholds(usable, goals, calibration, found)
     found.fragment = {"calibration": NAME, **found.fragment}
-    compiled(found.fragment, calibration)  # what is written must load
+    Policy.from_dict(found.fragment, calibration)  # what is written must load
     return found
 
 

@@ -16,8 +16,8 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 
+from turnguard.core.action import SEVERITY
 from turnguard.core.decision import Decision
-from turnguard.core.policy import SEVERITY
 from turnguard.core.step import Part, Step, ToolCall
 from turnguard.guard import Guard
 from turnguard.langchain import notices

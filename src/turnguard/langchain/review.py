@@ -18,7 +18,8 @@ from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 
 from turnguard.core.decision import Decision
-from turnguard.core.policy import Policy, Rule
+from turnguard.core.policy import Policy
+from turnguard.core.rules import Rule
 from turnguard.core.step import Step, ToolCall
 from turnguard.langchain import notices
 from turnguard.langchain import review_requests as questions

@@ -11,8 +11,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from turnguard.core.decide import Outcome
-from turnguard.core.decision import Decision
+from turnguard.core.decision import Decision, Outcome
 from turnguard.core.verdict import Coverage
 from turnguard.langchain import notices
 from turnguard.langchain.held import Held

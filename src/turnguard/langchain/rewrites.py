@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, ToolMessage
 
+from turnguard.core.action import SEVERITY
 from turnguard.core.decision import Decision
-from turnguard.core.policy import SEVERITY
 from turnguard.core.step import Part, Text, ToolCall
 from turnguard.langchain import notices
 from turnguard.langchain.held import Held

@@ -30,7 +30,7 @@ class Gated(Wrapper):
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._lock = threading.Lock()
         watch(self)
-        telemetry.gates.add(self)
+        telemetry.watch(self)
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The inner verdict, once there is room."""

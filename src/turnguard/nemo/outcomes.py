@@ -7,8 +7,8 @@ from typing import Any
 
 from nemoguardrails.actions.rail_outcome import RailOutcome, TransformTarget
 
+from turnguard.core.action import SEVERITY
 from turnguard.core.decision import Decision
-from turnguard.core.policy import SEVERITY
 
 
 def strictest(decisions: Sequence[Decision]) -> Decision | None:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from turnguard.core.decide import Outcome, decide
+from turnguard.core.decide import decide
+from turnguard.core.decision import Outcome
 from turnguard.core.policy import Policy
 from turnguard.core.verdict import Coverage, Covered, Judgement, Verdict
 

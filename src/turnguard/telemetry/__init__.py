@@ -18,7 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from turnguard._version import __version__
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from turnguard.core.decision import Decision
     from turnguard.core.step import Stage
     from turnguard.core.verdict import Verdict
-    from turnguard.moderators.gate import Gated
 
 log = logging.getLogger("turnguard")
 
@@ -42,8 +41,27 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
 WARNING_SECONDS = 1.0
 """Failures are logged as warnings this far apart; those between them at DEBUG."""
 
-gates: weakref.WeakSet[Gated] = weakref.WeakSet()
-"""The queues of all guards alive, for the gauges."""
+
+class Queue(Protocol):
+    """Requests that are under way or wait for room, for the gauges."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for room."""
+        ...
+
+
+_queues: weakref.WeakSet[Queue] = weakref.WeakSet()
+
+
+def watch(queue: Queue) -> None:
+    """Show `queue` in the gauges for as long as it lives."""
+    _queues.add(queue)
 
 
 class _Instruments:
@@ -71,7 +89,7 @@ def _observed(name: str) -> Callable[[Any], Iterator[Observation]]:
     from opentelemetry.metrics import Observation
 
     def observe(_options: Any) -> Iterator[Observation]:
-        yield Observation(sum(getattr(gate, name) for gate in list(gates)))
+        yield Observation(sum(getattr(queue, name) for queue in list(_queues)))
 
     return observe
 

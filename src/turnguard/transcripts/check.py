@@ -11,15 +11,13 @@ import asyncio
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from turnguard.config.settings import ChecksSettings, ModeratorSettings
 from turnguard.core.decision import Decision
 from turnguard.core.step import Image, Opaque, Part, Step, Text, ToolCall
 from turnguard.core.verdict import Coverage, Covered
 from turnguard.transcripts.blocks import read, read_beside
-
-if TYPE_CHECKING:
-    from turnguard.guard import Guard
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 _PLAIN_ROLE = re.compile(r"\s*[\w.:/+\-]{0,64}\s*")
@@ -27,6 +25,17 @@ _READ_APART = ("content", "tool_calls", "function_call")
 _NO_TEXT = {"object", "finish_reason", "stop_reason"}
 _FUNCTIONS = ("function", "custom")
 _ARGUMENTS = ("arguments", "args", "input")
+
+
+class Judge(Protocol):
+    """What judges a transcript's steps; a `Guard` does."""
+
+    checks: ChecksSettings
+    settings: ModeratorSettings
+
+    async def acheck_parts(self, step: Step, where: Sequence[tuple[int, int]] = ()) -> list[Decision]:
+        """One decision for each part of the step."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class _Piece:
 
 
 async def check_messages(
-    guard: Guard, messages: Sequence[Mapping[str, Any]], only: Container[int] | None = None
+    guard: Judge, messages: Sequence[Mapping[str, Any]], only: Container[int] | None = None
 ) -> list[Decision]:
     """One decision per part, in order; see `Guard.acheck_messages`.
 
@@ -60,7 +69,7 @@ async def check_messages(
     return _with_unjudged(decisions, unjudged)
 
 
-async def _decided(guard: Guard, pieces: Sequence[_Piece]) -> Sequence[list[Decision]]:
+async def _decided(guard: Judge, pieces: Sequence[_Piece]) -> Sequence[list[Decision]]:
     if len(pieces) == 1:
         (piece,) = pieces  # the usual turn: a task of its own would cost more than deciding
         return [await guard.acheck_parts(piece.step, piece.where)]
@@ -75,7 +84,7 @@ async def _decided(guard: Guard, pieces: Sequence[_Piece]) -> Sequence[list[Deci
 
 
 def _pieces(
-    guard: Guard, messages: Sequence[Mapping[str, Any]], unjudged: list[tuple[tuple[int, int], Covered]]
+    guard: Judge, messages: Sequence[Mapping[str, Any]], unjudged: list[tuple[tuple[int, int], Covered]]
 ) -> Iterator[_Piece]:
     prompt: str | None = None
     prompt_images: tuple[Image, ...] = ()

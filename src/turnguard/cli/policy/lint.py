@@ -46,7 +46,7 @@ def warned(file: Path) -> Iterator[str]:
     """What is legal and probably not meant, a sentence each, with its line. Raises `ConfigError` for what is not."""
     from turnguard.config.document import _load, _located
     from turnguard.config.files import load
-    from turnguard.core.policy_settings import Problem
+    from turnguard.core.validate import Problem
     from turnguard.media import Media
 
     config = load(file)

@@ -8,7 +8,7 @@ starter with every key, so that they stand once.
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
@@ -63,6 +63,7 @@ def _generator() -> Any:
 
     from turnguard.config import settings
     from turnguard.core import policy_settings as rules
+    from turnguard.core.action import ACTIONS
 
     class Generator(GenerateJsonSchema):
         def function_before_schema(self, schema: Any) -> Any:
@@ -73,7 +74,7 @@ def _generator() -> Any:
             if function.__qualname__.startswith("_amount."):
                 return _or_text(inner, r"^\s*[0-9]+(\.[0-9]+)?\s*[kKmMgG]?([pP]|[bB])?\s*$", "50MP", "20MB")
             if function is rules._spelled_out:
-                return {"anyOf": [{"enum": list(get_args(rules._Action))}, inner]}
+                return {"anyOf": [{"enum": list(ACTIONS)}, inner]}
             return inner
 
     return Generator

@@ -10,7 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from turnguard.core.policy import Policy, Rule, StagePolicy
+    from turnguard.core.policy import Policy
+    from turnguard.core.rules import Rule, StagePolicy
 
 
 def show(

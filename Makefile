@@ -17,10 +17,11 @@ CERTIFICATES := $(or $(SSL_CERT_FILE),$(wildcard /etc/ssl/certs/ca-certificates.
 UV := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(if $(CERTIFICATES),SSL_CERT_FILE=$(CERTIFICATES)) $(BIN)/uv
 UV_VERSION := uv>=0.8,<1
 LOCKED := pyproject.toml uv.lock
+PYTEST := $(BIN)/python -m pytest -n auto
 # Nothing is removed that another target put there: `make demo` after `make test` is instant.
 SYNC := sync --frozen --inexact --quiet
 
-.PHONY: help demo test test-vllm bench lint format format-check types wheel docs clean
+.PHONY: help demo test test-rest test-all test-vllm bench lint format format-check types wheel docs docs-tables clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,8 +46,14 @@ $(VENV)/.dev: $(VENV)/.uv $(LOCKED)
 demo: $(VENV)/.demo ## real steps of an agent's turn, judged on this machine without GPU and network
 	@$(BIN)/turnguard demo
 
-test: $(VENV)/.dev ## the tests
-	@$(BIN)/python -m pytest -m "not vllm" $(PYTEST_ARGS)
+test: $(VENV)/.dev ## the tests, with a selection of each cross product
+	@$(PYTEST) -m "not vllm and not exhaustive" $(PYTEST_ARGS)
+
+test-rest: $(VENV)/.dev
+	@$(PYTEST) -m "not vllm and exhaustive" $(PYTEST_ARGS)
+
+test-all: $(VENV)/.dev ## every test but those of a real vLLM
+	@$(PYTEST) -m "not vllm" $(PYTEST_ARGS)
 
 test-vllm: $(VENV)/.dev ## the tests against a real vLLM, where this machine can run one
 	@scripts/test_vllm.sh $(BIN)/python
@@ -71,6 +78,9 @@ types: $(VENV)/.dev ## strict types, over the tests too
 wheel: $(VENV)/.uv ## dist/turnguard-*.whl
 	@rm -rf dist
 	@$(UV) build --quiet --wheel --out-dir dist
+
+docs-tables: $(VENV)/.dev ## write the generated pages of docs/
+	@$(BIN)/python -m scripts.docs_tables
 
 docs: $(VENV)/.dev ## the documentation, as a site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

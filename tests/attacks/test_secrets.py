@@ -192,9 +192,9 @@ OURS = ("turnguard", "aiohttp", "asyncio", "openai", "httpx", "httpcore", "PIL")
 @pytest.mark.parametrize(
     ("surface", "stage"),
     [
-        pytest.param(surface, stage, id=f"{surface.name}-{stage}", marks=slow)
+        pytest.param(surface, stage, id=f"{surface.name}-{stage}", marks=marks)
         for surface, stage in CELLS
-        for slow in [[pytest.mark.slow] if stage != surface.stages[-1] else []]
+        for marks in [[pytest.mark.exhaustive] if stage != surface.stages[-1] else []]
     ],
 )
 async def test_no_surface_adds_a_leak_of_its_own(

@@ -15,7 +15,6 @@ from turnguard.core.step import Step
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.mark.slow
 def test_every_step_ends_as_it_must(run: Run) -> None:
     ran = run("demo", "--json")
     data = ran.data

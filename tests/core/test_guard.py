@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image as Pillow
+from tests.ticks import ticking
 
 from turnguard import Decision, Guard, Policy, Step, Text, ToolCall, Verdict
 from turnguard.config.settings import ChecksSettings, MediaSettings, ModeratorSettings
@@ -86,12 +87,12 @@ async def test_a_safe_refusal_of_an_unsafe_request_passes_and_escalates(moderato
 async def test_several_images_are_asked_about_at_once_with_the_same_text_beside_each() -> None:
     moderator = FakeModerator(delay=0.05)
     guard = guarded(moderator)
-    started = time.monotonic()
-    decision = await guard.acheck(Step.input("look", images=[png("red"), png("blue"), png("green")]))
-    assert decision.action == "allow"
-    assert [exchange.prompt for exchange in moderator.asked] == ["look"] * 3
-    assert len({exchange.picture.digest for exchange in moderator.asked if exchange.picture}) == 3
-    assert time.monotonic() - started < 3 * 0.05 + 0.5
+    async with ticking() as ticks:
+        decision = await guard.acheck(Step.input("look", images=[png("red"), png("blue"), png("green")]))
+        assert decision.action == "allow"
+        assert [exchange.prompt for exchange in moderator.asked] == ["look"] * 3
+        assert len({exchange.picture.digest for exchange in moderator.asked if exchange.picture}) == 3
+    assert ticks.seconds < 3 * 0.05 + 0.5
     assert {entry.part for entry in decision.coverage.judged} == {0, 1, 2, 3}
 
 
@@ -155,9 +156,9 @@ async def test_the_unsafe_word_is_found_wherever_it_stands(moderator: FakeModera
 
 
 async def test_ten_megabytes_are_uncheckable_at_once_and_cost_no_request(moderator: FakeModerator) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     decision = await guarded(moderator).acheck(Step.input("bomb " * 2_000_000))
-    assert time.monotonic() - started < 2.0
+    assert time.process_time() - started < 2.0
     assert moderator.asked == []
     assert (decision.action, decision.failed) == ("block", False)
     assert decision.coverage.not_judged[0].kind == "text"
@@ -265,9 +266,9 @@ async def test_a_slow_moderator_is_a_timeout_and_its_safe_siblings_keep_their_ve
 
     moderator = FakeModerator(delay=5.0, script=script)
     guard = guarded(moderator, {"on_failure": "flag"}, settings=ModeratorSettings(deadline=0.2))
-    started = time.monotonic()
-    decision = await guard.acheck(Step.input("x"))
-    assert time.monotonic() - started < 1.0
+    async with ticking() as ticks:
+        decision = await guard.acheck(Step.input("x"))
+    assert ticks.seconds < 1.0
     assert (decision.action, decision.failed, decision.verdict.failure) == ("flag", True, "timeout")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from typing import Any
 
 import pytest
+from tests.ticks import ticking
 
 from turnguard import Guard, Policy, Step, Verdict
 from turnguard.core.errors import ModeratorError, Rejected, Timeout, Unavailable, Unparseable
@@ -180,12 +180,12 @@ async def test_what_does_not_fit_fails_at_once_and_says_so() -> None:
     gate = Gated(FakeModerator(delay=0.2), 1, 2)
     tasks = [asyncio.ensure_future(gate.judge(Exchange(str(n)), soon())) for n in range(4)]
     await asyncio.sleep(0)
-    started = time.monotonic()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    full = [result for result in results if isinstance(result, Unavailable)]
-    assert len(full) == 1
-    assert "queue is full" in full[0].cause
-    assert time.monotonic() - started < 2.0
+    async with ticking() as ticks:
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        full = [result for result in results if isinstance(result, Unavailable)]
+        assert len(full) == 1
+        assert "queue is full" in full[0].cause
+    assert ticks.seconds < 2.0
 
 
 async def test_a_cancelled_wait_gives_its_place_away() -> None:
@@ -257,10 +257,10 @@ async def test_a_hanging_replica_leaves_time_for_the_next() -> None:
             raise Timeout("planted")
 
     replicas = Replicas([Hanging(), FakeModerator()])
-    started = time.monotonic()
-    for number in range(6):
-        assert (await replicas.judge(Exchange(str(number)), Deadline.after(0.4))).user == "safe"
-    assert time.monotonic() - started < 6 * 0.4
+    async with ticking() as ticks:
+        for number in range(6):
+            assert (await replicas.judge(Exchange(str(number)), Deadline.after(0.4))).user == "safe"
+    assert ticks.seconds < 6 * 0.4
 
 
 async def test_load_spreads_over_healthy_replicas() -> None:

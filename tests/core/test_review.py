@@ -158,6 +158,6 @@ def test_a_failure_beside_a_block_still_exits_with_3(tmp_path: Path) -> None:
 
 
 async def test_a_check_of_hostile_text_stays_short() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     await guarded(FakeModerator()).acheck(Step.input("{" * 5000 + "<" * 5000 + "\\u" * 5000))
-    assert time.monotonic() - started < 5.0
+    assert time.process_time() - started < 5.0

@@ -51,9 +51,9 @@ def test_a_phrase_on_a_seam_is_whole_in_one_window(phrase: str) -> None:
 
 def test_too_long_is_none_at_once() -> None:
     assert split("word " * 2000, 100, 3) is None
-    started = time.monotonic()
+    started = time.process_time()
     assert split("x" * 50_000_000, 2000, 32) is None
-    assert time.monotonic() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_room_is_what_the_server_leaves() -> None:

@@ -149,7 +149,6 @@ def test_documents_are_judged_page_by_page(
 # ---------------------------------------------------------------- killed and gone on with
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_ten_times_it_gives_the_same_bytes_as_an_unbroken_run(
     tmp_path: Path, fake: FakeVLLM, config: Path, cli: Cli

@@ -76,6 +76,16 @@ class Case:
 
 
 CASES: list[Case] = []
+BLOCKED: tuple[Action, ...] = ("block", "review")
+"""What withholds content."""
+LENIENT: tuple[Action, ...] = ("review", "flag", "allow")
+KINDS = ("reset before the reply", "hang", "HTTP 400", "200, prose", "a full queue")
+"""One fault of each failure, and one that never reaches a server: the lenient policies run with these."""
+
+
+def expected(case: Case, action: Action) -> str:
+    """What must become of the content: "passes" or "withheld"."""
+    return "passes" if case.failure is None or action not in BLOCKED else "withheld"
 
 
 def _server(name: str, fault: Fault, failure: str | None, replicas: int = 1) -> None:

@@ -1,9 +1,4 @@
-"""One cell: what passed, what was decided, how late, and whether anything is left behind.
-
-How late is measured against controls of the same run, for a busy machine is late by itself: a run that seems late is
-repeated, beside a bare timeout of the same length and, for a framework, a turn without a fault, whose own lateness is
-taken off; the best of five counts. A guard that is late by itself is late in all five.
-"""
+"""One cell: what passed, what was decided, how late, and whether anything is left behind."""
 
 from __future__ import annotations
 
@@ -11,11 +6,10 @@ import asyncio
 import contextlib
 import gc
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,38 +17,22 @@ from unittest import mock
 
 from tests.faults.faulty import FDS, MARK, Case, World
 from tests.faults.surfaces import Surface
+from tests.ticks import ticking
 from turnguard import Decision, Guard, Step
 from turnguard.core.action import Action
 from turnguard.moderators.vllm import VLLMModerator
 from turnguard.runtime import sync
-from turnguard.runtime.compat import timeout
 from turnguard.testing import FakeVLLM
 
-SLACK = 0.1
-"""Seconds beyond the deadline that a decision may take."""
+SLACK = 0.2
+"""Seconds of the event loop's time that a decision may come after its deadline."""
 ROUNDS = 5
 _numbers = count()
-_own: dict[tuple[str, str, int], float] = {}
-
-
-@dataclass
-class Held:
-    """What the tests found, for docs/faults.md."""
-
-    cells: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
-    """Case, surface, stage and action → "withheld" or "passes"."""
-    process: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    worst: dict[str, float] = field(default_factory=dict)
-    """Surface → the most seconds beyond the deadline, of the cells that ended at the deadline."""
-    repeated: int = 0
-
-
-HELD = Held()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of a cell. `over` is in seconds beyond the deadline and the surface's own work; below zero is early."""
+    """One run of a cell. `over` is the loop's time beyond the deadline, in seconds; below zero is early."""
 
     passed: bool
     decisions: tuple[Decision, ...]
@@ -91,60 +69,23 @@ async def once(world: World, surface: Surface, stage: str, case: Case | None, ac
         await guard.acheck(Step.input(f"warm {next(_numbers)}"))
     run = surface.build(guard, stage, text())
     with overheard(guard) as heard, case.plant(world, guard) if case else contextlib.nullcontext():
-        started = time.monotonic()
-        shown = await run()
-        took = time.monotonic() - started
+        async with ticking(0.05) as ticks:
+            shown = await run()
     checks = 1
     if case is not None and action in ("flag", "allow"):
         # the agent goes on, and what follows (an answer to the marked request) meets the fault again
         checks = max(1, sum(decision.failed for _, decision in heard))
     about = tuple(decision for marked, decision in heard if (decision.failed if cold else marked))
-    return Outcome(MARK in shown, about, took - checks * guard.settings.deadline)
+    return Outcome(MARK in shown, about, ticks.seconds - checks * guard.settings.deadline)
 
 
 async def measured(world: World, surface: Surface, stage: str, case: Case, action: Action) -> Outcome:
-    """Run the cell until it is in time, at most five times."""
-    own = await _own_work(world, surface, stage)
-    found: Outcome | None = None
+    """Run the cell. Repeat it where a slow machine missed the deadline before the marked content was reached."""
     for _ in range(ROUNDS):
-        again = await once(world, surface, stage, case, action)
-        over = again.over - own
-        if over > SLACK:
-            now = await _without_fault(world, surface, stage) if surface.agent else 0.0
-            over -= await lateness(world.under(action).settings.deadline) + max(0.0, now - own)
-            HELD.repeated += 1
-        if found is None or not found.decisions or over < found.over:
-            found = Outcome(again.passed, again.decisions, over)
-        if over <= SLACK and again.decisions:  # without: the machine was too slow for what stands before the content
-            break
-        if again.passed is not found.passed:
-            raise AssertionError("once it passed, and once it did not")
-    assert found is not None
-    return found
-
-
-async def _own_work(world: World, surface: Surface, stage: str) -> float:
-    """Seconds that a framework's turn takes without a fault. Nothing is taken off where there is no framework."""
-    if not surface.agent:
-        return 0.0
-    key = (surface.name, stage, world.replicas)
-    if key not in _own:
-        _own[key] = min([await _without_fault(world, surface, stage) for _ in range(3)])
-    return _own[key]
-
-
-async def _without_fault(world: World, surface: Surface, stage: str) -> float:
-    run = await once(world, surface, stage, None, "block")
-    return max(0.0, run.over + world.guard.settings.deadline)
-
-
-async def lateness(seconds: float) -> float:
-    """How late a bare timeout of so many seconds is, here and now."""
-    started = time.monotonic()
-    with contextlib.suppress(asyncio.TimeoutError):
-        async with timeout(seconds):
-            await asyncio.sleep(60)
-    return max(0.0, time.monotonic() - started - seconds)
+        outcome = await once(world, surface, stage, case, action)
+        if outcome.decisions:
+            return outcome
+    raise AssertionError("no decision on the marked content")
 
 
 # ---------------------------------------------------------------- what is left behind

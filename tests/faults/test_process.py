@@ -16,7 +16,7 @@ from _pytest.mark.structures import ParameterSet
 
 from tests.faults.children import in_a_child
 from tests.faults.faulty import MARK, World
-from tests.faults.measuring import HELD, text
+from tests.faults.measuring import text
 from tests.faults.surfaces import CELLS, Run, Surface
 from turnguard.testing import faults
 
@@ -25,11 +25,14 @@ pytestmark = [
     pytest.mark.usefixtures("leaks_nothing"),
 ]
 
+PROCESS = ("an event loop closed under a check", "four threads with a loop each", "a child forked during a check")
+"""The tests below, for docs/faults.md."""
+
 
 def _cells() -> Iterator[ParameterSet]:
     for surface, stage in CELLS:
-        slow = [pytest.mark.slow] if stage != surface.stages[0] else []
-        yield pytest.param(surface, stage, marks=slow, id=f"{surface.name}-{stage}")
+        marks = [pytest.mark.exhaustive] if stage != surface.stages[0] else []
+        yield pytest.param(surface, stage, marks=marks, id=f"{surface.name}-{stage}")
 
 
 def shown(world: World, surface: Surface, stage: str) -> str:
@@ -78,7 +81,6 @@ def test_a_loop_that_is_closed_under_a_check(world: dict[int, World], surface: S
     del loop, check
     gc.collect()
     withholds_and_passes(here, surface, stage, lambda: [shown(here, surface, stage)])
-    HELD.process["an event loop closed under a check", surface.name, stage] = "holds"
 
 
 @pytest.mark.parametrize(("surface", "stage"), list(_cells()))
@@ -97,7 +99,6 @@ def test_many_threads(world: dict[int, World], surface: Surface, stage: str) -> 
         return found
 
     withholds_and_passes(here, surface, stage, in_threads)
-    HELD.process["four threads with a loop each", surface.name, stage] = "holds"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -108,11 +109,9 @@ def test_a_forked_child(world: dict[int, World], surface: Surface, stage: str) -
     here.one.fail(faults.hang(), when=MARK)
     busy = threading.Thread(target=alone, args=(surface.build(here.guard, stage, text()),))
     busy.start()
-    until = time.monotonic() + 5
-    while not here.one.counters.running and time.monotonic() < until:
+    while busy.is_alive() and not here.one.counters.running:
         time.sleep(0.005)
     in_a_child(lambda: MARK not in shown(here, surface, stage), seconds=20.0)
     busy.join(30)
     here.refresh()
     in_a_child(lambda: MARK in shown(here, surface, stage), seconds=20.0)
-    HELD.process["a child forked in the middle of a check", surface.name, stage] = "holds"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from tests.langchain.kit import UNSAFE, Scripted, calls, guard, moderator, said, stored
+from tests.ticks import ticking
 from turnguard.core.errors import Blocked, ConfigError, Unavailable
 from turnguard.langchain import TurnguardMiddleware
 
@@ -353,18 +353,15 @@ async def test_a_safe_input_hides_behind_the_model_call() -> None:
     world = Beside("Fine.", check=0.0, call=0.0)
     await world.agent.ainvoke(said("warm up"), {"configurable": {"thread_id": "0"}})
     world = Beside(AIMessage(""), check=0.3, call=0.3)
-    started = time.perf_counter()
-    await world.agent.ainvoke(said("How are you?"), CONFIG)
-    assert time.perf_counter() - started <= 0.3 * 1.05 + 0.1, (
-        "0.1 s for a busy machine; the benchmark measures the rest"
-    )
+    async with ticking() as ticks:
+        await world.agent.ainvoke(said("How are you?"), CONFIG)
+    assert ticks.seconds < 0.5, "one after the other would be 0.6 s"
 
 
 @pytest.mark.parametrize("how", ["sync", "async", "stream", "astream"])
 async def test_an_unsafe_input_beside_cancels_the_model_shows_nothing_and_runs_nothing(how: str) -> None:
     ran: list[str] = []
     world = Beside(calls("cats", text="secret words here"), check=0.05, call=0.4, tools=[searching(ran)])
-    started = time.perf_counter()
     shown: Any = []
     if how == "sync":
         world.agent.invoke(said(UNSAFE), CONFIG, durability="exit")
@@ -376,7 +373,6 @@ async def test_an_unsafe_input_beside_cancels_the_model_shows_nothing_and_runs_n
         stream = world.agent.astream(said(UNSAFE), CONFIG, stream_mode="messages", durability="exit")
         shown = [chunk async for chunk in stream]
     if how in ("async", "astream"):
-        assert time.perf_counter() - started < 0.35
         assert world.model.cancelled
     state = world.agent.get_state(CONFIG).values
     assert ran == []

@@ -120,7 +120,7 @@ async def test_a_run_cancelled_at_some_step_leaves_nothing(way: str, first: int)
     assert await from_step(way, FEW, first) > 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_run_cancelled_at_any_step_leaves_nothing(way: str) -> None:
     assert await from_step(way, 1) > 20

@@ -23,7 +23,6 @@ def test_peak_memory_stays_under_three_times_the_decoded_size(alpha: bool) -> No
     assert 0.5 < grown < 3  # below half of it nothing would have been measured
 
 
-@pytest.mark.slow
 def test_the_cost_is_that_of_the_pillow_operations_and_grows_with_the_screen() -> None:
     result = json.loads(benchmark("--rounds", "3", "--json"))
     assert result["1080p to 4K"] < 0.5

@@ -63,12 +63,12 @@ async def test_another_limit_is_another_preparation(reads: list[str]) -> None:
 async def test_a_hash_is_all_that_a_known_screenshot_costs() -> None:
     media = Media(MediaSettings())
     data = encoded(noise((1920, 1080)))
-    start = time.perf_counter()
+    start = time.process_time()
     await media.prepare(Image(data))
-    first = time.perf_counter() - start
-    start = time.perf_counter()
+    first = time.process_time() - start
+    start = time.process_time()
     await media.prepare(Image(bytes(bytearray(data))))
-    assert time.perf_counter() - start < first / 5
+    assert time.process_time() - start < first / 5
     await media.aclose()
 
 

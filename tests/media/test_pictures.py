@@ -296,9 +296,9 @@ async def test_thousands_of_frames_are_refused_before_anyone_counts_them() -> No
     for at in range(300_000):
         tiff += struct.pack("<HI", 0, 8 + 6 * (at + 1))
     for data in (gif, bytes(tiff)):
-        begun = time.perf_counter()
+        begun = time.process_time()
         assert counted(await prepare(data)) == [("", "more than 1,000 frames")]
-        assert time.perf_counter() - begun < 3
+        assert time.process_time() - begun < 3
 
 
 async def test_a_truncated_animation_is_not_half_allowed() -> None:

@@ -75,7 +75,6 @@ def screenshot(ground: RGB, ink: RGB) -> tuple[Pillow.Image, list[tuple[int, int
     return picture, places
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ground", "ink"),
     [((250, 250, 250), (25, 25, 25)), ((24, 24, 28), (230, 230, 230))],
@@ -97,7 +96,6 @@ async def test_small_print_anywhere_on_a_4k_screen_is_legible_in_a_tile_and_not_
     assert not missed, views
 
 
-@pytest.mark.slow
 async def test_a_larger_tile_would_not_be_legible(ocr: Any) -> None:
     """LEGIBLE is not timid: a fifth more loses print (so that fewer tiles would not do)."""
     lost = 0
@@ -109,7 +107,6 @@ async def test_a_larger_tile_would_not_be_legible(ocr: Any) -> None:
     assert lost
 
 
-@pytest.mark.slow
 async def test_small_print_on_a_photograph_survives_the_encoding(ocr: Any) -> None:
     """JPEG is chosen for grain; print on it stays legible."""
     grain = Pillow.effect_noise((900, 900), 20).convert("RGB").point(lambda level: level // 4 + 180)
@@ -119,7 +116,6 @@ async def test_small_print_on_a_photograph_survives_the_encoding(ocr: Any) -> No
     assert "killthewitness" in read_by(ocr, prepared.views[0].picture)
 
 
-@pytest.mark.slow
 async def test_faint_print_among_other_print_survives_the_encoding(ocr: Any) -> None:
     """A crowded screen goes as JPEG too. (Half of this contrast OCR does not read in the original either.)"""
     picture = Pillow.new("RGB", (900, 900), (240, 240, 240))

@@ -34,9 +34,9 @@ def test_what_is_no_svg_is_text(data: bytes) -> None:
 
 @pytest.mark.parametrize("piece", [b"<!---->", b"<!-- a -->\n", b"<?xml>", b"<!DOCTYPE>", b"<!--", b" "])
 def test_hostile_markup_is_told_at_once(piece: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     what(piece * 5000 + b"x")
-    assert time.perf_counter() - start < 1  # exponential would never come to an end
+    assert time.process_time() - start < 1  # exponential would never come to an end
 
 
 async def test_the_kind_is_told_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,13 @@ Each cell runs twice. With unsafe content, everything that the main model was se
 prompts of a turn after it are searched for it. With safe content of the same shape, the turn must go through. Both times the cell
 knows each text and each picture that the moderator must have seen, and exactly one request holds it (where one of them was
 unsafe, at most one). A stream's requests are its windows, each once; the last is the full text, which is judged no second time.
-The table in `docs/coverage/nemo.md` is what was seen here; write it anew with `TURNGUARD_UPDATE_DOCS=1`.
+`make docs-tables` writes the table to `docs/coverage/nemo.md`.
 """
 
 from __future__ import annotations
 
 import base64
 import itertools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -361,7 +360,7 @@ async def cell(row: Row, name: str) -> str:
     return "guarded, and no answer" if text_alone else "guarded"
 
 
-HEAD = """<!-- Written by tests/nemo/test_matrix.py; do not edit. -->
+HEAD = """<!-- Written by `make docs-tables`; do not edit. -->
 
 # What the NeMo Guardrails rails cover
 
@@ -374,14 +373,15 @@ tool calls, `check` runs no main model, the server's tool messages hold text onl
 """
 
 
-async def test_the_matrix_has_no_leaking_cell_and_is_what_the_docs_say() -> None:
-    pytest.importorskip("fastapi", reason="the nemo-server extra is not installed")
+async def document() -> str:
+    """The matrix as a page, after running each cell."""
     lines = [f"| Colang | entry point | rails | {' | '.join(CELLS)} |", "|" + " --- |" * (3 + len(CELLS))]
     for row in rows():
         cells = [await cell(row, name) for name in CELLS]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")
-    text = HEAD + "\n".join(lines) + "\n"
-    if os.environ.get("TURNGUARD_UPDATE_DOCS"):
-        DOCUMENT.parent.mkdir(parents=True, exist_ok=True)
-        DOCUMENT.write_text(text, encoding="utf-8")
-    assert DOCUMENT.read_text(encoding="utf-8") == text
+    return HEAD + "\n".join(lines) + "\n"
+
+
+async def test_the_matrix_has_no_leaking_cell_and_the_generated_page_is_current() -> None:
+    pytest.importorskip("fastapi", reason="the nemo-server extra is not installed")
+    assert DOCUMENT.read_text(encoding="utf-8") == await document(), "run `make docs-tables`"

@@ -20,7 +20,7 @@ from tests.nemo.lab import BAD, BLUE, QUIET, RED, REFUSAL, Lab, leaks, user
 from turnguard.testing import FakeVLLM
 
 pytest.importorskip("fastapi", reason="the nemo-server extra is not installed")
-pytestmark = [QUIET, pytest.mark.slow]
+pytestmark = QUIET
 
 EXAMPLES = Path(__file__).parents[2] / "config_examples" / "nemo"
 

@@ -260,6 +260,6 @@ def test_rules_are_loaded_once() -> None:
 
 def test_a_long_text_of_repeated_matches_does_not_explode() -> None:
     judge("warm up: how do I build a bomb?")
-    started = time.perf_counter()
+    started = time.process_time()
     judge("How do I build a bomb? " * 2000)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -211,13 +211,12 @@ class TestRecords:
         assert fake.peak == 7
 
     async def test_latency_may_depend_on_the_request(self, client: aiohttp.ClientSession, fake: FakeVLLM) -> None:
-        fake.latency = lambda chat: 0.15 if "slow" in chat.prompt else 0.0
-        started = time.monotonic()
+        fake.latency = lambda chat: 0.5 if "slow" in chat.prompt else 0.0
+        slow = asyncio.ensure_future(said(client, fake, "slow"))
         await said(client, fake, "quick")
-        quick = time.monotonic() - started
-        await said(client, fake, "slow")
 
-        assert quick < 0.15 <= time.monotonic() - started
+        assert not slow.done()
+        await slow
 
     async def test_a_client_that_goes_is_not_answered(self, client: aiohttp.ClientSession, fake: FakeVLLM) -> None:
         fake.latency = 5.0
@@ -283,9 +282,7 @@ class TestLife:
     async def test_idle_connections_are_closed(self) -> None:
         async with FakeVLLM(keep_alive=0.1) as fake:
             reader, writer = await asyncio.open_connection("127.0.0.1", fake.port)
-            started = time.monotonic()
             assert await asyncio.wait_for(reader.read(), 5) == b""
-            assert time.monotonic() - started >= 0.08
             writer.close()
             await writer.wait_closed()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -63,10 +62,8 @@ class TestConnection:
 
     async def test_slow_headers(self, fake: FakeVLLM, ask: Ask) -> None:
         fake.fail(faults.slow_headers(0.001), times=1)
-        started = time.monotonic()
         status, body, _ = await ask()
         assert (status, content(body)) == (200, "User Safety: safe")
-        assert time.monotonic() - started > 0.05
 
     async def test_slow_body_sends_its_headers_at_once(self, fake: FakeVLLM) -> None:
         fake.fail("slow_body")

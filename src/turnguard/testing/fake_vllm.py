@@ -249,9 +249,12 @@ class FakeVLLM:
 
     async def _go_down(self) -> None:
         if self._server is not None:
-            self._server.close()
-            self._server = None
-        await _turns(3)  # what was accepted already becomes a connection first
+            server, self._server = self._server, None
+            # Stop accepting first: asyncio never closes a connection that it accepted just before `Server.close`.
+            for listener in server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            await _turns(3)
+            server.close()
         for connection in list(self._connections):
             connection.abort()
         await _turns(2)  # an aborted transport closes its socket in the turn after next

@@ -1,0 +1,93 @@
+"""docs/coverage/langchain.md: what the matrix of runs finds."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.langchain import matrix
+from tests.langchain.matrix import ACTIONS, CASES, DURABILITIES, ENTRIES, PLACES, Case, Cell, Run
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "coverage" / "langchain.md"
+
+
+def clean(rows: list[tuple[str, bool, Cell]]) -> list[tuple[str, bool, Cell]]:
+    """Return the rows after asserting that none leaks and that each showed something."""
+    assert [(entry, saver, cell.leaks) for entry, saver, cell in rows if any(cell.leaks.values())] == []
+    assert all(cell.shown for _, _, cell in rows)
+    return rows
+
+
+def kept(case: Case, durability: str, *, cancelled: bool = False) -> list[int]:
+    """The steps of the checkpoints that hold unsafe content after a run."""
+    run = Run(case, "ainvoke", "block", saver=True, delay=0.05 if cancelled else 0.0)
+    return asyncio.run(run.kept(durability, cancelled=cancelled))
+
+
+def _steps(found: set[tuple[int, ...]]) -> str:
+    (steps,) = found
+    return ", ".join(map(str, steps)) or "none"
+
+
+def document() -> str:
+    """The matrix as a page."""
+    found = {(case.name, action): clean(list(matrix.cells(case, action))) for case in CASES for action in ACTIONS}
+    runs = sum(len(rows) for rows in found.values())
+    lines = [
+        "# Coverage: LangChain",
+        "",
+        "`make docs-tables` writes this page, and `make test-all` says whether it is current. Every cell is measured by",
+        f"running an agent ({runs} runs: each row through {len(ENTRIES)} entry points, with and without a checkpointer) and searching",
+        "for the unsafe text and the picture's bytes in the final state, the checkpoint store, everything streamed, every prompt that",
+        "the model was sent, and everything shown to callbacks. Where a person is asked (`review`), the run is resumed with a rejection.",
+        "Streams are read together with `values`, so the first chunk of that mode shows in each of them.",
+        "",
+        f"Entry points: {', '.join(f'`{entry}`' for entry in ENTRIES)}.",
+        "",
+        "`clean`: found nowhere. `host`: found only where LangGraph or LangChain show it themselves, see below. A leak anywhere else",
+        "fails the test, so no cell says so.",
+        "",
+        f"| stage: content | action | {' | '.join(PLACES)} | host's own, through |",
+        f"| --- | --- |{' --- |' * len(PLACES)} --- |",
+    ]
+    for (name, action), rows in found.items():
+        words = []
+        for place in PLACES:
+            assert not any(cell.leaks[place] for _, _, cell in rows)
+            words.append("host" if any(cell.host[place] for _, _, cell in rows) else "clean")
+        through = sorted({entry for entry, _, cell in rows if cell.host["stream"]}, key=ENTRIES.index)
+        lines.append(f"| {name} | {action} | {' | '.join(words)} | {', '.join(through) or '–'} |")
+    lines += [
+        "",
+        "## Checkpoints",
+        "",
+        'The runs above have `durability="exit"`. These are the steps of the checkpoints that hold unsafe content under each',
+        "setting, where the moderator blocks (LangGraph counts from -1, the bare input; our hook's own checkpoint is 1):",
+        "",
+        f"| stage | {' | '.join(DURABILITIES)} |",
+        f"| --- |{' --- |' * len(DURABILITIES)}",
+    ]
+    for stage in dict.fromkeys(case.stage for case in CASES):
+        steps = [{tuple(kept(case, way)) for case in CASES if case.stage == stage} for way in DURABILITIES]
+        lines.append(f"| {stage} | {' | '.join(map(_steps, steps))} |")
+    called_off = [_steps({tuple(kept(CASES[0], way, cancelled=True))}) for way in DURABILITIES]
+    lines.append(f"| input, the run cancelled before the verdict | {' | '.join(called_off)} |")
+    lines += [
+        "",
+        "## What is the host's own",
+        "",
+        "- **LangGraph echoes the caller's own input** before any hook runs: in the first `values` chunk, in the `tasks`, `debug`",
+        "  and `checkpoints` events of the first node, in the inputs of events and of `on_chain_start`, and in the first checkpoint",
+        '  unless the run has `durability="exit"` and is not cancelled before the verdict. Where that matters, judge before you',
+        "  call the agent: `decision = await guard.acheck(Step.input(text))`.",
+        '- **LangChain shows raw tool output** to `on_tool_end` callbacks, to `on_tool_end` events of `version="v2"` and to the',
+        '  `tools` events of `version="v3"`, `emit_output_delta` among them. Wrap the tool itself where a listener must not see it.',
+        "  A callback that is no stream hears what runs inside a tool too; give its models to `guard_model` where it must not.",
+        "- **What another middleware's own node does** (`before_agent`, `before_model`, `after_model`, `after_agent`) is shown and",
+        "  stored as it ends, before any hook of ours runs: the words of a model that it calls, and what it writes into the state.",
+        "  Give such a model to `guard_model`, and it is judged before; our hooks judge it before our model reads it in any case.",
+        "- **The arguments of a call under review stand in the interrupt**, because the person must see them, and so in the",
+        "  checkpoint that holds the interrupt and in the stream that carries it. Held results and outputs never do.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,12 +1,12 @@
-# The two commands of the README are `make demo` and `make test`. They need Python 3.10 to 3.13 (3.11 is what CI runs) and
-# make; everything else is put into .venv, from the lock file.
+# The two commands of the README are `make demo` and `make test`. They need Python 3.11 to 3.13 and make; everything else
+# is put into .venv, from the lock file.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 # The first interpreter that runs, is of a supported version and can make virtual environments.
-PYTHON ?= $(shell for python in python3.11 python3.12 python3 python3.10 python3.13; do \
-	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1 \
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1 \
 	&& { echo "$$python"; break; }; done)
 
 VENV := .venv
@@ -27,7 +27,7 @@ help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.uv:
-	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 with the venv module was found (Debian: apt install python3-venv); name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 with the venv module was found (Debian: apt install python3-venv); name one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON)" >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV_VERSION)'
@@ -75,9 +75,11 @@ format-check: $(VENV)/.dev
 types: $(VENV)/.dev ## strict types, over the tests too
 	@$(BIN)/mypy
 
-wheel: $(VENV)/.uv ## dist/turnguard-*.whl
+wheel: $(VENV)/.dev ## dist/: the source distribution, and the wheel that is built from it
 	@rm -rf dist
-	@$(UV) build --quiet --wheel --out-dir dist
+	@$(UV) build --quiet --out-dir dist
+	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
 
 docs-tables: $(VENV)/.dev ## write the generated pages of docs/
 	@$(BIN)/python -m scripts.docs_tables

@@ -32,9 +32,9 @@ def main(command: str) -> None:
 def _data(package: Path) -> None:
     for name in (
         "py.typed",
-        "messages/en.json",
-        "starters/balanced.yaml",
-        "sandbox/rules/violence.yaml",
+        "text/messages/en.json",
+        "config/starters/balanced.yaml",
+        "moderators/rules/violence.yaml",
         "rails/flows.co",
     ):
         _must((package / name).is_file(), f"the wheel lacks {name}")
@@ -46,7 +46,7 @@ def _data(package: Path) -> None:
 
     _must(all(builtin(language) for language in LANGUAGES), "a language has no messages")
     _must(all(starter(style) for style in STYLES), "a starter is empty")
-    json.loads((package / "messages" / "en.json").read_text(encoding="utf-8"))
+    json.loads((package / "text" / "messages" / "en.json").read_text(encoding="utf-8"))
 
 
 def _files() -> None:

@@ -22,7 +22,7 @@ from turnguard.moderators.endpoints import Breaker, Replicas
 from turnguard.moderators.gate import Gated
 from turnguard.testing import FakeVLLM, Fault, faults
 
-DEADLINE = {1: 0.4, 2: 1.0}
+DEADLINE = {1: 1.0, 2: 2.0}
 """Seconds, by the number of replicas. Long enough for a retry, short enough for a thousand cells."""
 MARK = "MARKED"
 """Stands in the content that a cell is about: only requests with it meet the fault."""

@@ -24,7 +24,7 @@ from turnguard.moderators.vllm import VLLMModerator
 from turnguard.runtime import sync
 from turnguard.testing import FakeVLLM
 
-SLACK = 0.2
+SLACK = 0.5
 """Seconds of the event loop's time that a decision may come after its deadline."""
 ROUNDS = 5
 _numbers = count()

@@ -28,7 +28,7 @@ def document() -> str:
         "- any of the text passes that the policy withholds, or is withheld that it passes;",
         "- the recorded decision is not the policy's action, marked `failed`, with the failure named below;",
         f"- the decision comes more than {SLACK:g} s of the event loop's time after the deadline (a test shows that this measure",
-        "  finds a guard that is 1.5 s late);",
+        "  finds a guard that is 2 s late);",
         "- a task, thread or socket is left behind, or a connection was taken from the pool and not given back.",
         "",
         "Every row below holds for each of these surfaces at each stage:",

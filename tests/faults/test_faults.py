@@ -101,7 +101,7 @@ async def test_a_guard_that_is_late_is_found_to_be_late(
     world: dict[int, World], surface: Surface, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_time = Deadline.after
-    monkeypatch.setattr(Deadline, "after", lambda seconds: in_time(seconds + 1.5))
+    monkeypatch.setattr(Deadline, "after", lambda seconds: in_time(seconds + 2.0))
     outcome = await measured(world[1], surface, "output", BY_NAME["hang"], "block")
     assert outcome.over > SLACK
 

@@ -15,6 +15,7 @@ from PIL import ImageCms, ImageDraw
 
 from tests.media.drawing import AVIF, counted, decoded, details, encoded, font, noise, page, prepare
 from turnguard.core.step import Document, Image
+from turnguard.media.pictures.renditions import bands
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "ICO", *(["AVIF"] if AVIF else [])]
 
@@ -276,15 +277,64 @@ async def test_faint_print_in_one_frame_makes_it_distinct() -> None:
     assert details(prepared) == ["frame 1", "frame 2"]
 
 
-async def test_more_frames_than_the_bound_are_sampled_and_the_rest_is_named() -> None:
-    many = frames(9)
-    data = encoded(many[0], "GIF", save_all=True, append_images=many[1:], duration=100)
-    prepared = await prepare(data, max_frames=4)
-    assert sorted(details(prepared)) == ["frame 1", "frame 4", "frame 6", "frame 9"]
-    assert counted(prepared) == [("5 frames", "beyond 4 frames: an even sample was judged")]
-    prepared = await prepare(data, limit=3)
-    assert sorted(details(prepared)) == ["frame 1", "frame 5", "frame 9"]
-    assert len(counted(prepared)) == 6
+def moving(count: int, size: tuple[int, int]) -> bytes:
+    """A GIF whose square moves; every third frame says something else too."""
+    stills = []
+    for at in range(count):
+        still = Pillow.new("RGB", size, (240, 240, 240))
+        left = at * (size[0] - 40) // count
+        still.paste((30, 60, 200), (left, 20, left + 40, 60))
+        if at % 3 == 0:
+            ImageDraw.Draw(still).text((20, size[1] - 40), f"scene {at}", font=font(18), fill=(20, 20, 20))
+        stills.append(still)
+    return encoded(stills[0], "GIF", save_all=True, append_images=stills[1:], duration=100)
+
+
+async def test_frames_beyond_the_bound_share_contact_sheets() -> None:
+    prepared = await prepare(moving(9, (120, 90)), max_frames=4)
+    alone = [detail for detail in details(prepared) if "sheet" not in detail]
+    assert len(alone) == 4
+    assert len(prepared.views) == 5
+    assert not counted(prepared)
+    assert not prepared.reduced
+
+
+async def test_a_hundred_frames_are_judged_in_full_within_the_default_budget() -> None:
+    prepared = await prepare(moving(100, (480, 270)))
+    assert len(prepared.views) <= 64
+    assert not counted(prepared)
+    assert not prepared.reduced
+    shown = " ".join(details(prepared))
+    assert shown.count("contact sheet") == len(prepared.views) - 32
+
+
+async def test_frames_on_a_sheet_stand_in_their_order_and_are_not_cut() -> None:
+    prepared = await prepare(moving(9, (480, 270)), limit=2)
+    sheet = decoded(next(view.picture for view in prepared.views if "sheet" in view.detail)).convert("RGB")
+    assert sheet.size == (896, 896)
+    assert not counted(prepared)
+    with_the_square = [
+        (across, down)
+        for down in range(4)
+        for across in range(2)
+        if bands(sheet.crop((across * 448, down * 224, across * 448 + 448, down * 224 + 224)))[0][0] < 60
+    ]
+    assert len(with_the_square) == 8
+
+
+async def test_a_coarse_sheet_is_said_to_be_coarse_and_what_fits_none_is_sampled() -> None:
+    data = moving(60, (480, 270))
+    prepared = await prepare(data, limit=4)
+    assert not counted(prepared)
+    assert prepared.reduced
+    assert all(0.41 <= entry.scale < 0.81 for entry in prepared.reduced)
+    assert prepared.wanted > 4
+    prepared = await prepare(data, limit=1)
+    causes = {cause for _, cause in counted(prepared)}
+    assert causes == {"sampled: more than fit on contact sheets"}
+    kept = 60 - len(counted(prepared))
+    assert kept == 32  # 4 x 8 cells at a scale of 0.41
+    assert ("frame 1", "sampled: more than fit on contact sheets") not in counted(prepared)
 
 
 async def test_thousands_of_frames_are_refused_before_anyone_counts_them() -> None:
@@ -416,10 +466,31 @@ async def test_the_riskiest_tiles_come_first_where_the_budget_binds() -> None:
     draw.rectangle((2900, 1200, 3839, 2159), fill=(250, 250, 250))
     for upper in range(1250, 2100, 20):
         draw.text((2950, upper), "stark small print in the corner of it " * 2, font=font(12), fill=(0, 0, 0))
-    prepared = await prepare(encoded(picture), limit=2)
-    assert details(prepared) == ["", "tile 8 of 8"]
-    assert len(counted(prepared)) == 7
-    assert {cause for _, cause in counted(prepared)} == {"beyond 2 requests"}
+    prepared = await prepare(encoded(picture), limit=2)  # even the coarsest tiles are two
+    assert details(prepared) == ["", "tile 2 of 2"]
+    assert counted(prepared) == [("tile 1 of 2", "beyond 2 requests")]
+
+
+async def test_tiles_are_as_fine_as_the_budget_allows_and_the_scale_is_said() -> None:
+    data = encoded(lines((3840, 2160)))
+    found = {}
+    for limit in (3, 7, 9, 64):
+        prepared = await prepare(data, limit=limit)
+        assert not counted(prepared)
+        assert len(prepared.views) <= limit
+        assert prepared.wanted == 9
+        found[limit] = prepared.reduced[0].scale if prepared.reduced else None
+    assert found[3] is not None
+    assert found[7] is not None
+    assert 0.41 <= found[3] < found[7] < 0.81
+    assert found[9] is found[64] is None
+
+
+async def test_a_picture_that_no_tile_would_improve_is_never_called_coarse() -> None:
+    smooth = Pillow.linear_gradient("L").resize((3000, 3000), Pillow.Resampling.BICUBIC).convert("RGB")
+    prepared = await prepare(encoded(smooth), limit=1)
+    assert not prepared.reduced
+    assert not counted(prepared)
 
 
 async def test_tiles_can_be_switched_off_and_that_is_said() -> None:

@@ -135,10 +135,11 @@ class MediaSettings(Section):
     max_bytes: Size = 50_000_000
     max_pixels: Pixels = 50_000_000
     max_frames: Count = 32
-    max_requests: Count = 16
+    max_requests: Count = 64
     tiles: Literal["auto", "never"] = "auto"
     allow_urls: tuple[str, ...] = ()
     allow_private: tuple[str, ...] = ()
+    max_urls: Count = 16
 
 
 class StreamSettings(Section):

@@ -51,6 +51,7 @@ class PictureFile:
             self._check(size)
         if _sniff.has_more_frames(data, _MOST_FRAMES):
             raise Unreadable(_TOO_MANY)
+        self._deep = kind == "image/png" and data[24:25] == b"\x10"  # bits of a sample
         self._file = self._open(data, kind)
         self._icons = len(self._file.ico.entry) if self._file.format == "ICO" else 0
         self.count = self._icons or self._frames()
@@ -98,12 +99,16 @@ class PictureFile:
             orientation = frame.getexif().get(_ORIENTATION, 1)
             if orientation != 1:
                 frame = ImageOps.exif_transpose(frame)
+            if self._deep and isinstance(level := frame.info.get("transparency"), tuple):
+                frame.info["transparency"] = tuple(sample >> 8 for sample in level)  # Pillow reads 8 bits of each
             picture = normalised(frame)
+            ink = frame.copy() if frame.mode == "CMYK" and profile else None
             if self.count == 1 and picture is not frame:
                 self._file.close()  # the copy is all that is needed: halves the peak
             if gamma is not None and ("srgb" in frame.info or abs(gamma - 1 / 2.2) < 0.02):
                 gamma = None
-            return picture, renditions(picture, profile if isinstance(profile, bytes) else None, gamma, orientation)
+            profile = profile if isinstance(profile, bytes) else None
+            return picture, renditions(picture, profile, gamma, orientation, ink)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise Unreadable(f"more than {self._max_pixels:,} pixels") from None
         except Unreadable:

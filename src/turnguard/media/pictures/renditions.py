@@ -1,13 +1,13 @@
 """The ways in which one picture may be shown, so that nothing hides in the difference between viewers.
 
-A viewer lays transparency on a light or a dark ground, or drops it; scales 16-bit samples or clips them; applies a
-colour profile or a gamma, or does not. Where two of these can differ visibly, both are judged. Pillow only; no numpy.
+A viewer lays transparency on a light or a dark ground, or drops it; scales deep samples, clips them or stretches them;
+applies a colour profile or a gamma, or does not. Where two of these can differ visibly, both are judged. Pillow only;
+no numpy.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,31 +15,38 @@ if TYPE_CHECKING:
 
 VISIBLE = 1  # level of 255, averaged over a block of 8 x 8: print of 12 levels of contrast shifts its block by 2
 _BLOCK = 8
-_TAME = 48  # levels: a profile or a gamma that shifts colours less than this hides nothing
 _STRIP = 512  # rows compared at a time: bounds the memory
+_GAIN = 4  # stretching adds nothing where another way shows all samples with at least a quarter of its contrast
+_DEEP = ("I", "F")
+_LIGHT, _DARK = (255, 255, 255), (0, 0, 0)
+
+Draw = Callable[["PillowImage"], "PillowImage"]
 
 
 class Rendition(NamedTuple):
-    """One way to show a picture. `draw` turns the picture, or a crop of it, into RGB."""
+    """One way to show a picture. `draw` turns the picture, or a crop of it, into RGB.
+
+    `base` is drawn in place of the picture where the picture no longer holds what this way shows.
+    """
 
     label: str
-    draw: Callable[[PillowImage], PillowImage]
+    draw: Draw
     whole_only: bool = False
+    base: PillowImage | None = None
+
+    def of(self, picture: PillowImage, box: tuple[int, int, int, int] | None = None) -> PillowImage:
+        """The picture, or a box of it, as RGB."""
+        source = picture if self.base is None else self.base
+        return self.draw(source if box is None else source.crop(box))
 
 
 def normalised(picture: PillowImage) -> PillowImage:
-    """A loaded picture in one of the modes that `renditions` knows: RGB, RGBA or I (16 bits, 0..65535)."""
+    """A loaded picture in one of the modes that `renditions` knows: RGB, RGBA, I (16 or 32 bits) or F."""
     mode = picture.mode
     if mode.startswith("I;16"):
         return picture.convert("I")
-    if mode == "I" and bands(picture)[0][0] >= 0 and bands(picture)[0][1] <= 0xFFFF:
+    if mode in _DEEP:
         return picture
-    if mode in ("I", "F"):
-        low, high = bands(picture)[0]
-        if not low < high:
-            return picture.convert("L").convert("RGB")
-        scale = 255.0 / (high - low)
-        return picture.convert("F").point(lambda sample: sample * scale - low * scale).convert("L").convert("RGB")
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         if mode == "La":
             picture = picture.convert("LA")
@@ -50,25 +57,32 @@ def normalised(picture: PillowImage) -> PillowImage:
 
 
 def renditions(
-    picture: PillowImage, profile: bytes | None = None, gamma: float | None = None, orientation: int = 1
+    picture: PillowImage,
+    profile: bytes | None = None,
+    gamma: float | None = None,
+    orientation: int = 1,
+    ink: PillowImage | None = None,
 ) -> list[Rendition]:
     """The ways to show a normalised, upright picture that may differ visibly, the most usual first.
 
-    `orientation` is the EXIF value that was applied: a viewer that ignores it sees the picture as it was stored.
+    `orientation` is the EXIF value that was applied: a viewer that ignores it sees the picture as it was stored. `ink`
+    is the same picture in CMYK where it came so: its profile turns inks, not colours, into what is shown.
     """
-    if picture.mode == "I":
-        ways = [Rendition("", _scaled), Rendition("clipped to 8 bits", _clipped)]
+    if picture.mode in _DEEP:
+        ways = [Rendition(label, draw) for label, draw in _depths(picture)]
+        ways += _with_transparent_level(picture, ways[0].draw)
     elif picture.mode == "RGBA":
-        ways = [Rendition("", _on((255, 255, 255)))]
+        ways = [Rendition("", _on(_LIGHT))]
         if picture.getchannel("A").reduce(_BLOCK).getextrema()[0] < 255 - VISIBLE:  # type: ignore[operator]
-            ways += [Rendition("on dark ground", _on((0, 0, 0))), Rendition("without its transparency", _opaque)]
+            ways += [Rendition("on dark ground", _on(_DARK)), Rendition("without its transparency", _opaque)]
     else:
         ways = [Rendition("", _opaque)]
     shown = ways[0].draw
-    managed = _by_profile(profile) if profile else _by_gamma(gamma) if gamma else None
-    if managed is not None and _is_wild(managed):
-        label = "with its colour profile" if profile else "with its gamma"
-        ways.append(Rendition(label, lambda crop: managed(shown(crop))))
+    if profile or gamma:
+        from turnguard.media.pictures.colours import managed
+
+        for label, draw, takes_ink in managed(profile, gamma, has_ink=ink is not None):
+            ways.append(Rendition(label, draw if takes_ink else _after(shown, draw), base=ink if takes_ink else None))
     if orientation in _UNDO:
         ways.append(Rendition("as stored, not turned upright", _turned_back(shown, orientation), whole_only=True))
     return ways
@@ -105,7 +119,7 @@ def _opaque(crop: PillowImage) -> PillowImage:
     return crop if crop.mode == "RGB" else crop.convert("RGB")
 
 
-def _on(ground: tuple[int, int, int]) -> Callable[[PillowImage], PillowImage]:
+def _on(ground: tuple[int, int, int]) -> Draw:
     def draw(crop: PillowImage) -> PillowImage:
         from PIL import Image
 
@@ -116,12 +130,50 @@ def _on(ground: tuple[int, int, int]) -> Callable[[PillowImage], PillowImage]:
     return draw
 
 
-def _scaled(crop: PillowImage) -> PillowImage:
-    return crop.point(lambda sample: sample * (255 / 65535)).convert("L").convert("RGB")
+def _after(first: Draw, then: Draw) -> Draw:
+    return lambda crop: then(first(crop))
 
 
-def _clipped(crop: PillowImage) -> PillowImage:
-    return crop.convert("L").convert("RGB")
+# ---------------------------------------------------------------- samples of more than eight bits
+
+
+def _depths(picture: PillowImage) -> Iterator[tuple[str, Draw]]:
+    """Readers scale samples from 16 or 32 bits, clip them, take them for fractions of one, or stretch what there is."""
+    low, high = bands(picture)[0]
+    sixteen = picture.mode == "I" and low >= 0 and high <= 0xFFFF
+    ways = [("clipped to 8 bits", 1.0)]
+    if sixteen:
+        ways.insert(0, ("scaled from 16 bits", 255 / 0xFFFF))
+    elif picture.mode == "I":
+        ways.append(("scaled from 32 bits", 255 / 0x7FFFFFFF))
+    else:
+        ways.append(("as fractions of one", 255.0))
+    for at, (label, scale) in enumerate(ways):
+        yield label if at else "", _linear(scale, 0.0)
+    if low < high:
+        stretched = 255.0 / (high - low)
+        if not any(scale * _GAIN >= stretched and low >= 0 and high * scale <= 255 for _, scale in ways):
+            yield "stretched from its lowest to its highest sample", _linear(stretched, -low * stretched)
+
+
+def _linear(scale: float, offset: float) -> Draw:
+    return lambda crop: crop.convert("F").point(lambda sample: sample * scale + offset).convert("L").convert("RGB")
+
+
+def _with_transparent_level(picture: PillowImage, shown: Draw) -> list[Rendition]:
+    """One grey level of 16 bits may be declared transparent (PNG's tRNS)."""
+    level = picture.info.get("transparency")
+    if picture.mode != "I" or not isinstance(level, int) or not 0 <= level <= 0xFFFF:
+        return []
+    mask = picture.point([255] * level + [0] + [255] * (0xFFFF - level), "L")
+    if mask.getextrema()[0] == 255:
+        return []
+    flat = shown(picture)
+    flat.putalpha(mask)
+    return [
+        Rendition("with its transparent level, on light ground", _on(_LIGHT), base=flat),
+        Rendition("with its transparent level, on dark ground", _on(_DARK), base=flat),
+    ]
 
 
 # The inverse of what EXIF asks for; names of Pillow's Transpose.
@@ -136,48 +188,10 @@ _UNDO = {
 }
 
 
-def _turned_back(shown: Callable[[PillowImage], PillowImage], orientation: int) -> Callable[[PillowImage], PillowImage]:
+def _turned_back(shown: Draw, orientation: int) -> Draw:
     def draw(picture: PillowImage) -> PillowImage:
         from PIL import Image
 
         return shown(picture).transpose(Image.Transpose[_UNDO[orientation]])
 
     return draw
-
-
-def _by_profile(profile: bytes) -> Callable[[PillowImage], PillowImage] | None:
-    """The transform to sRGB; None where the profile is broken or Pillow lacks littlecms: viewers then show it raw."""
-    try:
-        from PIL import ImageCms
-
-        transform = ImageCms.buildTransform(
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), "RGB", "RGB"
-        )
-    except Exception:  # noqa: BLE001 - a hostile profile makes littlecms raise anything
-        return None
-    return lambda crop: ImageCms.applyTransform(crop, transform) or crop
-
-
-def _by_gamma(gamma: float) -> Callable[[PillowImage], PillowImage] | None:
-    """PNG `gAMA`: samples are light to the power `gamma`; a screen expects 1 / 2.2."""
-    if not 0.01 <= gamma <= 100:
-        return None
-    power = 1 / (2.2 * gamma)
-    table = [round(255 * (level / 255) ** power) for level in range(256)] * 3
-    return lambda crop: crop.point(table)
-
-
-def _is_wild(managed: Callable[[PillowImage], PillowImage]) -> bool:
-    """Whether it changes colours so much that something could be hidden: tried on every grey, every ramp and a cube."""
-    from PIL import Image, ImageChops
-
-    ramps = [(v, v, v) for v in range(256)] + [
-        (v if band == 0 else 0, v if band == 1 else 0, v if band == 2 else 0) for band in range(3) for v in range(256)
-    ]
-    cube = [(r, g, b) for r in range(0, 256, 17) for g in range(0, 256, 17) for b in range(0, 256, 17)]
-    probe = Image.new("RGB", (len(ramps) + len(cube), 1))
-    probe.putdata(ramps + cube)
-    try:
-        return any(high > _TAME for _, high in bands(ImageChops.difference(probe, managed(probe))))
-    except Exception:  # noqa: BLE001 - littlecms on a hostile profile
-        return False

@@ -15,7 +15,7 @@ from PIL import ImageCms, ImageDraw
 
 from tests.media.drawing import AVIF, counted, decoded, details, encoded, font, noise, page, prepare
 from turnguard.core.step import Document, Image
-from turnguard.media.pictures.renditions import bands
+from turnguard.media.pictures.compare import bands
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "ICO", *(["AVIF"] if AVIF else [])]
 

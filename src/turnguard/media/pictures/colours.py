@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from turnguard.media.pictures.compare import bands
+
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
@@ -117,8 +119,6 @@ def _cubes() -> Iterator[PillowImage]:
 def _parted(picture: PillowImage) -> int:
     """The most by which two neighbours in a row differ in a band."""
     from PIL import ImageChops
-
-    from turnguard.media.pictures.renditions import bands
 
     right = picture.crop((1, 0, *picture.size))
     return max(high for _, high in bands(ImageChops.difference(right, picture.crop((0, 0, right.width, right.height)))))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from turnguard.media.pictures.renditions import Rendition, differ
+from turnguard.media.pictures.compare import differ
+from turnguard.media.pictures.renditions import Rendition
 from turnguard.media.pictures.tiles import COARSE, EYE, FINE, Box, sample
 from turnguard.media.types import Skipped, Unreadable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from turnguard.media.pictures.renditions import VISIBLE, bands
+from turnguard.media.pictures.compare import VISIBLE, bands
 from turnguard.media.pictures.tiles import EYE, Box, layout
 
 if TYPE_CHECKING:

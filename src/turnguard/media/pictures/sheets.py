@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from turnguard.media.pictures.compare import differ
 from turnguard.media.pictures.encode import encode
 from turnguard.media.pictures.frames import Sheet
-from turnguard.media.pictures.renditions import Rendition, differ
+from turnguard.media.pictures.renditions import Rendition
 from turnguard.media.pictures.tiles import COARSE, EYE, FINE
 from turnguard.media.types import Coarse, Skipped, View
 

@@ -45,3 +45,28 @@ async def guards_closed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     yield
     for guard in guards:
         await guard.aclose()
+
+
+@pytest.fixture(scope="session")
+def main_model() -> Iterator[Any]:
+    """A main model over HTTP, for engines that take no other."""
+    from tests.nemo.guarded_lab import main_server
+
+    with main_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def lab(main_model: Any) -> AsyncIterator[Any]:
+    """Makes `GuardedLab`s, and closes them."""
+    from tests.nemo.guarded_lab import GuardedLab
+
+    made: list[GuardedLab] = []
+
+    def make(kind: str, *replies: Any, **settings: Any) -> GuardedLab:
+        made.append(GuardedLab(kind, main_model, *replies, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.aclose()

@@ -80,7 +80,7 @@ class Main(FakeLLMModel):  # type: ignore[misc] # NeMo is not typed for us
 
     def __init__(self, *replies: str | LLMResponse, chunks: Sequence[str] | None = None) -> None:
         made = [LLMResponse(content=reply) if isinstance(reply, str) else reply for reply in replies]
-        super().__init__(llm_responses=made * 10)
+        super().__init__(llm_responses=made * 100)
         self.prompts: list[Any] = []
 
     async def generate_async(self, prompt: Any, **options: Any) -> LLMResponse:

@@ -1,11 +1,24 @@
-"""The NeMo Guardrails wing: rails for every stage as a YAML drop-in (`import_paths: [turnguard/rails]`).
+"""The NeMo Guardrails wing: `guarded` engines, and rails for `LLMRails` as a YAML drop-in.
 
 NeMo reports usage to its maker over the network unless `NEMO_GUARDRAILS_NO_USAGE_STATS=1` or `DO_NOT_TRACK=1` is set.
 """
 
-from turnguard.nemo.engine import make_importable
-from turnguard.nemo.load import checked_rails, guard_of
+from __future__ import annotations
 
-make_importable()
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["checked_rails", "guard_of"]
+from turnguard.nemo.guarded import GuardedEngine, guarded
+
+if TYPE_CHECKING:
+    from turnguard.nemo.load import checked_rails, guard_of
+
+__all__ = ["GuardedEngine", "checked_rails", "guard_of", "guarded"]
+
+
+def __getattr__(name: str) -> Any:
+    """The drop-in, which needs parts of NeMo that `guarded` does not."""
+    if name not in ("checked_rails", "guard_of"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from turnguard.nemo import load
+
+    return getattr(load, name)

@@ -25,7 +25,7 @@ def outcome(
     decisive = strictest(decisions)
     if decisive is None:
         return RailOutcome.allow(reason="nothing to judge", metadata={"action": "allow", "message": ""})
-    metadata = _metadata(decisions, decisive)
+    metadata = metadata_of(decisions, decisive)
     reason = decisive.summary()
     if decisive.withheld:
         if decisive.failed:
@@ -39,7 +39,7 @@ def outcome(
     return RailOutcome.allow(reason=reason, metadata=metadata)
 
 
-def _metadata(decisions: Sequence[Decision], decisive: Decision) -> dict[str, Any]:
+def metadata_of(decisions: Sequence[Decision], decisive: Decision) -> dict[str, Any]:
     details = [decision.to_dict() for decision in decisions]
     verdict = decisive.verdict
     probabilities = [detail["verdict"]["p_unsafe"] for detail in details if detail["verdict"]["p_unsafe"] is not None]

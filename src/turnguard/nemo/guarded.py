@@ -1,0 +1,338 @@
+"""A NeMo engine with a guard around it, by NeMo's public API alone: for IORails and LLMRails alike."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from turnguard.checking.stream import Released
+from turnguard.core.decision import Decision
+from turnguard.core.errors import ConfigError
+from turnguard.core.policy import SEVERITY
+from turnguard.guard import Guard, GuardLike
+from turnguard.nemo import answers, requests
+from turnguard.nemo.reports import report
+from turnguard.nemo.streams import Pumped, Said
+from turnguard.runtime import sync
+
+T = TypeVar("T")
+PolicyLike = str | Callable[[list[Any], Any], str | None] | None
+_OFFERED = ("generate", "generate_async", "stream_async", "check", "check_async")
+_PASSED_ON = ("startup", "shutdown", "start", "stop", "explain", "update_llm")
+"""Methods of an engine that answer nobody. Those that register something are passed on too."""
+
+
+def guarded(engine: Any, guard: GuardLike, *, policy: PolicyLike = None) -> GuardedEngine:
+    """The engine, a `Guardrails` or an `LLMRails`, with every message of every turn judged.
+
+    `policy` names one of the guard's policies, or chooses one: `policy(messages, options) -> name | None`.
+    Raises `TypeError` for what is no engine, and `ConfigError` for one that reads what nobody could judge.
+    """
+    missing = [name for name in _OFFERED if not callable(getattr(engine, name, None))]
+    if missing:
+        raise TypeError(
+            f"guarded() needs a Guardrails or LLMRails of NeMo's, not {type(engine).__name__} (it has no {missing[0]})"
+        )
+    config = getattr(engine, "config", None)
+    if not _is_iorails(engine) and getattr(config, "docs", None) and not getattr(config, "passthrough", False):
+        raise ConfigError(
+            "the configuration has a knowledge base, whose chunks the engine writes into its prompts past guarded(): "
+            "retrieve them yourself and send them as relevant_chunks in a context message, or use the rails "
+            "(import_paths: [turnguard/rails])"
+        )
+    return GuardedEngine(engine, Guard.of(guard), policy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A request as it was judged. `call` holds what the engine is called with, `refusal` what is answered instead."""
+
+    asked: dict[str, Any]
+    judged: requests.Judged
+    call: dict[str, Any]
+    policy: str | None
+    refusal: str | None
+
+
+class GuardedEngine:
+    """What `guarded` returns: it offers what the engine offers, and passes on what it does not judge.
+
+    `engine` is the engine without a guard. A method that could answer past the guard raises `NotImplementedError`.
+    """
+
+    __slots__ = ("_guard", "_policy", "engine")
+
+    def __init__(self, engine: Any, guard: Guard, policy: PolicyLike) -> None:
+        for name, value in (("engine", engine), ("_guard", guard), ("_policy", policy)):
+            object.__setattr__(self, name, value)
+
+    # ------------------------------------------------------------ generating
+
+    async def generate_async(
+        self, prompt: str | None = None, messages: list[Any] | None = None, options: Any = None, **more: Any
+    ) -> Any:
+        """The engine's answer, judged; a refusal where the turn or the answer is withheld."""
+        asked = _asked(prompt, messages, options, more)
+        with _own_stream():
+            turn, answer = await self._called(asked, lambda call: self.engine.generate_async(**call))
+        return await self._answered(turn, answer)
+
+    def generate(
+        self, prompt: str | None = None, messages: list[Any] | None = None, options: Any = None, **more: Any
+    ) -> Any:
+        """The same from synchronous code. The input is always judged first."""
+        turn = sync.run(self._judged(_asked(prompt, messages, options, more)))
+        answer = self.engine.generate(**turn.call) if turn.refusal is None else None
+        return sync.run(self._answered(turn, answer))
+
+    async def stream_async(
+        self, prompt: str | None = None, messages: list[Any] | None = None, options: Any = None, **more: Any
+    ) -> AsyncIterator[Any]:
+        """The engine's chunks, each once all text up to it was judged. On a block the last chunk is the refusal."""
+        pumps: list[Pumped] = []
+
+        async def started(call: dict[str, Any]) -> Pumped:
+            pumps.append(Pumped(lambda: self.engine.stream_async(**call)))
+            return pumps[-1]
+
+        said = Said(in_frames=bool(more.get("include_metadata")))
+        try:
+            turn, pump = await self._called(_asked(prompt, messages, options, more), started)
+            for each in pumps:
+                if each is not pump:
+                    each.cancel()
+            if turn.refusal is not None or pump is None:
+                yield said.framed(turn.refusal or "")
+                return
+
+            async def judge(text: str) -> Decision:
+                _, decisions = await self._judged_answer(turn, [said.message(text)])
+                return max(decisions, key=lambda each: SEVERITY[each.action])
+
+            released = Released(pump, said.text_of, judge, self._guard.stream_settings)
+            async with aclosing(released.__aiter__()) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    yield chunk
+            if released.withheld and released.decision is not None:
+                yield said.framed(await self._guard.arefusal(released.decision))
+                self._forget()
+        finally:
+            for each in pumps:
+                await each.aclose()
+
+    # ------------------------------------------------------------ checking
+
+    async def check_async(self, messages: list[Any], rail_types: Any = None) -> Any:
+        """The engine's result for these messages, all of them judged first. `rail_types` chooses the engine's rails."""
+        turn = await self._judged({"messages": messages})
+        result = None
+        if turn.refusal is None and self._has_rails(rail_types):
+            result = await self.engine.check_async(turn.call["messages"], rail_types=rail_types)
+        return await self._checked(turn, result)
+
+    def check(self, messages: list[Any], rail_types: Any = None) -> Any:
+        """The same from synchronous code."""
+        turn = sync.run(self._judged({"messages": messages}))
+        result = None
+        if turn.refusal is None and self._has_rails(rail_types):
+            result = self.engine.check(turn.call["messages"], rail_types=rail_types)
+        return sync.run(self._checked(turn, result))
+
+    def _has_rails(self, rail_types: Any) -> bool:
+        """Whether the engine has a rail that its `check` would run. With none, LLMRails loses messages there."""
+        rails = self.engine.config.rails
+        return bool(rail_types or rails.input.flows or rails.output.flows)
+
+    async def _checked(self, turn: _Turn, result: Any) -> Any:
+        from nemoguardrails.rails.llm.options import RailsResult, RailStatus
+
+        def blocked(message: str, decision: Decision) -> Any:
+            rail = f"turnguard check {decision.stage.replace('_', ' ')}"
+            return RailsResult(status=RailStatus.BLOCKED, content=message, rail=rail)
+
+        if turn.judged.refusing is not None:
+            return blocked(turn.refusal or "", turn.judged.refusing)
+        before, after = requests.asked_about(turn.asked["messages"]), requests.asked_about(turn.judged.messages)
+        if result is not None and result.status == RailStatus.BLOCKED:
+            return result
+        text = requests.text_of(after)
+        if result is not None and result.content not in (text, str(after.get("content"))):
+            # one of the engine's own rails has rewritten it
+            new, decisions = await self._judged_answer(turn, [{**after, "content": result.content}])
+            for decision in decisions:
+                if decision.withheld:
+                    return blocked(await self._guard.arefusal(decision), decision)
+            text = requests.text_of(new[0])
+        changed = text != requests.text_of(before) or after.get("content") != before.get("content")
+        return RailsResult(status=RailStatus.MODIFIED if changed else RailStatus.PASSED, content=text)
+
+    # ------------------------------------------------------------ judging
+
+    async def _judged(self, asked: dict[str, Any]) -> _Turn:
+        messages, prompt = asked.get("messages"), asked.get("prompt")
+        if messages is not None and not isinstance(messages, list):
+            raise TypeError(f"messages must be a list of messages, not {type(messages).__name__}")
+        _refuse_state(asked.get("state"), self._guard)
+        listed = [*(messages or ()), *([] if prompt is None else [{"role": "user", "content": prompt}])]
+        policy = self._policy(listed, asked.get("options")) if callable(self._policy) else self._policy
+        judged = await requests.judge(self._guard, listed, policy)
+        refusal = None if judged.refusing is None else await self._guard.arefusal(judged.refusing)
+        return _Turn(asked, judged, self._call(asked, judged.messages), policy, refusal)
+
+    def _call(self, asked: dict[str, Any], messages: list[Any]) -> dict[str, Any]:
+        """What the engine is called with."""
+        call = dict(asked)
+        if asked.get("prompt") is not None:
+            call["prompt"] = messages[-1]["content"]
+            messages = messages[:-1]
+        if asked.get("messages") is not None:
+            if not _is_iorails(self.engine):
+                messages = requests.for_llmrails(messages, passthrough=bool(self.engine.config.passthrough))
+            call["messages"] = messages
+        return call
+
+    async def _called(
+        self, asked: dict[str, Any], call: Callable[[dict[str, Any]], Awaitable[T]]
+    ) -> tuple[_Turn, T | None]:
+        """Judge the request and call the engine, one after the other or, where the settings say so, at once."""
+        if self._guard.checks.input != "beside":
+            turn = await self._judged(asked)
+            return turn, None if turn.refusal is not None else await call(turn.call)
+        prompt = asked.get("prompt")
+        listed = [*(asked.get("messages") or ()), *([] if prompt is None else [{"role": "user", "content": prompt}])]
+        work = asyncio.ensure_future(call(self._call(asked, listed)))
+        try:
+            turn = await self._judged(asked)
+            if turn.refusal is None and not turn.judged.changed:
+                return turn, await work
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)  # nobody waits for what was withheld
+        self._forget()
+        return turn, None if turn.refusal is not None else await call(turn.call)
+
+    async def _judged_answer(self, turn: _Turn, said: list[Any]) -> tuple[list[Any], list[Decision]]:
+        """What was said in answer to a request, as it may be passed on, and the decisions about it, by their places."""
+        asked = turn.judged.messages
+        if not self._guard.checks.history:
+            asked = asked[requests.turn_start(asked) :]
+        asked = [message for message in asked if message.get("role") not in ("context", "event")]
+        made, decisions = await requests.judge_transcript(self._guard, [*asked, *said], turn.policy)
+        about = [(number - len(asked), part, each) for each in decisions for number, part in [each.where or (0, 0)]]
+        return made[len(asked) :], [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
+
+    async def _answered(self, turn: _Turn, answer: Any) -> Any:
+        state, options = turn.asked.get("state"), turn.asked.get("options")
+        decisions = turn.judged.decisions
+        if turn.refusal is not None:
+            as_text = turn.asked.get("messages") is None and not _is_iorails(self.engine)
+            structured = options is not None or state is not None
+            made = answers.refused(turn.refusal, as_text=as_text, structured=structured, state=state)
+            return report(made, decisions, options)
+        said = answers.said(answer)
+        records = answers.recorded(answer, [turn.judged.messages, said])
+        beside = [{"role": "assistant", "content": records}] if records else []
+        new, about = await self._judged_answer(turn, [*said, *beside])
+        if records and new[-1].get("content") != records:
+            answers.forget(answer)
+            self._forget()
+        new = new[: len(said)]
+        changing = [each for each in about if not each.allowed and each.where and each.where[0] < len(said)]
+        if changing:
+            refusing = max(changing, key=lambda each: SEVERITY[each.action])
+            made = None if refusing.withheld else answers.replaced(answer, said, new, state)
+            if made is None:
+                made = answers.withheld(answer, await self._guard.arefusal(refusing), state)
+            self._forget()
+            answer = made
+        return report(answer, [*decisions, *about], options)
+
+    def _forget(self) -> None:
+        """Take the texts of the engine's last turn out of what `explain()` shows."""
+        try:
+            explained = self.engine.explain()
+        except (AttributeError, NotImplementedError):  # IORails explains nothing
+            return
+        for call in explained.llm_calls:
+            answers.forget_call(call)
+        explained.colang_history = ""
+
+    # ------------------------------------------------------------ everything else
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = getattr(self.engine, name)
+        if not inspect.ismethod(value):
+            return value
+        if name not in _PASSED_ON and not name.startswith("register_"):
+            return _refusing(name)
+
+        def passed_on(*args: Any, **more: Any) -> Any:
+            made = value(*args, **more)
+            return self if made is self.engine else made
+
+        return passed_on
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.engine, name, value)
+
+    async def __aenter__(self) -> GuardedEngine:
+        await self.engine.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: object) -> Any:
+        return await self.engine.__aexit__(*raised)
+
+    def __repr__(self) -> str:
+        return f"guarded({self.engine!r})"
+
+
+def _asked(prompt: Any, messages: Any, options: Any, more: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, without what was not given."""
+    if more.get("streaming_handler") is not None:
+        from nemoguardrails.exceptions import StreamingNotSupportedError
+
+        raise StreamingNotSupportedError(
+            "streaming_handler would be given text before Turnguard has judged it: use stream_async()"
+        )
+    given = {"prompt": prompt, "messages": messages, "options": options, **more}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _refuse_state(state: Any, guard: Guard) -> None:
+    """A state is events: a client that writes one could put words into anybody's mouth."""
+    if state and not guard.checks.trusted_roles:
+        from nemoguardrails.exceptions import InvalidStateError
+
+        raise InvalidStateError("a state may not be sent where clients write the requests: send the messages")
+
+
+def _is_iorails(engine: Any) -> bool:
+    """Whether the engine is IORails, which answers in messages alone and writes into nothing that it is given."""
+    return bool(getattr(engine, "use_iorails_engine", type(engine).__name__ == "IORails"))
+
+
+@contextmanager
+def _own_stream() -> Iterator[None]:
+    """Where this is called from an action of a turn that streams, its text has no place in that stream."""
+    from nemoguardrails.context import streaming_handler_var
+
+    token = streaming_handler_var.set(None)
+    try:
+        yield
+    finally:
+        streaming_handler_var.reset(token)
+
+
+def _refusing(name: str) -> Callable[..., Any]:
+    def refuses(*_args: Any, **_more: Any) -> Any:
+        raise NotImplementedError(
+            f"{name}() would answer past Turnguard: use {', '.join(_OFFERED)}, or .engine.{name}()"
+        )
+
+    return refuses

@@ -21,7 +21,8 @@ from turnguard.core.decision import Decision
 from turnguard.core.step import Step, Text
 from turnguard.nemo import engine, transcripts
 from turnguard.nemo.host import RAIL_OF, Host
-from turnguard.nemo.outcomes import outcome, strictest
+from turnguard.nemo.outcomes import outcome
+from turnguard.nemo.reports import strictest
 from turnguard.nemo.turn import Turn, turn_for
 
 Context = Mapping[str, Any] | None

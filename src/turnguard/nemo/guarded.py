@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 from turnguard.checking.stream import Released
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
-from turnguard.core.policy import SEVERITY
 from turnguard.guard import Guard, GuardLike
 from turnguard.nemo import answers, requests
-from turnguard.nemo.reports import report
+from turnguard.nemo.reports import report, strictest
 from turnguard.nemo.streams import Pumped, Said
 from turnguard.runtime import sync
 
@@ -111,7 +110,9 @@ class GuardedEngine:
 
             async def judge(text: str) -> Decision:
                 _, decisions = await self._judged_answer(turn, [said.message(text)])
-                return max(decisions, key=lambda each: SEVERITY[each.action])
+                if (decision := strictest(decisions)) is None:
+                    raise RuntimeError("a text of a stream was not judged")
+                return decision
 
             released = Released(pump, said.text_of, judge, self._guard.stream_settings)
             async with aclosing(released.__aiter__()) as chunks:  # type: ignore[type-var]
@@ -241,9 +242,8 @@ class GuardedEngine:
             answers.forget(answer)
             self._forget()
         new = new[: len(said)]
-        changing = [each for each in about if not each.allowed and each.where and each.where[0] < len(said)]
-        if changing:
-            refusing = max(changing, key=lambda each: SEVERITY[each.action])
+        refusing = strictest([each for each in about if each.where and each.where[0] < len(said)])
+        if refusing is not None and not refusing.allowed:
             made = None if refusing.withheld else answers.replaced(answer, said, new, state)
             if made is None:
                 made = answers.withheld(answer, await self._guard.arefusal(refusing), state)

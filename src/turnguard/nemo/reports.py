@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from turnguard.core.action import SEVERITY
 from turnguard.core.decision import Decision
 from turnguard.core.step import STAGES
-from turnguard.nemo.outcomes import metadata_of, strictest
 
 _KINDS = {"tool_call": "tool_output", "tool_result": "tool_input"}
 """What NeMo calls the rails of a stage, where it has another name."""
+
+
+def strictest(decisions: Sequence[Decision]) -> Decision | None:
+    """The decision that decides for all; None where there was nothing to judge."""
+    return max(decisions, key=lambda decision: SEVERITY[decision.action], default=None)
 
 
 def report(answer: Any, decisions: Sequence[Decision], options: Any) -> Any:
@@ -84,3 +89,26 @@ def _count(stats: Any, kind: str, duration: float, calls: Sequence[Any]) -> None
     stats.total_duration = (stats.total_duration or 0.0) + duration
     stats.llm_calls_count = (stats.llm_calls_count or 0) + len(calls)
     stats.llm_calls_duration = (stats.llm_calls_duration or 0.0) + sum(call.duration or 0.0 for call in calls)
+
+
+def metadata_of(decisions: Sequence[Decision], decisive: Decision) -> dict[str, Any]:
+    """What explains the decisions of one rail, without content. JSON-ready."""
+    details = [decision.to_dict() for decision in decisions]
+    verdict = decisive.verdict
+    probabilities = [detail["verdict"]["p_unsafe"] for detail in details if detail["verdict"]["p_unsafe"] is not None]
+    return {
+        "action": decisive.action,
+        "stage": decisive.stage,
+        "categories": list(dict.fromkeys(name for decision in decisions for name in decision.categories)),
+        "p_unsafe": max(probabilities, default=None),
+        "latency": max(decision.latency for decision in decisions),
+        "failed": decisive.failed,
+        "failure": verdict.failure,
+        "cause": verdict.cause,
+        "message": decisive.message or "",
+        "coverage": {
+            side: [entry for detail in details for entry in detail["coverage"][side]]
+            for side in ("judged", "not_judged")
+        },
+        "decisions": details,
+    }

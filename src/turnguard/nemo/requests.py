@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from turnguard.core.decision import Decision
-from turnguard.core.policy import SEVERITY
 from turnguard.core.step import Step, Text
+from turnguard.nemo.reports import strictest
 from turnguard.transcripts.blocks import read
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ async def judge(guard: Guard, messages: list[Any], policy: str | None) -> Judged
             refusing.append(decision)
         elif not decision.allowed:
             new[at], changed = {**message, "content": _with_chunks(content, decision)}, True
-    strictest = max(refusing, key=lambda each: SEVERITY[each.action], default=None)
-    return Judged(new, of_turn, strictest, changed)
+    return Judged(new, of_turn, strictest(refusing), changed)
 
 
 async def judge_transcript(

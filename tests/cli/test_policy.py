@@ -12,6 +12,7 @@ from turnguard.cli.policy.schema import json_schema
 from turnguard.config.document import _load
 from turnguard.config.starters import STYLES, starter
 from turnguard.core.errors import ConfigError
+from turnguard.core.step import STAGES
 from turnguard.core.taxonomy import CATEGORIES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "config_examples"
@@ -58,7 +59,6 @@ def test_lint_names_every_mistake_with_its_line_and_remedy(run: Run, tmp_path: P
         ("moderator:\n  api_key: sk-1", ":2: moderator.api_key: a key in a file"),
         ("audit: {key: abc}", "audit.key: a key in a file ends up in version control; write ${TURNGUARD_AUDIT_KEY:-}"),
         ("moderator: {attempt_timeout: 5s}", "moderator.attempt_timeout: the deadline passes first"),
-        ("moderator: {categories: never}\npolicy:\n  categories: {Threat: flag}", ":3: policy.categories: no rule"),
         ("policy: {on_failure: allow}", "policy.on_failure: while the moderator is down"),
         ("policy:\n  stages:\n    output: {on_failure: flag}", ":3: policy.stages.output.on_failure: while"),
         ("policy: {on_uncheckable: {audio: allow}}", "policy.on_uncheckable.audio: audio content that cannot"),
@@ -93,7 +93,9 @@ def test_lint_and_show_of_a_missing_file_are_code_2(run: Run) -> None:
 # ---------------------------------------------------------------- show
 
 
-def test_show_has_the_effective_rule_of_every_stage_and_category(run: Run, tmp_path: Path) -> None:
+def test_show_has_the_effective_rule_of_every_stage_and_category(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = write(
         tmp_path,
         "policy:\n"
@@ -117,9 +119,13 @@ def test_show_has_the_effective_rule_of_every_stage_and_category(run: Run, tmp_p
     assert stages["input"]["categories"]["PII/Privacy"]["with"] == "redact"
     assert (stages["output"]["unsafe_above"], stages["output"]["on_failure"]["action"]) == (0.3, "review")
     assert stages["input"]["on_uncheckable"]["audio"]["action"] == "flag"
+    monkeypatch.setenv("COLUMNS", "120")
     out = run("policy", "show", file).out
-    for said in (*CATEGORIES, "tool_result", "redact", ">0.85 block", "else flag", "P > 0.3", "uncheckable audio"):
+    for said in (*CATEGORIES, *STAGES, "redact", ">0.85", "else", "P > 0.3", "uncheckable audio, encrypted", "trim"):
         assert said in out
+    monkeypatch.setenv("COLUMNS", "80")
+    out = run("policy", "show", file).out
+    assert all(said in out for said in (*STAGES, "P > 0.3"))
 
 
 # ---------------------------------------------------------------- init and the starters
@@ -158,6 +164,7 @@ def test_what_the_styles_promise(run: Run, tmp_path: Path) -> None:
     assert {rule["action"] for own in observed.values() for rule in own["categories"].values()} == {"flag"}
     assert {own["on_failure"]["action"] for own in observed.values()} == {"flag"}
     strict = run("policy", "show", "--json", "strict.yaml").data["stages"]
+    assert strict.pop("tools")["default"]["action"] == "flag"
     assert {rule["action"] for own in strict.values() for rule in own["categories"].values()} == {"block", "review"}
 
 

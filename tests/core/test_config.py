@@ -121,10 +121,7 @@ def test_each_mistake_is_one_clear_sentence(text: str, tmp_path: Path) -> None:
 
 
 def test_a_category_rule_that_every_stage_overrides_can_never_fire() -> None:
-    stages = "\n".join(
-        f"    {stage}: {{categories: {{Malware: flag}}}}"
-        for stage in ("input", "retrieval", "tool_call", "tool_result", "output")
-    )
+    stages = "\n".join(f"    {stage}: {{categories: {{Malware: flag}}}}" for stage in STAGES)
     assert "can never fire" in mistake(f"policy:\n  categories: {{Malware: block}}\n  stages:\n{stages}\n")
 
 

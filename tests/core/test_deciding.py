@@ -11,7 +11,7 @@ from turnguard.core.action import ACTIONS, SEVERITY, Action
 from turnguard.core.decide import decide
 from turnguard.core.policy import Policy
 from turnguard.core.step import STAGES, Kind, Stage
-from turnguard.core.taxonomy import CATEGORIES
+from turnguard.core.taxonomy import CATEGORIES, MINOR
 from turnguard.core.verdict import Coverage, Covered, Judgement, Label, Side, Verdict
 
 RESPONSE_STAGES = ("tool_call", "output")
@@ -66,6 +66,8 @@ def test_every_stage_label_category_and_action(stage: Stage, label: Label, categ
             policy = {"default": redact}
         elif level == "stage default":
             policy["stages"] = {stage: {"default": redact}}
+        elif category == MINOR and action == "review":
+            continue  # an error at load
         elif category in CATEGORIES:
             where = policy if level == "category" else policy.setdefault("stages", {}).setdefault(stage, {})
             where["categories"] = {category: redact}
@@ -76,7 +78,11 @@ def test_every_stage_label_category_and_action(stage: Stage, label: Label, categ
             verdict = Verdict(judgement.verdict.user, judgement.verdict.response, (), unknown)
             judgement = Judgement(verdict, judgement.decides, (0,))
         reaches = level in ("default", "stage default") or category in CATEGORIES
+        if stage == "tools" and (level == "default" or not reaches):
+            reaches, other = False, "flag"  # the default of this stage is its own
         expected = "allow" if label == "safe" else action if reaches else other
+        if category == MINOR and expected == "review":
+            expected = "block"  # never kept for a reviewer
         outcome = decide([judgement], TEXT, Policy.from_dict(policy), stage)
         assert outcome.action == expected
         assert not outcome.failed
@@ -161,7 +167,8 @@ def test_above_without_otherwise_leaves_a_flag() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(("p", "expected"), [(0.35, "allow"), (0.36, "review")])
 def test_unsafe_above_makes_a_safe_label_unsafe_without_a_category(stage: Stage, p: float, expected: str) -> None:
-    policy = {"default": "review", "categories": {"Violence": "allow"}, "stages": {stage: {"unsafe_above": 0.35}}}
+    own = {"unsafe_above": 0.35, "default": "review"}
+    policy = {"default": "review", "categories": {"Violence": "allow"}, "stages": {stage: own}}
     outcome = decide([side(stage, "safe", ("Violence",), p)], TEXT, Policy.from_dict(policy), stage)
     assert outcome.action == expected
     assert all(reason.category is None for reason in outcome.reasons)

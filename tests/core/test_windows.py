@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnguard.text.windows import estimate, head_and_tail, room, split
+from turnguard.text.windows import NOTICE_TOKENS, estimate, head, head_and_tail, room, split
 
 _texts = st.lists(
     st.sampled_from(["word ", "longerword ", "12345", "....", "日本語", "🙂", "\n\n", "a" * 300, "é", " "]),
@@ -72,3 +72,27 @@ def test_context_is_cut_to_head_and_tail(text: str, tokens: int) -> None:
         assert text.startswith(head)
         assert text.endswith(tail)
         assert estimate(cut) <= tokens + 8
+
+
+@settings(max_examples=200, deadline=None)
+@given(_texts.map(_unrepeated), st.integers(64, 400), st.integers(1, 6))
+def test_a_head_is_the_windows_of_the_whole_as_far_as_they_go(text: str, tokens: int, most: int) -> None:
+    found = head(text, tokens, most)
+    whole = split(text, tokens, 10_000)
+    assert whole is not None
+    assert [window.text for window in found.windows] == [window.text for window in whole[:most]]
+    assert (found.end == len(text)) == (len(whole) <= most)
+    assert found.keep <= found.end
+    # what is kept and a notice fit into as many windows again, so that a text that was cut is not cut once more
+    if found.end < len(text):
+        notice = "n" * (min(NOTICE_TOKENS, tokens // 4) - 2)
+        assert len(head(text[: found.keep] + "\n" + notice, tokens, most).windows) <= most
+        assert head(text[: found.keep] + "\n" + notice, tokens, most).end == found.keep + 1 + len(notice)
+
+
+def test_a_head_ends_between_lines_or_words() -> None:
+    log = "".join(f"line {number} of the log\n" for number in range(1000))
+    assert log[: head(log, 100, 3).keep].endswith("log\n")
+    prose = "so many words here " * 500
+    assert prose[: head(prose, 100, 3).keep].endswith(" ")
+    assert 0 < head("x" * 100_000, 100, 3).keep < 500

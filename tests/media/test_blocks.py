@@ -30,6 +30,7 @@ def summary(part: Part) -> tuple[Any, ...]:
         return ("call", part.name, part.arguments)
     if isinstance(part, Opaque):
         return ("opaque", part.kind, part.cause)
+    assert isinstance(part, (Image, Document))
     return (part.kind, part.source)
 
 

@@ -23,6 +23,7 @@ from turnguard.config.settings import (
 )
 from turnguard.core.calibration import Calibration
 from turnguard.core.errors import ConfigError
+from turnguard.core.mistakes import category_rules
 from turnguard.core.policy import Policy
 from turnguard.core.policy_settings import PolicySettings
 from turnguard.core.validate import Problem, Section, read
@@ -96,6 +97,7 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         calibration, problems = _calibration(document, reader)
         if not problems:
             policy, problems = Policy.compiled(document.policy, expanded.get("policy", {}), calibration)
+            problems += _idle(document)
         nowhere = not document.moderator.base_urls and document.moderator.checkpoint is None
         if nowhere and env.get("TURNGUARD_BASE_URL"):
             moderator, more = read(
@@ -109,6 +111,15 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         told = (_secretive(problem) if problem.path in from_env else problem for problem in problems)
         raise ConfigError(*(_located(problem, source, lines) for problem in told))
     return Config(document.moderator, document.media, document.stream, document.checks, document.audit, policy, source)
+
+
+def _idle(document: _Document) -> list[Problem]:
+    """Rules about categories where no moderator is asked for any."""
+    moderators = (document.moderator, document.moderator.fallback)
+    if any(asked is not None and asked.categories == "always" for asked in moderators):
+        return []
+    told = "this rule can never fire: with 'categories: never' no category is named; use 'categories: always'"
+    return [Problem(path, told) for path in category_rules(document.policy)]
 
 
 def _calibration(document: _Document, reader: Reader | None) -> tuple[Calibration | None, list[Problem]]:

@@ -151,11 +151,14 @@ class StreamSettings(Section):
 
 
 class ChecksSettings(Section):
-    """Which steps are judged together, and when."""
+    """Which steps are judged together, and when. `tools`: which definitions of tools are judged; `dynamic` leaves out
+    those that the application itself defines.
+    """
 
     input: Literal["before", "beside"] = "before"
     history: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = 0
     trusted_roles: tuple[str, ...] = ("system", "developer")
+    tools: Literal["dynamic", "all", "none"] = "dynamic"
 
 
 class AuditSettings(Section):

@@ -10,8 +10,8 @@ from turnguard.core.decision import Outcome, Reason
 from turnguard.core.policy import Policy
 from turnguard.core.rules import Rule, StagePolicy
 from turnguard.core.step import Stage
-from turnguard.core.taxonomy import on_record
-from turnguard.core.verdict import Coverage, Failure, Judgement
+from turnguard.core.taxonomy import MINOR, on_record
+from turnguard.core.verdict import Coverage, Covered, Failure, Judgement
 
 if TYPE_CHECKING:
     from turnguard.core.calibration import Calibration
@@ -34,9 +34,7 @@ def decide(
         reasons.extend(_judged(judgement, rules, policy.calibration, language))
     for entry in coverage.not_judged:
         if entry.counts:
-            rule = rules.on_uncheckable[entry.kind]
-            parts = () if entry.part is None else (entry.part,)
-            reasons.append(Reason("uncheckable", None, rule.path, rule.action, parts=parts, cause=entry.cause))
+            reasons.append(_uncheckable(entry, rules, judgements))
     if not judgements and not coverage.not_judged:
         rule = rules.on_uncheckable["other"]
         reasons.append(Reason("uncheckable", None, rule.path, rule.action, cause="nothing was judged"))
@@ -49,8 +47,19 @@ def decide(
     unique = tuple(dict.fromkeys(reasons))
     action = max((reason.action for reason in unique), key=SEVERITY.__getitem__)
     decisive = tuple(reason for reason in unique if reason.action == action)
+    if action == "review" and any(MINOR in judgement.verdict.categories for judgement in judgements):
+        action = "block"  # a review would keep the content, which is never done with content of this category
     failed = any(reason.kind == "failure" for reason in decisive)
     return Outcome(action, unique, failed, escalates, decisive)
+
+
+def _uncheckable(entry: Covered, rules: StagePolicy, judgements: Sequence[Judgement]) -> Reason:
+    rule = rules.on_uncheckable[entry.kind]
+    action = rule.action
+    if rule.way == "trim" and (not entry.trims or any(judgement.verdict.failure for judgement in judgements)):
+        action = "block"  # there is nothing judged that could stand by itself
+    parts = () if entry.part is None else (entry.part,)
+    return Reason("uncheckable", None, rule.path, action, rule.way, parts, cause=entry.cause)
 
 
 def _judged(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from turnguard.core.action import WAYS, Action, Way
-from turnguard.core.step import Document, Image, Opaque, Part, Stage, Text, ToolCall
+from turnguard.core.step import Document, Image, Opaque, Part, Stage, Text, ToolCall, ToolDefinition
 from turnguard.core.taxonomy import on_record
 from turnguard.core.verdict import Coverage, Covered, Failure, Judgement, Verdict, merged
 
@@ -56,7 +57,7 @@ class Outcome:
         for reason in self.reasons:
             if reason.action == "rewrite":
                 for part in reason.parts:
-                    ways[part] = max(ways.get(part, "redact"), reason.way, key=WAYS.index)
+                    ways[part] = max(ways.get(part, WAYS[0]), reason.way, key=WAYS.index)
         return ways
 
 
@@ -207,6 +208,7 @@ def _covered(entry: Covered) -> dict[str, Any]:
         "detail": entry.detail,
         "cause": entry.cause,
         "counts": entry.counts,
+        "trims": entry.trims,
     }
 
 
@@ -214,11 +216,22 @@ def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
     if isinstance(part, ToolCall):
-        arguments = part.arguments if isinstance(part.arguments, str) else dict(part.arguments)
-        return {"type": "tool_call", "name": part.name, "arguments": arguments, "id": part.id}
+        return {"type": "tool_call", "name": part.name, "arguments": _plain(part.arguments), "id": part.id}
+    if isinstance(part, ToolDefinition):
+        return {"type": "tool", "definition": _plain(part.definition)}
     if isinstance(part, Opaque):
         return {"type": part.kind, "cause": part.cause}
     return {"type": part.kind, "data": _source(part)}
+
+
+def _plain(value: Any) -> Any:
+    """JSON-like data as it is; of any other object its type alone, for only a tool knows what is in it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    plain = value is None or isinstance(value, (str, bool, int, float))
+    return value if plain else f"[{type(value).__name__}]"
 
 
 def _source(part: Image | Document) -> str:

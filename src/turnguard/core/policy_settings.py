@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from turnguard.core.action import Action, Way
+from turnguard.core.action import Action
 from turnguard.core.step import Kind, Stage
 from turnguard.core.validate import Section
 
 _FailureAction = Literal["allow", "flag", "review", "block"]
+UncheckableAction = Literal["allow", "flag", "trim", "review", "block"]
 _Threshold = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 
 
@@ -23,13 +24,13 @@ class RuleSettings(Section):
     """`flag`, or `{action: rewrite, with: redact}`, or `{action: block, above: 0.85, otherwise: flag}`."""
 
     action: Action
-    way: Way = Field("replace", alias="with")
+    way: Literal["redact", "replace", "drop"] = Field("replace", alias="with")
     above: _Threshold | None = None
     otherwise: Annotated[RuleSettings, BeforeValidator(_spelled_out)] | None = None
 
 
 _RuleSettings = Annotated[RuleSettings, BeforeValidator(_spelled_out)]
-_Uncheckable = _FailureAction | dict[Kind, _FailureAction]
+_Uncheckable = UncheckableAction | dict[Kind, UncheckableAction]
 
 
 class StageSettings(Section):
@@ -43,13 +44,13 @@ class StageSettings(Section):
 
 
 class PolicySettings(Section):
-    """The policy. An empty one blocks whatever the model calls unsafe, and whatever could not be judged."""
+    """The policy. An empty one blocks whatever the model calls unsafe, and passes nothing that could not be judged."""
 
     default: _RuleSettings = RuleSettings(action="block")
     categories: dict[str, _RuleSettings] = Field(default_factory=dict)
     stages: dict[Stage, StageSettings] = Field(default_factory=dict)
     on_failure: _FailureAction = "block"
-    on_uncheckable: _Uncheckable = "block"
+    on_uncheckable: _Uncheckable | None = None
     calibration: str | None = None
     messages: dict[str, dict[str, str]] = Field(default_factory=dict)
 

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from turnguard.core.action import Action, Way
-from turnguard.core.step import Kind
+from turnguard.core.step import Kind, Stage
+
+CALLABLE: tuple[Stage, ...] = ("tool_call", "tools")
+"""Stages of structured data, in which only strings can be rewritten."""
+TRIMMED: tuple[Kind, ...] = ("text", "document")
+"""Kinds that can be cut off where judging ended."""
 
 
 @dataclass(frozen=True, slots=True)

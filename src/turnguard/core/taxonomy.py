@@ -36,6 +36,10 @@ CATEGORIES: tuple[str, ...] = (
 )
 
 
+MINOR = "Sexual (minor)"
+"""Content of this category is never kept, for whatever purpose."""
+
+
 def _key(name: str) -> str:
     """Case and spacing do not count, neither do spaces around the slash or bracket."""
     return "".join(name.split()).casefold()

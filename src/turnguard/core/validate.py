@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from turnguard.core.taxonomy import canonical
+
 
 class Section(BaseModel):
     """A mapping in the YAML: an unknown key is an error, never forwarded."""
@@ -65,11 +67,18 @@ def _sentence(model: type[BaseModel], data: Any, detail: Any, at: tuple[str | in
     where = (*at, *path)
     if detail["type"] == "extra_forbidden":
         names = _fields(model, path[:-1])
-        return Problem(where, f"unknown key {str(path[-1])!r}{_did_you_mean(str(path[-1]), names)}")
+        key = str(path[-1])
+        if "categories" in names and (category := canonical(key)) is not None:
+            return Problem(where, f"{category!r} is a category: write it below 'categories', one level deeper")
+        return Problem(where, f"unknown key {key!r}{_did_you_mean(key, names)}")
     if detail["type"] == "literal_error":
         choices = _choices(detail["ctx"]["expected"])
         given = path[-1] if is_key else value
         what = "key" if is_key else "value"
+        if "rewrite" in choices and str(given).lower() in _WAYS:
+            form = f"{{action: rewrite, with: {_WAYS[str(given).lower()]}}}"
+            where = where[:-1] if where[-1:] == ("action",) and isinstance(data, Mapping) else where
+            return Problem(where, f"unknown value {given!r}: write {form}")
         return Problem(
             where, f"unknown {what} {given!r}{_did_you_mean(str(given), choices)} One of: {', '.join(choices)}"
         )
@@ -102,7 +111,33 @@ def _plain(value: Any) -> str:
     return names.get(type(value), "a number" if isinstance(value, (int, float)) else "text")
 
 
+_WAYS = {
+    **{way: way for way in ("redact", "drop", "replace")},
+    **dict.fromkeys(("mask", "anonymize", "anonymise", "scrub"), "redact"),
+    **dict.fromkeys(("remove", "delete", "strip"), "drop"),
+    **dict.fromkeys(("substitute", "notice"), "replace"),
+}
+"""Ways to rewrite, and words for them, that people write where an action stands."""
+_SYNONYMS = {
+    **dict.fromkeys(("deny", "refuse", "reject", "forbid", "stop", "withhold", "fail", "closed"), "block"),
+    **dict.fromkeys(("warn", "log", "report", "note", "monitor"), "flag"),
+    **dict.fromkeys(("pass", "permit", "accept", "ok", "open", "ignore", "none"), "allow"),
+    **dict.fromkeys(("ask", "hold", "approve", "approval", "human", "escalate"), "review"),
+    **dict.fromkeys(("edit", "modify", "change"), "rewrite"),
+    **dict.fromkeys(("truncate", "cut", "shorten"), "trim"),
+    **dict.fromkeys(("threshold", "min", "minimum", "over", "confidence", "score", "greater_than"), "above"),
+    **dict.fromkeys(("else", "below", "under"), "otherwise"),
+    **dict.fromkeys(("how", "way", "mode", "method"), "with"),
+    **dict.fromkeys(("rules", "category"), "categories"),
+    **dict.fromkeys(("timeout",), "deadline"),
+}
+"""Words of other tools for ours: letters alone would lead from 'deny' to 'review'."""
+
+
 def _did_you_mean(given: str, names: list[str]) -> str:
+    meant = _SYNONYMS.get(given.lower())
+    if meant in names:
+        return f", did you mean {meant!r}?"
     match = get_close_matches(given.lower(), names, n=1, cutoff=0.0)
     return f", did you mean {match[0]!r}?" if match else ""
 

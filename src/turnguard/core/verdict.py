@@ -70,7 +70,8 @@ class Covered:
     not.
 
     `counts` is False for what needs no judgement (an empty part, a trusted role, a tile of one colour): it is listed,
-    and `on_uncheckable` does not apply to it.
+    and `on_uncheckable` does not apply to it. `trims` is True where what was not judged can be cut off, because the
+    rest of the text stands by itself.
     """
 
     part: int | None
@@ -78,6 +79,7 @@ class Covered:
     detail: str = ""
     cause: str | None = None
     counts: bool = True
+    trims: bool = False
 
 
 @dataclass(frozen=True, slots=True)

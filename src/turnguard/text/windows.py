@@ -8,6 +8,7 @@ characters, other letters one each, rare symbols up to four. The margins hold ag
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ _MARGIN = 1.25
 """A server's own limit is hard: what is estimated must stay this factor below it."""
 
 _SMALLEST_COST = 0.1
+NOTICE_TOKENS = 160
+"""Room for the notice on a text that was cut: no built-in one is estimated at more."""
+_NEAR = 400  # characters within which a cut looks for white space
 _PIECE = re.compile(r"\s+|[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]")
 
 
@@ -54,35 +58,64 @@ def estimate(text: str) -> float:
     return sum(_cost(match[0]) for match in _PIECE.finditer(text))
 
 
-def split(text: str, tokens: int, max_windows: int) -> tuple[Window, ...] | None:
-    """Windows of at most `tokens` that overlap by a tenth and leave nothing out; None when more than `max_windows` are
-    needed.
+class Head(NamedTuple):
+    """The windows over the beginning of a text.
+
+    `end` is where the last of them ends. `keep` is where to cut the text so that what is kept and a notice of
+    `NOTICE_TOKENS` fit into as many windows again; both are the text's length where all of it fits.
     """
+
+    windows: tuple[Window, ...]
+    end: int
+    keep: int
+
+
+def head(text: str, tokens: int, most: int) -> Head:
+    """As much of the text as fits into `most` windows of at most `tokens` that overlap by a tenth."""
     if fits(text, tokens):
-        return (Window(text, 1, 1),)
-    if len(text) * _SMALLEST_COST > tokens * max_windows:
-        return None
+        return Head((Window(text, 1, 1),), len(text), len(text))
+    length = len(text)
+    beyond = int(tokens * most / _SMALLEST_COST) + 1  # no window can reach further, whatever stands there
+    pieces = _cut(text if length <= beyond else text[:beyond], tokens, tokens * most)
     spans: list[tuple[int, int]] = []
-    pieces = list(_cut(text, tokens))
-    first = 0
-    while True:
+    first = last = 0
+    while len(spans) < most and last < len(pieces):
         cost = 0.0
         last = first
         while last < len(pieces) and (cost + pieces[last][2] <= tokens or last == first):
             cost += pieces[last][2]
             last += 1
         spans.append((pieces[first][0], pieces[last - 1][1]))
-        if last == len(pieces):
-            break
-        if len(spans) >= max_windows:
-            return None
         back = 0.0
         following = last
         while following - 1 > first and back + pieces[following - 1][2] <= tokens / 10:
             following -= 1
             back += pieces[following][2]
         first = following
-    return tuple(Window(text[start:end], number, len(spans)) for number, (start, end) in enumerate(spans, 1))
+    end = spans[-1][1] if spans else 0
+    windows = tuple(Window(text[start:stop], number, len(spans)) for number, (start, stop) in enumerate(spans, 1))
+    return Head(windows, end, length if end == length else _keep(text, pieces[:last], min(NOTICE_TOKENS, tokens // 4)))
+
+
+def _keep(text: str, pieces: list[tuple[int, int, float]], notice: int) -> int:
+    """Where to cut before the end of `pieces`: at a line break or white space, if there is any near."""
+    left = float(notice)
+    while pieces and left > 0.0:
+        left -= pieces.pop()[2]
+    at = pieces[-1][1] if pieces else 0
+    near = max(0, at - _NEAR)
+    line = text.rfind("\n", near, at) + 1
+    if line:
+        return line
+    return next((place for place in range(at, near, -1) if text[place - 1].isspace()), at)
+
+
+def split(text: str, tokens: int, max_windows: int) -> tuple[Window, ...] | None:
+    """Windows that leave nothing of the text out; None when more than `max_windows` are needed."""
+    if not fits(text, tokens) and len(text) * _SMALLEST_COST > tokens * max_windows:
+        return None
+    found = head(text, tokens, max_windows)
+    return found.windows if found.end == len(text) else None
 
 
 def head_and_tail(text: str, tokens: int) -> str:
@@ -110,13 +143,16 @@ def head_and_tail(text: str, tokens: int) -> str:
     return f"{text[:head_end]} [...] {text[tail_start:]}"
 
 
-def _cut(text: str, tokens: int) -> list[tuple[int, int, float]]:
-    """Pieces as (start, end, cost), none dearer than a twentieth of a window."""
+def _cut(text: str, tokens: int, budget: float = math.inf) -> list[tuple[int, int, float]]:
+    """Pieces as (start, end, cost), none dearer than a twentieth of a window, until they cost `budget`."""
     most = max(1, tokens // 20)
     pieces: list[tuple[int, int, float]] = []
     for match in _PIECE.finditer(text):
+        if budget < 0.0:
+            break
         start, end = match.span()
         cost = _cost(match[0])
+        budget -= cost
         if cost <= most:
             pieces.append((start, end, cost))
             continue

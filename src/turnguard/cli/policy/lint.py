@@ -89,13 +89,6 @@ def _about_moderator(config: Config, data: Mapping[str, Any]) -> Advice:
             yield (section, name), f"a key in a file ends up in version control; write ${{TURNGUARD_{variable}:-}}"
     if settings.attempt_timeout is not None and settings.attempt_timeout >= settings.deadline:
         yield ("moderator", "attempt_timeout"), "the deadline passes first; use less than moderator.deadline"
-    if settings.categories == "never":
-        rules = data.get("policy") or {}
-        staged = [stage for stage, own in (rules.get("stages") or {}).items() if (own or {}).get("categories")]
-        for path in [("policy", "categories")] * bool(rules.get("categories")) + [
-            ("policy", "stages", stage, "categories") for stage in staged
-        ]:
-            yield path, "no rule per category can fire while moderator.categories is 'never'; use 'always'"
 
 
 def _about_gaps(data: Mapping[str, Any]) -> Advice:
@@ -112,7 +105,7 @@ def _about_gaps(data: Mapping[str, Any]) -> Advice:
         uncheckable = own.get("on_uncheckable")
         kinds = uncheckable if isinstance(uncheckable, Mapping) else {"": uncheckable}
         for kind, action in kinds.items():
-            if action in ("allow", "flag"):
+            if action in ("allow", "flag") and kind != "encrypted":  # nobody but the provider can make such content
                 what = f"{kind} content" if kind else "content"
                 path = (*at, "on_uncheckable", kind) if kind else (*at, "on_uncheckable")
                 yield (

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from turnguard.core.policy import Policy
     from turnguard.core.rules import Rule, StagePolicy
+    from turnguard.core.step import Kind
 
 
 def show(
@@ -68,10 +69,12 @@ def table(policy: Policy) -> Table:
     from turnguard.cli.check import STYLES
     from turnguard.core.taxonomy import CATEGORIES
 
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    shown.add_column("", no_wrap=True)
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    shown.add_column(
+        "", min_width=18, overflow="fold"
+    )  # names wrap, so that no stage falls off a terminal of 80 columns
     for stage in policy.stages:
-        shown.add_column(stage, min_width=len(stage))
+        shown.add_column(stage, no_wrap=True)
 
     stages: list[StagePolicy] = list(policy.stages.values())
 
@@ -90,16 +93,25 @@ def table(policy: Policy) -> Table:
         limits = ["label" if own.unsafe_above is None else f"P > {own.unsafe_above:g}" for own in stages]
         shown.add_row(Text("unsafe by", "bold"), *limits)
     row("moderator failed", [own.on_failure for own in stages], bold=True)
-    kinds = {kind: [own.on_uncheckable[kind] for own in stages] for kind in stages[0].on_uncheckable}
-    told_apart = any(len({rule.action for rule in own.on_uncheckable.values()}) > 1 for own in stages)
-    for kind, rules in kinds.items() if told_apart else [("", kinds["other"])]:
-        row(f"uncheckable {kind}".strip(), rules, bold=True)
+    for name, rules in _uncheckable(stages):
+        row(name, rules, bold=True)
     return shown
+
+
+def _uncheckable(stages: list[StagePolicy]) -> list[tuple[str, list[Rule]]]:
+    """A row for each set of kinds that fare alike; the largest set is named last, without its kinds."""
+    alike: dict[tuple[str, ...], list[Kind]] = {}
+    rules = {kind: [own.on_uncheckable[kind] for own in stages] for kind in stages[0].on_uncheckable}
+    for kind, of_kind in rules.items():
+        alike.setdefault(tuple(map(_short, of_kind)), []).append(kind)
+    *named, rest = sorted(alike.values(), key=len)
+    rows = [(f"uncheckable {', '.join(kinds)}", rules[kinds[0]]) for kinds in named]
+    return [*rows, ("uncheckable", rules[rest[0]])]
 
 
 def _short(rule: Rule) -> str:
     """`redact` and `drop` are ways to rewrite; a rewrite alone replaces the text by a notice."""
     text: str = rule.way if rule.action == "rewrite" and rule.way != "replace" else rule.action
     if rule.above is not None and rule.otherwise is not None:
-        text = f">{rule.above:g} {text}\nelse {_short(rule.otherwise)}"
+        text = f">{rule.above:g}\n{text}\nelse\n{_short(rule.otherwise)}"
     return text

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from turnguard import telemetry
-from turnguard.checking.apply import Applier
-from turnguard.checking.judge import Evaluation, Evaluator
+from turnguard.checking.apply import apply, message, of_part
+from turnguard.checking.check import Check, Setup
+from turnguard.checking.judge import judge
+from turnguard.checking.prepare import prepare
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
 from turnguard.core.policy import Policy
 from turnguard.core.step import Step
-from turnguard.moderators.base import Moderator, aclose
+from turnguard.moderators.base import Moderator, aclose, managed
 from turnguard.runtime import sync
 from turnguard.text.own_messages import OwnWords
 
@@ -35,12 +37,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_UNSEEN = contextlib.nullcontext(None)
+
 
 class Guard:
     """Judges steps with a moderator under a policy. One guard may serve several event loops and threads.
 
-    `moderator` is anything with `async judge(exchange, deadline) -> Verdict`; `Guard.from_yaml` builds the usual chain.
-    Close it with `async with guard:`, `await guard.aclose()` or `guard.close()`.
+    `moderator` is anything with `async judge(exchange, deadline) -> Verdict`. It is given a memory and a gate, unless
+    its attribute `managed` is true: then it has its own, like what `Guard.from_yaml` builds. A wrapper around such a
+    one says so of itself too, as `turnguard.moderators.base.Wrapper` does.
+
+    `moderator_settings`, `media`, `stream`, `checks` and `audit` are sections of the YAML. Close a guard with
+    `async with guard:`, `await guard.aclose()` or `guard.close()`.
     """
 
     def __init__(
@@ -48,14 +56,14 @@ class Guard:
         policy: Policy | None = None,
         moderator: Moderator | None = None,
         *,
-        settings: ModeratorSettings | None = None,
+        moderator_settings: ModeratorSettings | None = None,
         media: MediaSettings | None = None,
         stream: StreamSettings | None = None,
         checks: ChecksSettings | None = None,
         audit: AuditSettings | None = None,
     ) -> None:
-        # these four are used by the methods: a process that has run out of descriptors could not import them then
-        from turnguard.checking import rewrite as rewriting  # noqa: F401
+        # pydantic's models cost more to import than all else; and what only the methods use is imported here, since
+        # imports fail once the process is out of file descriptors
         from turnguard.checking import stream as streaming  # noqa: F401
         from turnguard.config.settings import (
             AuditSettings,
@@ -65,29 +73,24 @@ class Guard:
             StreamSettings,
         )
         from turnguard.media import Media
-        from turnguard.moderators.fallback import Fallback
         from turnguard.moderators.gate import Gated
         from turnguard.moderators.memory import Remembering
         from turnguard.records import Audit
-        from turnguard.text import messages  # noqa: F401
         from turnguard.transcripts import check as transcript  # noqa: F401
 
         if moderator is None:
             raise ConfigError("a guard needs a moderator: use Guard.from_yaml(path) or pass moderator=")
         self.policy = policy if policy is not None else Policy.from_dict({})
-        self.settings = settings or ModeratorSettings()
-        if not isinstance(moderator, (Remembering, Fallback)):
-            moderator = Remembering(Gated(moderator, self.settings.max_in_flight, self.settings.max_waiting))
+        self.moderator_settings = asking = moderator_settings or ModeratorSettings()
+        if not managed(moderator):
+            moderator = Remembering(Gated(moderator, asking.max_in_flight, asking.max_waiting))
         self.media_settings = media or MediaSettings()
         self.stream_settings = stream or StreamSettings()
         self.checks = checks or ChecksSettings()
         self.own_words = OwnWords(self.policy.messages)
         self._media = Media(self.media_settings)
         self._audit = Audit(audit or AuditSettings())
-        self._evaluator = Evaluator(
-            self.policy, moderator, self._media, self.own_words, self.settings, self.media_settings
-        )
-        self._applier = Applier(self._evaluator, self.own_words)
+        self._setup = Setup(self.policy, moderator, self._media, self.own_words, asking, self.media_settings)
 
     # ------------------------------------------------------------ making one
 
@@ -114,7 +117,7 @@ class Guard:
         return cls(
             config.policy,
             build.moderator(config.moderator, client),
-            settings=config.moderator,
+            moderator_settings=config.moderator,
             media=config.media,
             stream=config.stream,
             checks=config.checks,
@@ -128,12 +131,12 @@ class Guard:
 
     @property
     def moderator(self) -> Moderator:
-        """What judges. A host that wants to see the calls may set one that wraps it."""
-        return self._evaluator.moderator
+        """What judges. A host that wants to see the calls may set one that wraps it; it is taken as it is."""
+        return self._setup.moderator
 
     @moderator.setter
     def moderator(self, moderator: Moderator) -> None:
-        self._evaluator.moderator = moderator
+        self._setup.moderator = moderator
 
     # ------------------------------------------------------------ judging
 
@@ -141,23 +144,24 @@ class Guard:
         """Judge a step and decide. Never raises for a moderator failure: the policy's `on_failure` decides, and says
         so.
         """
-        if telemetry.listening():
-            with telemetry.check(step.stage) as told:
-                return told((await self._check(step))[0])
-        return (await self._check(step))[0]
+        decision, _ = await self._decide(step)
+        return decision
 
-    async def _check(
-        self, step: Step, *, again: bool = True, where: tuple[int, int] | None = None
-    ) -> tuple[Decision, Evaluation]:
-        """Evaluate, apply and record. `again` also records what came from memory alone."""
-        started = time.perf_counter()
-        deadline = self._evaluator.deadline(step)
-        evaluation = await self._evaluator.evaluate(step, deadline)
-        decision = await self._applier.apply(step, evaluation, deadline, started, where)
-        if again or not decision.remembered:
-            self._audit.record(step, evaluation.plan.parts, decision)
-        telemetry.log_decision(decision)
-        return decision, evaluation
+    async def _decide(
+        self, step: Step, where: tuple[int, int] | None = None, *, again: bool = True
+    ) -> tuple[Decision, Check]:
+        """Check a step from end to end and record the decision. `again` also records what came from memory alone."""
+        with telemetry.check(step.stage) if telemetry.listening() else _UNSEEN as told:
+            check = Check.of(step, self._setup)
+            await prepare(check)
+            await judge(check)
+            decision = await apply(check, where)
+            if told is not None:
+                told(decision)
+            if again or not decision.remembered:
+                self._audit.record(step, check.plan.parts, decision)
+            telemetry.log_decision(decision)
+        return decision, check
 
     def check(self, step: Step) -> Decision:
         """The same from synchronous code, with or without a running event loop, from any thread."""
@@ -188,16 +192,10 @@ class Guard:
         `where` says for each part where it stands in a transcript, as `Decision.where` does.
         """
         places = where or (None,) * len(step.parts)
-        alone = places[0] if len(places) == 1 else None
-        if telemetry.listening():
-            with telemetry.check(step.stage) as told:
-                whole, evaluation = await self._check(step, again=False, where=alone)
-                told(whole)
-        else:
-            whole, evaluation = await self._check(step, again=False, where=alone)
+        whole, check = await self._decide(step, places[0] if len(places) == 1 else None, again=False)
         if len(step.parts) <= 1:
             return [whole]
-        return [self._applier.of_part(index, step, evaluation, whole, place) for index, place in enumerate(places)]
+        return [of_part(check, whole, index, place) for index, place in enumerate(places)]
 
     async def acheck_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
         """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""
@@ -224,7 +222,7 @@ class Guard:
 
     async def arefusal(self, decision: Decision, language: str | None = None) -> str:
         """What to tell the person when a surface withholds more than the decision does (a rewrite while streaming)."""
-        return decision.message or self._applier.message(decision.outcome, language or decision.language)
+        return decision.message or message(self._setup, self.policy, decision.outcome, language or decision.language)
 
     # ------------------------------------------------------------ closing
 

@@ -61,7 +61,7 @@ def guarded(
     return Guard(
         Policy.from_dict(policy or {}),
         moderator or FakeModerator(unsafe=[WORD]),
-        settings=ModeratorSettings(**settings),
+        moderator_settings=ModeratorSettings(**settings),
         media=MediaSettings(**(media or {})),
         checks=ChecksSettings(**(checks or {})),
     )

@@ -144,7 +144,7 @@ async def test_nothing_that_comes_out_holds_a_secret(
             except ModeratorError as error:
                 said.append("".join(traceback.format_exception(error)))
             said.append("".join([chunk async for chunk in guard.astream(_words(), prompt=f"{SECRET} p")]) and "")
-        said += [repr(guard), repr(guard.settings), repr(guard.moderator), str(guard.settings)]
+        said += [repr(guard), repr(guard.moderator_settings), repr(guard.moderator), str(guard.moderator_settings)]
         await guard.aclose()
         if own is not None:
             await own.close()

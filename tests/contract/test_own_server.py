@@ -98,7 +98,7 @@ async def left_by_a_stop(wire: Wire, body: dict[str, Any]) -> str:
     """What came of a request that the server was working on when it was stopped; never a verdict."""
     try:
         reply = await asyncio.wait_for(wire.chat(body, Authorization=f"Bearer {KEY}"), 15.0)
-    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+    except (aiohttp.ClientError, TimeoutError) as error:
         return type(error).__name__
     if reply.status != 200:
         assert failure(reply.status, reply.body, None, MODEL).retry is not None

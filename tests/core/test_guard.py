@@ -138,7 +138,7 @@ async def test_a_data_uri_in_text_is_judged_as_an_image(moderator: FakeModerator
 
 async def test_every_window_of_a_long_text_is_judged_once(moderator: FakeModerator) -> None:
     words = [f"word{number}" for number in range(6000)]
-    guard = guarded(moderator, settings=None)
+    guard = guarded(moderator)
     decision = await guard.acheck(Step.input(" ".join(words)))
     assert decision.action == "allow"
     assert len(moderator.asked) > 3
@@ -265,7 +265,7 @@ async def test_a_slow_moderator_is_a_timeout_and_its_safe_siblings_keep_their_ve
         return None
 
     moderator = FakeModerator(delay=5.0, script=script)
-    guard = guarded(moderator, {"on_failure": "flag"}, settings=ModeratorSettings(deadline=0.2))
+    guard = guarded(moderator, {"on_failure": "flag"}, moderator_settings=ModeratorSettings(deadline=0.2))
     async with ticking() as ticks:
         decision = await guard.acheck(Step.input("x"))
     assert ticks.seconds < 1.0

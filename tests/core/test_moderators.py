@@ -14,8 +14,8 @@ from turnguard import Guard, Policy, Step, Verdict
 from turnguard.core.errors import ModeratorError, Rejected, Timeout, Unavailable, Unparseable
 from turnguard.core.exchange import Exchange, Picture
 from turnguard.core.step import Text
-from turnguard.moderators.base import About, Deadline
-from turnguard.moderators.endpoints import Breaker, Replicas
+from turnguard.moderators.base import About, Deadline, Wrapper
+from turnguard.moderators.endpoints import Breaker, Endpoint, Endpoints
 from turnguard.moderators.fallback import Fallback
 from turnguard.moderators.gate import Gated
 from turnguard.moderators.memory import Remembering
@@ -136,7 +136,7 @@ async def test_a_passenger_with_more_time_than_the_pilot_flies_again() -> None:
         async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
             try:
                 return await asyncio.wait_for(inner.judge(exchange, deadline), deadline.remaining)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise Timeout("planted") from None
 
     memory = Remembering(Bounded())
@@ -237,13 +237,51 @@ async def test_a_full_queue_blocks_by_policy_and_says_that_it_failed() -> None:
     await guard.aclose()
 
 
+# ---------------------------------------------------------------- what a guard adds
+
+
+class Logged:
+    """A host's own wrapper, of no class of ours."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.managed = getattr(inner, "managed", False)
+
+    async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
+        verdict: Verdict = await self.inner.judge(exchange, deadline)
+        return verdict
+
+
+@pytest.mark.parametrize("logged", [False, True])
+async def test_a_bare_moderator_is_given_a_memory_and_a_gate(logged: bool) -> None:
+    bare = FakeModerator()
+    async with Guard(moderator=Logged(bare) if logged else bare) as guard:
+        assert isinstance(guard.moderator, Remembering)
+        assert isinstance(guard.moderator.inner, Gated)
+        assert [(await guard.acheck(Step.input("x"))).remembered for _ in range(2)] == [False, True]
+    assert len(bare.asked) == 1
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: inner, Logged, Wrapper], ids=["as it is", "a host's", "ours"])
+async def test_what_has_a_memory_is_given_no_second_one(wrap: Any) -> None:
+    managed = wrap(Remembering(FakeModerator()))
+    async with Guard(moderator=managed) as guard:
+        assert guard.moderator is managed
+
+
+async def test_a_fallback_is_managed_where_both_have_a_memory() -> None:
+    both = Fallback(Remembering(FakeModerator()), Remembering(FakeModerator()), may_allow=True)
+    assert both.managed
+    assert not Fallback(Remembering(FakeModerator()), FakeModerator(), may_allow=True).managed
+
+
 # ---------------------------------------------------------------- replicas
 
 
 async def test_the_next_replica_answers_when_one_is_dead() -> None:
     dead, alive = FakeModerator(), FakeModerator()
     dead.fail(Unavailable("planted"))
-    replicas = Replicas([dead, alive])
+    replicas = Endpoints([Endpoint(dead), Endpoint(alive)])
     for number in range(20):
         assert (await replicas.judge(Exchange(str(number)), soon())).user == "safe"
     assert len(dead.asked) <= 4  # the breaker opened
@@ -256,7 +294,7 @@ async def test_a_hanging_replica_leaves_time_for_the_next() -> None:
             await asyncio.sleep(deadline.remaining)
             raise Timeout("planted")
 
-    replicas = Replicas([Hanging(), FakeModerator()])
+    replicas = Endpoints([Endpoint(Hanging()), Endpoint(FakeModerator())])
     async with ticking() as ticks:
         for number in range(6):
             assert (await replicas.judge(Exchange(str(number)), Deadline.after(0.4))).user == "safe"
@@ -265,7 +303,7 @@ async def test_a_hanging_replica_leaves_time_for_the_next() -> None:
 
 async def test_load_spreads_over_healthy_replicas() -> None:
     moderators = [FakeModerator(), FakeModerator(), FakeModerator()]
-    replicas = Replicas(moderators)
+    replicas = Endpoints([Endpoint(each) for each in moderators])
     for number in range(30):
         await replicas.judge(Exchange(str(number)), soon())
     assert [len(moderator.asked) for moderator in moderators] == [10, 10, 10]
@@ -277,7 +315,7 @@ async def test_what_one_replica_refuses_is_not_tried_elsewhere(error: ModeratorE
     first.fail(error)
     second.fail(error)
     with pytest.raises(type(error)):
-        await Replicas([first, second]).judge(Exchange("x"), soon())
+        await Endpoints([Endpoint(first), Endpoint(second)]).judge(Exchange("x"), soon())
     assert len(first.asked) + len(second.asked) == 1
 
 
@@ -285,7 +323,7 @@ async def test_all_dead_is_a_named_failure_at_once() -> None:
     dead = [FakeModerator(), FakeModerator()]
     for moderator in dead:
         moderator.fail(Unavailable("planted"))
-    replicas = Replicas(dead)
+    replicas = Endpoints([Endpoint(each) for each in dead])
     for number in range(10):
         with pytest.raises(Unavailable):
             await replicas.judge(Exchange(str(number)), soon())
@@ -296,15 +334,15 @@ async def test_a_replica_that_comes_back_is_asked_again(monkeypatch: pytest.Monk
     monkeypatch.setattr("turnguard.moderators.endpoints.FIRST_PAUSE", 0.05)
     only = FakeModerator()
     only.fail(Unavailable("planted"))
-    replicas = Replicas([only], attempt_timeout=1.0)
+    replicas = Endpoints([Endpoint(only)], attempt_timeout=1.0)
     for _ in range(5):
         with pytest.raises(Unavailable):
             await replicas.judge(Exchange("x"), soon())
-    assert not replicas.breakers[0].closed
+    assert not replicas.endpoints[0].breaker.closed
     only.fail(None)
     await asyncio.sleep(0.06)
     assert (await replicas.judge(Exchange("x"), soon())).user == "safe"
-    assert replicas.breakers[0].closed
+    assert replicas.endpoints[0].breaker.closed
 
 
 def test_a_breaker_lets_one_trial_through_after_each_pause(monkeypatch: pytest.MonkeyPatch) -> None:

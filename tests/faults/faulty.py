@@ -18,7 +18,7 @@ from turnguard import Guard, Verdict
 from turnguard.core.action import Action
 from turnguard.core.exchange import Exchange
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.endpoints import Breaker, Replicas
+from turnguard.moderators.endpoints import Breaker, Endpoints
 from turnguard.moderators.gate import Gated
 from turnguard.testing import FakeVLLM, Fault, faults
 
@@ -56,9 +56,8 @@ class World:
             server.heal()
             _until_it_listens(server)
         for guard in self.guards.values():
-            replicas = _replicas(guard)
-            if replicas is not None:
-                replicas.breakers = tuple(Breaker() for _ in replicas.endpoints)
+            for endpoint in _endpoints(guard).endpoints:
+                endpoint.breaker = Breaker()
 
 
 @dataclass(frozen=True)
@@ -254,9 +253,10 @@ def _gate(guard: Guard) -> Gated:
     return found
 
 
-def _replicas(guard: Guard) -> Replicas | None:
-    found = _within(guard.moderator, Replicas)
-    return found if isinstance(found, Replicas) else None
+def _endpoints(guard: Guard) -> Endpoints:
+    found = _within(guard.moderator, Endpoints)
+    assert isinstance(found, Endpoints)
+    return found
 
 
 def _within(moderator: Any, kind: type) -> object:

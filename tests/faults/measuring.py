@@ -76,7 +76,7 @@ async def once(world: World, surface: Surface, stage: str, case: Case | None, ac
         # the agent goes on, and what follows (an answer to the marked request) meets the fault again
         checks = max(1, sum(decision.failed for _, decision in heard))
     about = tuple(decision for marked, decision in heard if (decision.failed if cold else marked))
-    return Outcome(MARK in shown, about, ticks.seconds - checks * guard.settings.deadline)
+    return Outcome(MARK in shown, about, ticks.seconds - checks * guard.moderator_settings.deadline)
 
 
 async def measured(world: World, surface: Surface, stage: str, case: Case, action: Action) -> Outcome:

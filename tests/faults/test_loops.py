@@ -218,7 +218,7 @@ async def test_a_description_that_hangs_does_not_outlast_the_deadline() -> None:
 
     from turnguard.config.settings import ModeratorSettings
 
-    guard = Guard(Policy.from_dict({}), Vague(), settings=ModeratorSettings(deadline=0.3))
+    guard = Guard(Policy.from_dict({}), Vague(), moderator_settings=ModeratorSettings(deadline=0.3))
     for text in ("short", "long " * 2000):
         async with ticking() as ticks:
             decision = await guard.acheck(Step.input(text))

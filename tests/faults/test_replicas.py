@@ -11,7 +11,7 @@ from turnguard import Guard, Step, Verdict
 from turnguard.core.errors import Timeout, Unavailable
 from turnguard.core.exchange import Exchange
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.endpoints import Breaker, Replicas
+from turnguard.moderators.endpoints import Breaker, Endpoint, Endpoints
 from turnguard.testing import FakeModerator, FakeVLLM, faults
 
 
@@ -26,7 +26,7 @@ async def test_a_replica_that_recovered_gets_work_again_although_the_other_never
     monkeypatch.setattr("turnguard.moderators.endpoints.RESTS", 0.05)
     ill, well = FakeModerator(), FakeModerator()
     ill.fail(Unavailable("planted"))
-    replicas = Replicas([ill, well])
+    replicas = Endpoints([Endpoint(ill), Endpoint(well)])
     for number in range(10):
         await replicas.judge(Exchange(str(number)), soon())
     ill.fail(None)
@@ -45,9 +45,9 @@ async def test_a_trial_on_a_hanging_replica_costs_a_part_of_the_deadline_only(mo
             await asyncio.sleep(deadline.remaining)
             raise Timeout("planted")
 
-    replicas = Replicas([Hanging(), FakeModerator()])
+    replicas = Endpoints([Endpoint(Hanging()), Endpoint(FakeModerator())])
     for _ in range(3):
-        replicas.breakers[0].failed()
+        replicas.endpoints[0].breaker.failed()
     await asyncio.sleep(0.02)
     async with ticking() as ticks:
         assert (await replicas.judge(Exchange("x"), Deadline.after(0.8))).user == "safe"

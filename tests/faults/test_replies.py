@@ -202,7 +202,7 @@ AGAIN = {
 async def test_a_retry_after_of_any_kind_neither_holds_up_nor_hammers(
     value: str, again: bool, replicas: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("turnguard.moderators.retry.random.uniform", lambda _least, most: most)
+    monkeypatch.setattr("turnguard.moderators.endpoints.random.uniform", lambda _least, most: most)
     asked: list[float] = []
 
     async def busy(_request: Request, writer: asyncio.StreamWriter) -> None:

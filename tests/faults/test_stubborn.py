@@ -26,7 +26,7 @@ class Stubborn:
 
 
 def guard_for(seconds: float) -> Guard:
-    return Guard(Policy.from_dict({}), Stubborn(), settings=ModeratorSettings(deadline=seconds))
+    return Guard(Policy.from_dict({}), Stubborn(), moderator_settings=ModeratorSettings(deadline=seconds))
 
 
 @pytest.mark.parametrize("text", ["x", "x " * 20_000], ids=["one request", "many windows"])
@@ -49,7 +49,7 @@ async def test_a_cancelled_check_is_cancelled_and_no_allow(text: str) -> None:
 
 async def test_so_is_one_that_the_caller_gave_a_time() -> None:
     async with guard_for(5.0) as guard:
-        with pytest.raises(asyncio.TimeoutError):
+        with pytest.raises(TimeoutError):
             await asyncio.wait_for(guard.acheck(Step.input("x")), 0.05)
 
 

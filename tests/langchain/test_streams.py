@@ -216,7 +216,7 @@ def _hanging(**policy: Any) -> tuple[Any, Any, list[str]]:
         return "found"
 
     settings = ModeratorSettings(deadline=DEADLINE)
-    hanging = Guard(Policy.from_dict(policy), judge, settings=settings)
+    hanging = Guard(Policy.from_dict(policy), judge, moderator_settings=settings)
     built = create_agent(Scripted(script=[SAFE_CALL, "Done."]), [search], middleware=[TurnguardMiddleware(hanging)])
     return built, judge, ran
 
@@ -237,7 +237,7 @@ async def test_a_failure_that_the_policy_lets_pass_is_waited_for_once_while_it_s
     judge = _hanging(on_failure=action)[1]
     model = Scripted(script=[SAFE_CALL])
     policy = Policy.from_dict({"on_failure": action})
-    guarded = guard_model(model, Guard(policy, judge, settings=ModeratorSettings(deadline=DEADLINE)))
+    guarded = guard_model(model, Guard(policy, judge, moderator_settings=ModeratorSettings(deadline=DEADLINE)))
     async with ticking() as ticks:
         shown = [chunk async for chunk in guarded.astream("Hello")]
     assert ticks.seconds < LATE

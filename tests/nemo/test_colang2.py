@@ -52,7 +52,7 @@ class Lab2:
         self.moderator = FakeModerator(UNSAFE, script=sees)
         guard = guard_of(self.rails)
         # the settings cannot name a scripted moderator
-        guard._evaluator.moderator = Remembering(self.moderator)
+        guard.moderator = Remembering(self.moderator)
 
     async def say(self, *messages: dict[str, Any], **options: Any) -> Any:
         """One turn."""

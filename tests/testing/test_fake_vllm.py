@@ -220,7 +220,7 @@ class TestRecords:
 
     async def test_a_client_that_goes_is_not_answered(self, client: aiohttp.ClientSession, fake: FakeVLLM) -> None:
         fake.latency = 5.0
-        with pytest.raises(asyncio.TimeoutError):
+        with pytest.raises(TimeoutError):
             await post(client, fake, ask(), timeout=aiohttp.ClientTimeout(total=0.1))
         for _ in range(200):
             if not fake.counters.running:

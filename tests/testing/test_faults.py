@@ -72,12 +72,12 @@ class TestConnection:
             client.post(f"{fake.base_url}/chat/completions", json=ASKED) as reply,
         ):
             assert reply.status == 200
-            with pytest.raises(asyncio.TimeoutError):
+            with pytest.raises(TimeoutError):
                 await asyncio.wait_for(reply.read(), 0.1)
 
     async def test_hang(self, fake: FakeVLLM, ask: Ask) -> None:
         fake.fail("hang", times=1)
-        with pytest.raises(asyncio.TimeoutError):
+        with pytest.raises(TimeoutError):
             await ask(seconds=0.1)
         assert fake.requests[0].body == ASKED
 
@@ -220,7 +220,7 @@ class TestWhen:
         fake.fail(name, times=1)
         try:
             status, body, headers = await ask(seconds=0.15)
-        except (aiohttp.ClientError, asyncio.TimeoutError):
+        except (aiohttp.ClientError, TimeoutError):
             assert faults.NAMED[name]().kind in {
                 "refused",
                 "reset",

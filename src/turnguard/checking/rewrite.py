@@ -7,10 +7,9 @@ passes, the image goes; when it does not, the text is rewritten and the image ju
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
-from turnguard.checking.prepare import with_parts
 from turnguard.checking.redact import TooMany, redacted_call, redacted_text
 from turnguard.core.action import Way
 from turnguard.core.decision import Outcome
@@ -45,7 +44,7 @@ async def rewrite(step: Step, outcome: Outcome, judge: Judge, notice: str) -> tu
     try:
         for _ in range(ROUNDS):
             await _round(step, parts, outcome.ways(), ask, notice)
-            current, kept = with_parts(step, parts)
+            current, kept = _with_parts(step, parts)
             if current is None:
                 parts[next(iter(parts))] = Text(notice)  # nothing is left: the person is told so
                 break
@@ -67,7 +66,7 @@ async def _round(step: Step, parts: dict[int, Part | None], ways: dict[int, Way]
     words = [index for index in ways if isinstance(parts[index], (Text, ToolCall))]
     pictures = [index for index in ways if parts[index] is not None and index not in words]
     if words and pictures:
-        alone, kept = with_parts(step, {**parts, **dict.fromkeys(pictures)})
+        alone, kept = _with_parts(step, {**parts, **dict.fromkeys(pictures)})
         assert alone is not None  # noqa: S101 - the words are left
         outcome = await ask(alone)
         if outcome.action in ("allow", "flag"):
@@ -97,6 +96,15 @@ async def _words(
             told = True
         else:
             parts[index] = None
+
+
+def _with_parts(step: Step, parts: Mapping[int, Part | None]) -> tuple[Step | None, tuple[int, ...]]:
+    """The step with some parts replaced or left out, and which original index each remaining part has."""
+    kept = [(index, parts.get(index, part)) for index, part in enumerate(step.parts)]
+    remaining = [(index, part) for index, part in kept if part is not None]
+    if not any(not isinstance(part, Text) or part.text.strip() for _, part in remaining):
+        return None, ()
+    return replace(step, parts=tuple(part for _, part in remaining)), tuple(index for index, _ in remaining)
 
 
 def _shifted(outcome: Outcome, kept: tuple[int, ...]) -> Outcome:

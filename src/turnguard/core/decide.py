@@ -30,18 +30,18 @@ def decide(
     """
     rules = policy.stages[stage]
     reasons: list[Reason] = []
+    escalates = False
     for judgement in judgements:
         reasons.extend(_judged(judgement, rules, policy.calibration, language))
+        verdict = judgement.verdict
+        if judgement.decides == "response" and verdict.user == "unsafe" and verdict.failure is None:
+            escalates = True
     for entry in coverage.not_judged:
         if entry.counts:
             reasons.append(_uncheckable(entry, rules, judgements))
     if not judgements and not coverage.not_judged:
         rule = rules.on_uncheckable["other"]
         reasons.append(Reason("uncheckable", None, rule.path, rule.action, cause="nothing was judged"))
-    escalates = any(
-        judgement.decides == "response" and judgement.verdict.user == "unsafe" and judgement.verdict.failure is None
-        for judgement in judgements
-    )
     if not reasons:
         return Outcome("allow", escalates=True) if escalates else ALLOWED
     unique = tuple(dict.fromkeys(reasons))

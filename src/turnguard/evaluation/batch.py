@@ -96,7 +96,7 @@ async def moderate(
         decision = await guard.acheck(step)
         return line(row.number, example, decision)
 
-    job = Run(lambda: rows, record, concurrency or guard.settings.max_in_flight, rows.progress)
+    job = Run(lambda: rows, record, concurrency or guard.moderator_settings.max_in_flight, rows.progress)
     if progress is not None:
         job.progress = progress
     with Ledger(out, origin) as ledger:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -98,7 +97,7 @@ def _source_digest(source: Any, example: Example) -> bytes:
 
 async def identity(guard: Guard) -> str:
     """Which model answers. Raises `ConfigError` where nothing does: figures of an unknown model are worth nothing."""
-    said = (await about(guard.moderator, Deadline.after(guard.settings.deadline))).identity
+    said = (await about(guard.moderator, Deadline.after(guard.moderator_settings.deadline))).identity
     if said.endswith("/unknown"):
         raise ConfigError("the moderator does not answer at /v1/models; is the server up, and the model's name right?")
     return said
@@ -121,7 +120,7 @@ async def server_name(settings: ModeratorSettings) -> str:
             cards = (await response.json(content_type=None))["data"]
         card = next(card for card in cards if card.get("id") == settings.model)
         return str(card.get("root") or settings.model)
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, TypeError, LookupError, StopIteration):
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, LookupError, StopIteration):
         raise ConfigError(
             f"{settings.base_urls[0]}/models does not name {settings.model!r}: is the server up, and the name right?"
         ) from None
@@ -154,7 +153,7 @@ async def evaluate(
         decision = await guard.acheck(example.step())
         return result_of(number, example, decision).line()
 
-    job = Run(numbered, record, concurrency or guard.settings.max_in_flight, lambda: taken / total)
+    job = Run(numbered, record, concurrency or guard.moderator_settings.max_in_flight, lambda: taken / total)
     if progress is not None:
         job.progress = progress
     with Ledger(out, origin) as ledger:

@@ -14,7 +14,6 @@ from turnguard.core.decision import Decision
 from turnguard.core.step import Step, ToolCall
 from turnguard.guard import Guard
 from turnguard.langchain.messages import same_arguments
-from turnguard.runtime.compat import timeout
 
 
 class Attempts:
@@ -39,12 +38,12 @@ class Attempts:
         begun, failed = self._failed.get(key, (None, None)) if key is not None else (None, None)
         if begun is None or failed is None or (failed.allowed and not _same(begun, step)):
             return await guard.acheck(step)
-        left = guard.settings.deadline - failed.latency
+        left = guard.moderator_settings.deadline - failed.latency
         if left > 0.0:
             try:
-                async with timeout(left):
+                async with asyncio.timeout(left):
                     return await guard.acheck(step)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 pass
         parts = step.parts if failed.allowed else (None,) * len(step.parts)
         return replace(failed, parts=parts, held=step.parts if failed.action == "review" else ())

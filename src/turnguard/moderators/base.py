@@ -48,7 +48,11 @@ class About:
 
 
 class Moderator(Protocol):
-    """Judges one exchange. Raises `ModeratorError` when it has no verdict; never guesses one."""
+    """Judges one exchange. Raises `ModeratorError` when it has no verdict; never guesses one.
+
+    It may have more than `judge`, and none of it must be there: `about` (see `Describes`), `aclose` (see `Closes`), and
+    `managed`, which is true where verdicts are remembered and requests held back already, so that a guard adds neither.
+    """
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The verdict on this exchange, before the deadline.
@@ -64,6 +68,11 @@ class Wrapper:
 
     def __init__(self, inner: Moderator) -> None:
         self.inner = inner
+
+    @property
+    def managed(self) -> bool:
+        """Whether the inner moderator has a memory and a gate."""
+        return managed(self.inner)
 
     async def about(self, deadline: Deadline) -> About:
         """The inner moderator's own words."""
@@ -99,6 +108,11 @@ async def about(moderator: Moderator, deadline: Deadline) -> About:
     if describe is not None:
         return cast("About", await describe(deadline))
     return About(f"{type(moderator).__qualname__}@{id(moderator):x}")
+
+
+def managed(moderator: Moderator) -> bool:
+    """Whether `moderator` says that it has a memory and a gate of its own."""
+    return bool(getattr(moderator, "managed", False))
 
 
 async def aclose(moderator: Moderator) -> None:

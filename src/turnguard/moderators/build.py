@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING
 from turnguard.config.settings import EndpointSettings, FallbackSettings, ModeratorSettings
 from turnguard.core.errors import ConfigError
 from turnguard.moderators.base import Moderator
-from turnguard.moderators.endpoints import Replicas
+from turnguard.moderators.endpoints import Endpoint, Endpoints
 from turnguard.moderators.fallback import Fallback
 from turnguard.moderators.gate import Gated
 from turnguard.moderators.memory import Remembering
-from turnguard.moderators.retry import Retrying
-from turnguard.moderators.traced import Traced
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
 def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) -> Moderator:
-    """Memory, then the gate, then replicas with retries; a fallback beside it, with a memory of its own."""
+    """Memory, then the gate, then the endpoints; a fallback beside it, with a memory of its own."""
     asked: Moderator
     if client is not None and settings.checkpoint is not None:
         raise ConfigError("moderator.checkpoint: a client of your own asks a server; give one of the two")
@@ -28,7 +26,7 @@ def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) ->
 
         categories = settings.categories == "always"
         own = OpenAIModerator(client, model=settings.model, family=settings.family, categories=categories)
-        asked = Retrying(Traced(own, settings.model))
+        asked = Endpoints([Endpoint(own, settings.model)])
     elif not settings.base_urls and settings.checkpoint is None:
         raise ConfigError(
             "moderator.base_url: no moderator to ask; give its URL such as http://localhost:8000/v1, "
@@ -59,19 +57,12 @@ def _endpoints(settings: EndpointSettings, attempt_timeout: float | None) -> Mod
     categories = settings.categories == "always"
     try:
         clients = [
-            Traced(
-                VLLMModerator(url, model=settings.model, family=settings.family, api_key=key, categories=categories),
-                settings.model,
-                url,
-            )
+            VLLMModerator(url, model=settings.model, family=settings.family, api_key=key, categories=categories)
             for url in settings.base_urls
         ]
     except ValueError as error:
         raise ConfigError(f"base_url: {error}") from None
-    if len(clients) == 1 and attempt_timeout is None:
-        return Retrying(clients[0])
-    # the next replica before a wait, and a wait only when all of them failed
-    return Retrying(Replicas([Retrying(client, 2, resets_only=True) for client in clients], attempt_timeout))
+    return Endpoints([Endpoint(client, settings.model, client.base_url) for client in clients], attempt_timeout)
 
 
 def _local(settings: EndpointSettings, checkpoint: str) -> Moderator:
@@ -80,4 +71,4 @@ def _local(settings: EndpointSettings, checkpoint: str) -> Moderator:
 
     categories = settings.categories == "always"
     local = LocalModerator(checkpoint, model=settings.model, family=settings.family, categories=categories)
-    return Traced(local, settings.model)
+    return Endpoints([Endpoint(local, settings.model)], attempts=1)

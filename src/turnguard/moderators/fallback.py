@@ -5,7 +5,7 @@ from __future__ import annotations
 from turnguard.core.errors import ModeratorError, Timeout
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
-from turnguard.moderators.base import About, Deadline, Moderator, about, aclose
+from turnguard.moderators.base import About, Deadline, Moderator, about, aclose, managed
 
 
 class Fallback:
@@ -33,6 +33,11 @@ class Fallback:
             if self.may_allow or decides == "unsafe":
                 return verdict
             raise
+
+    @property
+    def managed(self) -> bool:
+        """Whether each of the two has a memory; the first one's gate is the one that counts."""
+        return managed(self.first) and managed(self.second)
 
     async def about(self, deadline: Deadline) -> About:
         """The first moderator's own words: it is the one that is meant to answer."""

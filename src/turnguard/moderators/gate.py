@@ -15,7 +15,6 @@ from turnguard.core.errors import Timeout, Unavailable
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline, Moderator, Wrapper
-from turnguard.runtime.compat import timeout
 from turnguard.runtime.fork import watch
 
 
@@ -66,9 +65,9 @@ class Gated(Wrapper):
             entry = (loop, turn)
             self._waiting.append(entry)
         try:
-            async with timeout(deadline.remaining):
+            async with asyncio.timeout(deadline.remaining):
                 await turn
-        except (asyncio.CancelledError, asyncio.TimeoutError) as left:
+        except (asyncio.CancelledError, TimeoutError) as left:
             with self._lock:
                 # still queued: take the entry out. Already called: the place is ours and goes to the next
                 try:

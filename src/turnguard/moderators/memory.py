@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from turnguard.core.errors import ModeratorError, Timeout
 from turnguard.core.exchange import Exchange
@@ -25,12 +25,27 @@ from turnguard.runtime.fork import watch
 ENTRIES = 50_000
 SECONDS = 3600.0
 BYTES = 64_000_000
+OVERHEAD = 600
+"""Bytes that a remembered verdict holds beside its texts, roughly: the object with its key and entry."""
 
 Key = bytes
+Flights = dict[Key, "asyncio.Future[Verdict | None] | None"]
+"""Requests under way in one event loop. Each belongs to the task that began it, and no other task is made for it; its
+future is made for the first who waits for the same. None comes out where whoever asked has left.
+"""
+
+
+@dataclass(slots=True)
+class _Entry:
+    until: float
+    verdict: Verdict
+    size: int
 
 
 class Remembering(Wrapper):
     """Remembers `inner`'s verdicts in memory: at most `entries`, at most `max_bytes`, each for `seconds`."""
+
+    managed = True
 
     def __init__(
         self, inner: Moderator, entries: int = ENTRIES, seconds: float = SECONDS, max_bytes: int = BYTES
@@ -42,12 +57,10 @@ class Remembering(Wrapper):
         self.hits = 0
         self._secret = os.urandom(32)
         self._lock = threading.Lock()
-        self._verdicts: OrderedDict[Key, tuple[float, Verdict]] = OrderedDict()
+        self._verdicts: OrderedDict[Key, _Entry] = OrderedDict()
         self._bytes = 0
         # flights belong to the event loop that they run in, and go with it
-        self._flights: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Key, _Flight]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._flights: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Flights] = weakref.WeakKeyDictionary()
         watch(self)
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
@@ -58,11 +71,10 @@ class Remembering(Wrapper):
             return found
         flights = self._under_way()
         while True:
-            flight = flights.get(key)
-            if flight is None:
+            if key not in flights:
                 return await self._fly(flights, key, exchange, deadline)
             try:
-                verdict = await flight.wait()
+                verdict = await _landing(flights, key)
             except Timeout:
                 # that one had the deadline of whoever began it; with time of our own left, fly again
                 if deadline.remaining <= 0.05:
@@ -94,33 +106,33 @@ class Remembering(Wrapper):
             entry = self._verdicts.get(key)
             if entry is None:
                 return None
-            if entry[0] < time.monotonic():
+            if entry.until < time.monotonic():
                 self._drop(key)
                 return None
             self._verdicts.move_to_end(key)
             self.hits += 1
-            until, verdict = entry
-            if not verdict.remembered:  # marked when it is first asked for again, which most never are
-                verdict = replace(verdict, remembered=True)
-                self._verdicts[key] = (until, verdict)
-            return verdict
+            if not entry.verdict.remembered:  # marked when it is first asked for again, which most never are
+                entry.verdict = replace(entry.verdict, remembered=True)
+            return entry.verdict
 
     def _keep(self, key: Key, verdict: Verdict) -> None:
         with self._lock:
             if key in self._verdicts:
                 self._drop(key)
-            self._verdicts[key] = (time.monotonic() + self.seconds, verdict)
-            self._bytes += _size(verdict)
+            names = sum(map(len, (*verdict.categories, *verdict.unknown_categories)))
+            size = OVERHEAD + len(verdict.raw or "") + names
+            self._verdicts[key] = _Entry(time.monotonic() + self.seconds, verdict, size)
+            self._bytes += size
             while len(self._verdicts) > self.entries or self._bytes > self.max_bytes:
                 self._drop(next(iter(self._verdicts)))
 
     def _drop(self, key: Key) -> None:
-        self._bytes -= _size(self._verdicts.pop(key)[1])
+        self._bytes -= self._verdicts.pop(key).size
 
     def _after_fork(self) -> None:
         self._lock, self._flights = threading.Lock(), weakref.WeakKeyDictionary()
 
-    def _under_way(self) -> dict[Key, _Flight]:
+    def _under_way(self) -> Flights:
         """The flights of this event loop."""
         loop = asyncio.get_running_loop()
         flights = self._flights.get(loop)
@@ -129,58 +141,35 @@ class Remembering(Wrapper):
                 flights = self._flights.setdefault(loop, {})
         return flights
 
-    async def _fly(self, flights: dict[Key, _Flight], key: Key, exchange: Exchange, deadline: Deadline) -> Verdict:
-        """Ask, in the task of whoever asked first, and tell those who wait for the same."""
-        flight = flights[key] = _Flight()
+    async def _fly(self, flights: Flights, key: Key, exchange: Exchange, deadline: Deadline) -> Verdict:
+        """Ask, in the task of whoever asked first, and give the answer to those who wait for the same."""
+        flights[key] = None
         try:
             verdict = await self.inner.judge(exchange, deadline)
         except Exception as error:
-            del flights[key]
-            flight.fail(error)
+            if (landing := flights.pop(key)) is not None and not landing.done():
+                landing.set_exception(error)
+                landing.exception()  # they may all have left
             raise
-        except BaseException:  # cancelled: those who wait are not, and one of them flies in its place
-            del flights[key]
-            flight.land(None)
+        except BaseException:  # cancelled: those who wait are not, and one of them asks in its place
+            if (landing := flights.pop(key)) is not None and not landing.done():
+                landing.set_result(None)
             raise
-        del flights[key]
-        flight.land(verdict)
+        if (landing := flights.pop(key)) is not None and not landing.done():
+            landing.set_result(verdict)
         decides = verdict.user if exchange.response is None else verdict.response
         if verdict.failure is None and decides is not None:
             self._keep(key, verdict)
         return verdict
 
 
-def _size(verdict: Verdict) -> int:
-    """Bytes that a remembered verdict holds, roughly: the object with its key and entry, and its texts."""
-    names = (*verdict.categories, *verdict.unknown_categories)
-    return 600 + len(verdict.raw or "") + sum(map(len, names))
-
-
-class _Flight:
-    """A check under way. It belongs to the task that began it; no other task is made for it."""
-
-    __slots__ = ("_landing",)
-
-    def __init__(self) -> None:
-        self._landing: asyncio.Future[Verdict | None] | None = None
-
-    async def wait(self) -> Verdict | None:
-        """The verdict; None when whoever asked has left."""
-        if self._landing is None:
-            self._landing = asyncio.get_running_loop().create_future()
-        try:
-            return await asyncio.shield(self._landing)
-        except ModeratorError as error:
-            # several waiters share one exception object; a traceback must not grow with each of them
-            raise error.with_traceback(None) from None
-
-    def land(self, verdict: Verdict | None) -> None:
-        """Give everyone who waits the verdict."""
-        if self._landing is not None and not self._landing.done():
-            self._landing.set_result(verdict)
-
-    def fail(self, error: Exception) -> None:
-        """Give everyone who waits the error."""
-        if self._landing is not None and not self._landing.done():
-            self._landing.set_exception(error)
-            self._landing.exception()  # they may all have left
+async def _landing(flights: Flights, key: Key) -> Verdict | None:
+    """The verdict of a request under way; None where whoever asked has left."""
+    landing = flights[key]
+    if landing is None:
+        landing = flights[key] = asyncio.get_running_loop().create_future()
+    try:
+        return await asyncio.shield(landing)
+    except ModeratorError as error:
+        # several waiters share one exception object; a traceback must not grow with each of them
+        raise error.with_traceback(None) from None

@@ -18,9 +18,8 @@ from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import family as family_of
-from turnguard.moderators.replies import ID_HEADER, belongs, failure, new_id, not_ours, parse
+from turnguard.moderators.replies import ID_HEADER, failure, new_id, parse, refuse_others
 from turnguard.moderators.vllm import ABOUT_WAIT, Identity
-from turnguard.runtime.compat import timeout
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -84,10 +83,10 @@ class OpenAIModerator:
 
     async def _models(self, deadline: Deadline) -> Any:
         try:
-            async with timeout(min(ABOUT_WAIT, deadline.remaining / 4)):
+            async with asyncio.timeout(min(ABOUT_WAIT, deadline.remaining / 4)):
                 answer = await self._client.models.with_raw_response.list()
             return parse(answer.status_code, answer.content, None, self.model)
-        except (ModeratorError, asyncio.TimeoutError):
+        except (ModeratorError, TimeoutError):
             return {}
         except Exception as error:
             if not _is_openai(error):
@@ -105,11 +104,11 @@ class OpenAIModerator:
         name = new_id()
         quiet = _JUDGING.set(True)
         try:
-            async with timeout(remaining):
+            async with asyncio.timeout(remaining):
                 answer = await self._create(
                     **body, extra_body=extra, extra_headers={ID_HEADER: name}, timeout=remaining + 1.0
                 )
-        except (asyncio.TimeoutError, openai.APITimeoutError):
+        except (TimeoutError, openai.APITimeoutError):
             raise Timeout("no answer before the deadline") from None
         except openai.APIConnectionError as error:
             name = type(error.__cause__).__name__
@@ -123,8 +122,7 @@ class OpenAIModerator:
             raise Unparseable(f"the client could not read the reply ({type(error).__name__})") from None
         finally:
             _JUDGING.reset(quiet)
-        if not belongs(answer.content, name):
-            raise not_ours()
+        refuse_others(name, answer.content)
         return answer.status_code, answer.content, None
 
 

@@ -60,19 +60,15 @@ def new_id() -> str:
     return _OURS + os.urandom(8).hex()
 
 
-def belongs(body: bytes, name: str) -> bool:
-    """Whether a reply may be the one to the request of this name.
+def refuse_others(name: str, body: bytes) -> None:
+    """Raise `Unavailable` for a reply that is not the one to the request of this name.
 
     A server or a proxy that is one reply behind on a connection would have each content judged by the verdict on
     another. A reply that bears the name of another request of ours is not read; one that bears none is believed, for
     not every server names its replies so.
     """
-    return name.encode() in body or _OURS.encode() not in body
-
-
-def not_ours() -> Unavailable:
-    """The failure of a reply that does not belong."""
-    return Unavailable("the reply belongs to another request", retry="now")
+    if name.encode() not in body and _OURS.encode() in body:
+        raise Unavailable("the reply belongs to another request", retry="now")
 
 
 def failure(status: int, body: bytes, retry_after: str | None, model: str) -> ModeratorError:

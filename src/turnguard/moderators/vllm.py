@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
@@ -20,11 +21,12 @@ from turnguard.core.errors import ModeratorError, Timeout, Unavailable, Unparsea
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import About, Deadline
-from turnguard.moderators.families import Family, family
+from turnguard.moderators.families import Family
+from turnguard.moderators.families import family as family_of
 from turnguard.moderators.http.connection import Origin, Unreachable
-from turnguard.moderators.http.framing import BrokenReply, Reply
+from turnguard.moderators.http.framing import BrokenReply
 from turnguard.moderators.http.pool import Pools
-from turnguard.moderators.replies import ID_HEADER, belongs, new_id, not_ours, parse
+from turnguard.moderators.replies import ID_HEADER, new_id, parse, refuse_others
 
 ABOUT_SECONDS = 30.0
 """How long what `/v1/models` said counts. A changed `system_fingerprint` in a reply ends it at once."""
@@ -47,7 +49,7 @@ class VLLMModerator:
         self.base_url = base_url.rstrip("/")
         self.model = model
         self.categories = categories
-        self._family = _family(family)
+        self._family = family_of(family)
         headers = {"User-Agent": "turnguard", "Accept": "application/json", "Accept-Encoding": "identity"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
@@ -91,14 +93,10 @@ class VLLMModerator:
         deadline.check()
         name = new_id()
 
-        def check(reply: Reply) -> None:
-            if not belongs(reply.body, name):
-                raise not_ours()
-
         try:
             asked = b"%s%s: %s\r\n" % (head, ID_HEADER.encode("ascii"), name.encode("ascii"))
-            reply = await self._pools.get().ask(asked, body, deadline.at, check)
-        except asyncio.TimeoutError:
+            reply = await self._pools.get().ask(asked, body, deadline.at, partial(refuse_others, name))
+        except TimeoutError:
             raise Timeout("no answer before the deadline") from None
         except Unreachable as error:
             raise Unavailable(str(error)) from None
@@ -168,21 +166,14 @@ class Identity:
 
 def encode(body: dict[str, Any], exchange: Exchange) -> bytes:
     """The body as JSON bytes. A picture's base64 is spliced in as it is: escaping a megabyte costs milliseconds."""
-    if exchange.picture is None:
-        return _json(body)
-    part = body["messages"][0]["content"][0]["image_url"]
-    part["url"] = ""
-    # the picture's URL is the first value of the body (families put messages first, and the image before the text)
-    head, _, tail = _json(body).partition(b'"url":""')
-    return b"".join((head, b'"url":"', exchange.picture.data_uri.encode("ascii"), b'"', tail))
-
-
-def _json(body: dict[str, Any]) -> bytes:
+    if exchange.picture is not None:
+        body["messages"][0]["content"][0]["image_url"]["url"] = ""
     try:
-        return to_json(body)
+        data = to_json(body)
     except ValueError:  # half of a surrogate pair, which only an escape can carry
-        return json.dumps(body, separators=(",", ":")).encode("ascii")
-
-
-def _family(name: str) -> Family:
-    return family(name)
+        data = json.dumps(body, separators=(",", ":")).encode("ascii")
+    if exchange.picture is None:
+        return data
+    # the picture's URL is the first value of the body (families put messages first, and the image before the text)
+    head, _, tail = data.partition(b'"url":""')
+    return b"".join((head, b'"url":"', exchange.picture.data_uri.encode("ascii"), b'"', tail))

@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         """Wait that long: whether the client went meanwhile."""
         try:
             await asyncio.wait_for(self.gone.wait(), seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
         return True
 

@@ -31,7 +31,7 @@ class Judge(Protocol):
     """What judges a transcript's steps; a `Guard` does."""
 
     checks: ChecksSettings
-    settings: ModeratorSettings
+    moderator_settings: ModeratorSettings
 
     async def acheck_parts(self, step: Step, where: Sequence[tuple[int, int]] = ()) -> list[Decision]:
         """One decision for each part of the step."""
@@ -74,7 +74,7 @@ async def _decided(guard: Judge, pieces: Sequence[_Piece]) -> Sequence[list[Deci
         (piece,) = pieces  # the usual turn: a task of its own would cost more than deciding
         return [await guard.acheck_parts(piece.step, piece.where)]
     # a long transcript must not fill the queue by itself: what does not fit there fails
-    room = asyncio.Semaphore(guard.settings.max_in_flight)
+    room = asyncio.Semaphore(guard.moderator_settings.max_in_flight)
 
     async def decided(piece: _Piece) -> list[Decision]:
         async with room:

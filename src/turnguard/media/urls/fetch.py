@@ -43,7 +43,7 @@ async def fetch(url: str, allowed: Allowed, settings: MediaSettings) -> bytes:
             headers={"Accept-Encoding": "identity", "Accept": "image/*, application/pdf", "User-Agent": "turnguard"},
         ) as session:
             return await asyncio.wait_for(_follow(session, target, allowed, settings.max_bytes), timeout.total)
-    except (asyncio.TimeoutError, TimeoutError):  # before OSError: it is one from Python 3.11 on
+    except TimeoutError:  # before OSError: it is one from Python 3.11 on
         raise Unreadable("fetching took too long") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         if isinstance(error, _Refused) or isinstance(getattr(error, "os_error", error.__cause__), _Refused):

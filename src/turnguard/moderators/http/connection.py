@@ -21,7 +21,6 @@ from urllib.parse import quote, urlsplit
 
 from turnguard.moderators.http.dial import Address, dial, numeric, resolve
 from turnguard.moderators.http.framing import BrokenReply, Reader, Reply
-from turnguard.runtime.compat import timeout
 
 IDLE_SECONDS = 4.0
 """An idle connection is dropped before vLLM's uvicorn does so at 5.0 s; at equal times both sides race."""
@@ -173,7 +172,7 @@ class Connection(asyncio.Protocol):
 
 def _expire(waiting: asyncio.Future[Reply]) -> None:
     if not waiting.done():
-        waiting.set_exception(asyncio.TimeoutError())
+        waiting.set_exception(TimeoutError())
 
 
 class Pool:
@@ -194,17 +193,17 @@ class Pool:
         return len(self._busy)
 
     async def ask(
-        self, head: bytes, body: bytes | None, deadline: float, check: Callable[[Reply], None] | None = None
+        self, head: bytes, body: bytes | None, deadline: float, check: Callable[[bytes], None] | None = None
     ) -> Reply:
         """The reply to a request, over an idle connection or a new one. Raises as `Connection.ask` does, and
-        `Unreachable` where none can be made. `check` may refuse a reply by raising: its connection is then ended.
+        `Unreachable` where none can be made. `check` may refuse a reply's body by raising: that ends its connection.
         """
         connection = self._taken() or await self._connect(deadline)
         self._busy.add(connection)
         try:
             reply = await connection.ask(head, body, deadline)
             if check is not None:
-                check(reply)
+                check(reply.body)
         except BaseException as error:
             connection.abort()
             if isinstance(error, ConnectionResetError):
@@ -231,7 +230,7 @@ class Pool:
         name = origin.host if origin.secure else None
         try:
             tls = origin.tls
-            async with timeout(max(0.0, deadline - time.monotonic())):
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 # uvloop dials itself, one address after the other: a socket of ours it would close twice when cancelled
                 where: dict[str, Any] = {"host": origin.host, "port": origin.port}
                 if isinstance(loop, asyncio.BaseEventLoop):
@@ -239,7 +238,7 @@ class Pool:
                 _, connection = await loop.create_connection(
                     lambda: Connection(loop), ssl=tls, server_hostname=name, **where
                 )
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise
         except socket.gaierror:
             raise Unreachable("the server's name cannot be resolved") from None

@@ -90,19 +90,35 @@ class Reader:
         head = self._head
         if head is None or head.length is not None or head.chunked:
             raise BrokenReply("cut off")
-        return _reply(head, bytes(self._buffer), reusable=False)
+        return Reply(head.status, bytes(self._buffer), head.retry_after, head.coding, reusable=False)
 
     def _with_body(self, head: _Head) -> Reply | None:
         buffer = self._buffer
         if head.status in (101, 204, 304):
-            return _reply(head, b"", reusable=head.keep and head.status != 101 and not buffer)
+            return Reply(
+                head.status,
+                b"",
+                head.retry_after,
+                head.coding,
+                reusable=head.keep and head.status != 101 and not buffer,
+            )
         if head.chunked:
             return self._with_chunks(head)
         if head.length is not None and head.length <= MAX_REPLY:
             if len(buffer) < head.length:
                 return None
-            return _reply(head, bytes(buffer[: head.length]), reusable=head.keep and len(buffer) == head.length)
-        return _reply(head, bytes(buffer[: MAX_REPLY + 1]), reusable=False) if len(buffer) > MAX_REPLY else None
+            return Reply(
+                head.status,
+                bytes(buffer[: head.length]),
+                head.retry_after,
+                head.coding,
+                reusable=head.keep and len(buffer) == head.length,
+            )
+        return (
+            Reply(head.status, bytes(buffer[: MAX_REPLY + 1]), head.retry_after, head.coding, reusable=False)
+            if len(buffer) > MAX_REPLY
+            else None
+        )
 
     def _with_chunks(self, head: _Head) -> Reply | None:
         buffer = self._buffer
@@ -113,7 +129,9 @@ class Reader:
                 self._left -= len(piece)
                 self._body += piece
                 if len(self._body) > MAX_REPLY + 2:
-                    return _reply(head, bytes(self._body[: MAX_REPLY + 1]), reusable=False)
+                    return Reply(
+                        head.status, bytes(self._body[: MAX_REPLY + 1]), head.retry_after, head.coding, reusable=False
+                    )
                 if self._left:
                     return None
                 if self._body[-2:] != b"\r\n":
@@ -129,7 +147,9 @@ class Reader:
             del buffer[: end + 2]
             if self._left == -2:
                 if not line:
-                    return _reply(head, bytes(self._body), reusable=head.keep and not buffer)
+                    return Reply(
+                        head.status, bytes(self._body), head.retry_after, head.coding, reusable=head.keep and not buffer
+                    )
                 trailer = _HEADER.fullmatch(line)
                 if trailer is None or trailer[1].lower() in _FRAMES:
                     raise BrokenReply("an odd trailer")
@@ -138,10 +158,6 @@ class Reader:
             if size is None:
                 raise BrokenReply("a chunk without a length")
             self._left = int(size[1], 16) + 2 if int(size[1], 16) else -2
-
-
-def _reply(head: _Head, body: bytes, *, reusable: bool) -> Reply:
-    return Reply(head.status, body, head.retry_after, head.coding, reusable)
 
 
 def _head(data: bytes) -> _Head:

@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 
 from turnguard.core.errors import ModeratorError, Timeout, Unavailable
 from turnguard.moderators.base import Deadline
-from turnguard.runtime.compat import timeout
 from turnguard.runtime.fork import watch
 
 IDLE_SECONDS = 10.0
@@ -88,9 +87,9 @@ class Batching(Generic[T, R]):
                 self._thread.start()
             self._changed.notify()
         try:
-            async with timeout(deadline.remaining):
+            async with asyncio.timeout(deadline.remaining):
                 return await job.done
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise Timeout("no verdict before the deadline") from None
         finally:
             job.left = True

@@ -1,0 +1,121 @@
+"""One check: a step on its way to a decision. `prepare`, `judge` and `apply` each fill in their part of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from turnguard.checking.arguments import readable
+from turnguard.core.decision import Outcome
+from turnguard.core.exchange import Exchange
+from turnguard.core.policy import Policy
+from turnguard.core.step import Document, Image, Part, Step, Text, ToolCall
+from turnguard.core.verdict import Coverage, Covered, Judgement, Side
+from turnguard.media import Media, split_data_uris
+from turnguard.moderators.base import Deadline, Moderator
+from turnguard.text.own_messages import OwnWords
+
+if TYPE_CHECKING:
+    from turnguard.config.settings import MediaSettings, ModeratorSettings
+
+
+@dataclass(slots=True)
+class Setup:
+    """What every check of one guard uses."""
+
+    policy: Policy
+    moderator: Moderator
+    media: Media
+    own_words: OwnWords
+    moderator_settings: ModeratorSettings
+    media_settings: MediaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much goes into one request, and how many requests a step may make."""
+
+    tokens: int
+    max_windows: int
+    max_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """One exchange to judge, which label decides, what of the step it covers, and the indexes of the parts it shows."""
+
+    exchange: Exchange
+    decides: Side
+    covers: tuple[Covered, ...]
+    parts: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What will be asked about a step, what cannot be, and the parts as they will be passed on (pinned).
+
+    `failed` stands for the whole step where preparing it failed: then nothing is asked.
+    """
+
+    parts: list[Part]
+    inquiries: list[Inquiry] = field(default_factory=list)
+    not_judged: list[Covered] = field(default_factory=list)
+    failed: Judgement | None = None
+
+
+NOTHING = Coverage()
+UNDECIDED = Outcome("block")
+
+
+@dataclass(slots=True)
+class Check:
+    """A step, what it is judged with and by when; then what each stage of the pipeline found.
+
+    `heavy` says whether anything must be decoded or fetched. `prepare` fills in `plan`; `judge` the judgements, the
+    coverage and the outcome. `started` is a moment of `perf_counter`.
+    """
+
+    step: Step
+    setup: Setup
+    policy: Policy
+    heavy: bool
+    deadline: Deadline
+    started: float
+    plan: Plan
+    judgements: tuple[Judgement, ...] = ()
+    coverage: Coverage = NOTHING
+    outcome: Outcome = UNDECIDED
+
+    @classmethod
+    def of(cls, step: Step, setup: Setup) -> Check:
+        """A check that begins now. Its one deadline is longer where pictures or documents must be read."""
+        heavy = _heavy(step)
+        seconds = setup.media_settings.deadline if heavy else setup.moderator_settings.deadline
+        started, deadline = time.perf_counter(), Deadline(time.monotonic() + seconds)
+        return cls(step, setup, setup.policy, heavy, deadline, started, Plan(list(step.parts)))
+
+    def again(self, step: Step) -> Check:
+        """A check of a rewritten step, before the same deadline."""
+        return replace(self, step=step, heavy=_heavy(step), plan=Plan(list(step.parts)))
+
+
+def _heavy(step: Step) -> bool:
+    """Whether anything in the step must be decoded or fetched."""
+    if step.prompt_images:
+        return True
+    for part in step.parts:
+        if isinstance(part, (Image, Document)):
+            return True
+        if isinstance(part, Text):
+            text = part.text
+        elif isinstance(part, ToolCall):
+            try:
+                text = readable(part)
+            except Exception:  # noqa: BLE001 - preparing will meet the same content and say so
+                return True
+        else:
+            continue
+        if len(text) > 64 and split_data_uris(text)[1]:
+            return True
+    return False

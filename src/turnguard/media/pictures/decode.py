@@ -6,10 +6,14 @@ Pillow's global limits are left alone: they belong to the application, and chang
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from turnguard.media import sniff as _sniff
 from turnguard.media.memo import Made
+from turnguard.media.pictures.metadata import metadata_of
+from turnguard.media.pictures.metadata.blocks import Block
+from turnguard.media.pictures.quiet import quiet
 from turnguard.media.pictures.renditions import Rendition, normalised, renditions
 from turnguard.media.pictures.views import Limits, views_of
 from turnguard.media.types import Skipped, Unreadable
@@ -28,10 +32,19 @@ def read_picture(data: bytes, limits: Limits) -> Made:
 
     Whoever reads a file that is a PDF too as one would see what was not judged: that counts as left out.
     """
-    made = views_of(PictureFile(data, limits.max_pixels), limits)
+    from PIL import Image
+
+    Image.init()  # all plugins: their loggers exist from here on
+    with quiet():
+        file = PictureFile(data, limits.max_pixels)
+        made = views_of(file, limits)
+    skipped = made.skipped
     if _sniff.is_pdf_too(data):
-        made = made._replace(skipped=(*made.skipped, Skipped("", "two formats in one file", True)))
-    return made
+        skipped += (Skipped("", "two formats in one file", True),)
+    said, cut = metadata_of(data, file.blocks())
+    if cut:
+        skipped += (Skipped("metadata", "more text than is read", True),)
+    return made._replace(texts=(("metadata", said),) if said else (), skipped=skipped)
 
 
 class PictureFile:
@@ -60,10 +73,16 @@ class PictureFile:
         if self._icons:
             self.noun = "size"
 
+    def blocks(self) -> Iterator[Block]:
+        """What the format's reader found beside the pixels, where that stands among them."""
+        if self._file.format in ("AVIF", "HEIF"):
+            for name, kind in (("exif", "exif"), ("xmp", "xmp"), ("icc_profile", "icc")):
+                if isinstance(found := self._file.info.get(name), bytes):
+                    yield Block(kind, found.removeprefix(b"Exif\0\0"))
+
     def _open(self, data: bytes, kind: str) -> Any:
         from PIL import Image, features
 
-        Image.init()
         if kind == "image/avif" and not ("AVIF" in Image.OPEN and features.check("avif")):
             raise Unreadable("AVIF needs Pillow 11.3 or later")
         try:

@@ -9,7 +9,7 @@ import enum
 import threading
 import time
 from collections.abc import Callable
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -74,7 +74,7 @@ class Stage(enum.Enum):
 
 @pytest.mark.parametrize("how", WAYS)
 async def test_times_ids_and_numbers_of_all_kinds_hold_no_words(how: str) -> None:
-    at = datetime(2026, 11, 22, 12, 30, tzinfo=timezone.utc)
+    at = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
     events: list[Any] = [
         {"at": at, "took": timedelta(seconds=2)},
         [UUID(int=7), Decimal("1.5"), date(2026, 11, 22)],
@@ -212,17 +212,6 @@ class Telltale(Exception):
         return f"Telltale({self.page})"
 
 
-class Several(Exception):
-    """As `ExceptionGroup` is, which Python 3.10 lacks."""
-
-    def __init__(self, exceptions: list[Exception]) -> None:
-        super().__init__("several errors")
-        self.exceptions = exceptions
-
-    def __repr__(self) -> str:
-        return f"Several({self.exceptions!r})"
-
-
 def _caused(text: str) -> Exception:
     error = ValueError("failed")
     error.__cause__ = ValueError(text)
@@ -232,7 +221,7 @@ def _caused(text: str) -> Exception:
 @pytest.mark.parametrize("how", ["stream:tasks", "astream:debug"])
 @pytest.mark.parametrize(
     "make",
-    [Silent, Telltale, _caused, lambda text: Several([Several([ValueError(text)])])],
+    [Silent, Telltale, _caused, lambda text: ExceptionGroup("several", [ExceptionGroup("inner", [ValueError(text)])])],
     ids=["silent", "repr", "cause", "group"],
 )
 async def test_an_error_is_judged_by_all_that_a_reader_of_it_sees(how: str, make: Callable[[str], Exception]) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
 from PIL.Image import Image as PillowImage
-from typing_extensions import assert_type
 
 import turnguard
 from turnguard import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,7 +19,7 @@ def batch(
         ..., metavar="OUT", show_default=False, help="Where the records go: one JSON line a row."
     ),
     config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The policy and the moderator."),
-    concurrency: Optional[int] = typer.Option(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
+    concurrency: int | None = typer.Option(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
 ) -> int:

@@ -23,7 +23,7 @@ def bench(
     concurrency: str = typer.Option("1,4,16,64", "--concurrency", metavar="N,N,...", help="Checks in flight at once."),
     checks: int = typer.Option(100, "--checks", "-n", min=1, max=100_000, help="Checks per row."),
     images: bool = typer.Option(True, "--images/--no-images", help="Measure inputs with a picture too."),
-    seed: Optional[int] = typer.Option(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
+    seed: int | None = typer.Option(
         None, "--seed", help="The same texts again; by default each run sends new ones, past the server's caches."
     ),
     plot: Optional[Path] = typer.Option(None, "--plot", metavar="FILE.svg", help="Write a picture of the table."),  # noqa: UP045

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -26,7 +26,7 @@ def calibrate(
     precision: list[str] = typer.Option(
         [], "--precision", metavar="CATEGORY=SHARE", help="Be right at least so often in this category."
     ),
-    concurrency: Optional[int] = typer.Option(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
+    concurrency: int | None = typer.Option(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
 ) -> int:

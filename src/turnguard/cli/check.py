@@ -16,7 +16,7 @@ CONFIG = Path("turnguard.yaml")
 
 
 def check(
-    text: Optional[str] = typer.Argument(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
+    text: str | None = typer.Argument(
         None, metavar="[TEXT | -]", show_default=False, help="What to judge; '-' or a pipe reads stdin."
     ),
     config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The policy and the moderator."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,7 +27,7 @@ def evaluate(
     fetch: bool = typer.Option(False, "--fetch", help="Fetch from the official source through the datasets library."),
     listed: bool = typer.Option(False, "--list", help="List the benchmarks, their files, licences and sizes."),
     content: bool = typer.Option(True, help="Show mistaken rows in the report, pictures blurred."),
-    concurrency: Optional[int] = typer.Option(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
+    concurrency: int | None = typer.Option(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
 ) -> int:

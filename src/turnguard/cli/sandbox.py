@@ -11,7 +11,7 @@ def sandbox(
     host: str = typer.Option("127.0.0.1", "--host", help="The address to listen on."),
     port: int = typer.Option(8000, "--port", min=0, max=65535, help="The port; 0 takes a free one."),
     model: str = typer.Option("nemotron_moderator", "--model", help="The name that the server answers to."),
-    api_key: Optional[str] = typer.Option(  # noqa: UP045 - typer reads annotations at run time, on 3.10 too
+    api_key: str | None = typer.Option(
         None, "--api-key", envvar="TURNGUARD_API_KEY", show_envvar=True, help="Ask clients for this key."
     ),
     latency: float = typer.Option(

@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +112,7 @@ class Audit:
         return hashlib.blake2b(data, key=self._secret, digest_size=16).hexdigest()
 
     def _line(self, step: Step, parts: Sequence[Part], decision: Decision) -> dict[str, Any]:
-        line: dict[str, Any] = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds")}
+        line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         line |= decision.to_dict(content=self._settings.content)
         line["language_given"] = step.language
         line["parts"] = [{"kind": part.kind, "digest": self.digest(part)} for part in parts]

@@ -155,7 +155,7 @@ def reason_of(decision: Decision) -> str:
 def no_ocr() -> str | None:
     """Why pictures cannot be read on this machine; None when they can."""
     if find_spec("rapidocr_onnxruntime") is None:
-        return "reading pictures needs OCR: pip install 'turnguard[sandbox]' (Python 3.10 to 3.12)"
+        return "reading pictures needs OCR: pip install 'turnguard[sandbox]' (Python 3.11 and 3.12)"
     try:
         import cv2  # noqa: F401 - what the OCR stands on; its wheel may lack system libraries
     except ImportError as error:

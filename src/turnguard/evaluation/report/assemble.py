@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class Report:
             {
                 "kind": "evaluation",
                 "turnguard": __version__,
-                "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+                "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
                 "moderator": {"model": moderator.model, "family": moderator.family, "categories": moderator.categories},
                 "answered_by": answered_by,
                 "policy": settings.policy.digest,

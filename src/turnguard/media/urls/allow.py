@@ -6,6 +6,7 @@ refused rather than repaired: credentials, backslashes, control characters, enco
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _PORTS = {"http": 80, "https": 443}
 _ODD = re.compile(r"[\x00-\x20\x7f\\]|%(?:2e|2f|5c|25|0[0-9a-f]|1[0-9a-f])", re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?", re.IGNORECASE)
-# Not reachable from outside, or a way to write another address; beyond what `is_global` says in every Python (3.10 on).
+# Not reachable from outside, or a way to write another address; beyond what `is_global` says in every Python.
 _CLOSED: tuple[Network, ...] = tuple(
     ipaddress.ip_network(block)
     for block in (
@@ -65,10 +66,10 @@ def parse(url: str) -> Target:
 
 
 def _host(name: str) -> str:
-    try:
-        return str(ipaddress.ip_address(name.split("%", maxsplit=1)[0] if "%" not in name else _refuse()))
-    except ValueError:
-        pass
+    if "%" in name:
+        raise Unreadable("an address with a zone in it")
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(name))
     name = name.rstrip(".")
     if not name.isascii():
         try:
@@ -83,10 +84,6 @@ def _host(name: str) -> str:
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):  # 127.1, 0x7f.1, 2130706433: an IPv4 address in disguise
         raise Unreadable("an address whose host is a number")
     return ".".join(labels)
-
-
-def _refuse() -> str:
-    raise Unreadable("an address with a zone in it")
 
 
 def _without_dots(path: str) -> str:

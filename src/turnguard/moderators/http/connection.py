@@ -1,9 +1,5 @@
 """Connections to one server in one event loop: HTTP/1.1 over asyncio's own transports, pooled, one request each at a
 time.
-
-Our own, since a check is one small POST, and that costs about half the CPU time that aiohttp takes for it
-(`benchmarks/core.py` measures both). Redirects, proxies, cookies, compression and pipelining are not here because
-nothing that is judged may go where only a reply says so.
 """
 
 from __future__ import annotations

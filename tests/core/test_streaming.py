@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import pytest
 from tests.ticks import ticking
@@ -230,3 +231,61 @@ def test_from_synchronous_code() -> None:
     assert shown[:-1] == ["fine ", "and "][: len(shown) - 1]  # how much was out depends on who was faster
     assert "bomb" not in "".join(shown)
     assert shown[-1] not in ("fine ", "and ")
+
+
+# ---------------------------------------------------------------- what a stream may be made of
+
+
+@pytest.mark.parametrize("chunk", [b"UNSAFE", {"content": "UNSAFE"}, 7, ["UNSAFE"]])
+async def test_a_chunk_that_is_no_text_is_an_error_and_never_shown(chunk: Any) -> None:
+    async def chunks() -> AsyncIterator[Any]:
+        yield "Good morning. "
+        yield None
+        yield chunk
+
+    async with Guard(moderator=FakeModerator(unsafe=["UNSAFE"])) as guard:
+        shown: list[str] = []
+        with pytest.raises(TypeError, match=r"astream takes text \(str\), not "):
+            async for text in guard.astream(chunks()):
+                shown.append(text)
+    assert "".join(shown) in ("", "Good morning. ")
+
+
+async def test_a_surrogate_pair_over_two_chunks_is_judged_as_one_character() -> None:
+    letters = "".join(chr(0x1D5D4 + ord(letter) - ord("A")) for letter in "UNSAFE")
+    halves = letters.encode("utf-16-le", "surrogatepass")
+    units = [halves[at : at + 2].decode("utf-16-le", "surrogatepass") for at in range(0, len(halves), 2)]
+
+    async def chunks() -> AsyncIterator[str]:
+        for unit in ["Hello ", *units, " more"]:
+            yield unit
+
+    moderator = FakeModerator(unsafe=[letters])
+    async with Guard(moderator=moderator) as guard:
+        stream = guard.astream(chunks())
+        shown = "".join([text async for text in stream])
+    assert stream.decision is not None
+    assert stream.decision.action == "block"
+    assert not any(unit in shown for unit in units)
+
+
+async def test_half_of_a_pair_at_the_end_is_judged_and_shown() -> None:
+    async def chunks() -> AsyncIterator[str]:
+        yield "a\ud835"
+
+    async with Guard(moderator=FakeModerator()) as guard:
+        assert [text async for text in guard.astream(chunks())] == ["a\ud835"]
+
+
+async def test_a_long_run_of_white_space_passes_and_is_not_kept() -> None:
+    async def chunks() -> AsyncIterator[str]:
+        yield "begin"
+        for _ in range(5000):
+            yield " " * 50
+        yield "end"
+
+    moderator = FakeModerator()
+    async with Guard(moderator=moderator) as guard:
+        shown = "".join([text async for text in guard.astream(chunks())])
+    assert shown == "begin" + " " * 250_000 + "end"
+    assert max(len(exchange.response or "") for exchange in moderator.asked) < 3000

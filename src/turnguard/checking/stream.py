@@ -21,6 +21,8 @@ C = TypeVar("C")
 
 AHEAD = 4096
 """Chunks that generation may run ahead of what was released."""
+BLANK = 2000
+"""Characters of white space in a row that are judged; an endless row of them says nothing more and is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Released(Generic[C]):
         self._room.set()
         self._ended = False
         self._judged = 0
+        self._half = ""
+        self._blank = 0
 
     async def __aiter__(self) -> AsyncIterator[C]:
         puller = asyncio.ensure_future(self._pull())
@@ -139,15 +143,35 @@ class Released(Generic[C]):
         """Read the source in one task of its own: generators may hold scopes that must not change tasks."""
         try:
             async for chunk in self._source:
-                self.text += self._text_of(chunk)
-                self._buffer.append(_Held(chunk, len(self.text), time.monotonic()))
+                self._hear(self._text_of(chunk))
+                self._buffer.append(_Held(chunk, len(self.text) + len(self._half), time.monotonic()))
                 self._arrived.set()
                 if len(self._buffer) >= AHEAD:
                     self._room.clear()
                     await self._room.wait()
         finally:
+            self.text += self._half
+            self._half = ""
             self._ended = True
             self._arrived.set()
+
+    def _hear(self, more: str) -> None:
+        """Add to the text. Half of a surrogate pair waits for the other half: whoever joins the chunks sees one
+        character.
+        """
+        if not more:
+            return
+        if self._half or "\ud800" <= more[-1] <= "\udbff":
+            more = (self._half + more).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+            self._half = more[-1] if "\ud800" <= more[-1] <= "\udbff" else ""
+            more = more[: len(more) - len(self._half)]
+        words = more.strip()
+        if words:
+            self._blank = len(more) - len(more.rstrip())
+        else:
+            more = more[: max(0, BLANK - self._blank)]
+            self._blank += len(more)
+        self.text += more
 
 
 async def _settle(puller: asyncio.Future[None], check: asyncio.Future[Decision] | None) -> None:
@@ -192,8 +216,11 @@ async def _texts(chunks: AsyncIterable[str]) -> AsyncIterator[str]:
     source = chunks.__aiter__()
     try:
         async for chunk in source:
-            if chunk is not None:
+            if isinstance(chunk, str):
                 yield chunk
+            elif chunk is not None:
+                kind = type(chunk).__name__
+                raise TypeError(f"astream takes text (str), not {kind}: pass the text of each chunk")
     finally:
         close = getattr(source, "aclose", None)
         if close is not None:

@@ -46,7 +46,8 @@ def test_no_message_is_blank_repeated_or_long(code: str) -> None:
 def test_messages_are_written_in_the_script_of_their_language(code: str) -> None:
     allowed = SCRIPTS.get(code, ("LATIN",))
     for key, text in builtin(code).items():
-        names = {unicodedata.name(letter).split()[0] for letter in text if letter.isalpha()}
+        said = text.replace("{cut}", "").replace("{total}", "")
+        names = {unicodedata.name(letter).split()[0] for letter in said if letter.isalpha()}
         assert names <= set(allowed), key
 
 
@@ -63,6 +64,8 @@ def test_no_message_names_a_number_an_address_or_a_placeholder(code: str) -> Non
     # An invented crisis line would be worse than none, and nothing of the content may be quoted.
     for key, text in builtin(code).items():
         assert not any(letter.isdigit() for letter in text), key
+        if key == "cut":
+            text = text.replace("{cut}", "", 1).replace("{total}", "", 1)
         assert not any(mark in text for mark in ("{", "}", "%", "http", "@", "…", "TODO", '"', "“", "„", "«")), key
 
 

@@ -12,7 +12,7 @@ from turnguard.core.taxonomy import MINOR, canonical, nearest
 from turnguard.core.validate import Problem
 from turnguard.core.verdict import Side
 
-WORDS = frozenset({"default", "failure", "uncheckable", "removed"})
+WORDS = frozenset({"default", "failure", "uncheckable", "removed", "cut", "left_out"})
 """Keys of `messages` that are no categories."""
 
 

@@ -21,7 +21,7 @@ _MARGIN = 1.25
 """A server's own limit is hard: what is estimated must stay this factor below it."""
 
 _SMALLEST_COST = 0.1
-NOTICE_TOKENS = 160
+NOTICE_TOKENS = 200
 """Room for the notice on a text that was cut: no built-in one is estimated at more."""
 _NEAR = 400  # characters within which a cut looks for white space
 _PIECE = re.compile(r"\s+|[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]")

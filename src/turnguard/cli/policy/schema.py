@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 VARIABLE = {"$ref": "#/$defs/Variable"}
-MESSAGE_KEYS = ("default", "failure", "uncheckable", "removed")
+MESSAGE_KEYS = ("default", "failure", "uncheckable", "removed", "cut", "left_out")
 
 
 def schema(

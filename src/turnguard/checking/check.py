@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from turnguard.checking.arguments import readable
+from turnguard.checking.arguments import Shown, shown, shown_call
 from turnguard.core.decision import Outcome
 from turnguard.core.exchange import Exchange
 from turnguard.core.policy import Policy
-from turnguard.core.step import Document, Image, Part, Step, Text, ToolCall
+from turnguard.core.step import Document, Image, Part, Step, Text, ToolCall, ToolDefinition
 from turnguard.core.verdict import Coverage, Covered, Judgement, Side
 from turnguard.media import Media, split_data_uris
 from turnguard.moderators.base import Deadline, Moderator
@@ -72,13 +73,15 @@ UNDECIDED = Outcome("block")
 class Check:
     """A step, what it is judged with and by when; then what each stage of the pipeline found.
 
-    `heavy` says whether anything must be decoded or fetched. `prepare` fills in `plan`; `judge` the judgements, the
-    coverage and the outcome. `started` is a moment of `perf_counter`.
+    `heavy` says whether anything must be decoded or fetched; `shown` are calls and definitions of tools as text, by the
+    index of their part. `prepare` fills in `plan`; `judge` the judgements, the coverage and the outcome. `started` is a
+    moment of `perf_counter`.
     """
 
     step: Step
     setup: Setup
     policy: Policy
+    shown: Mapping[int, Shown]
     heavy: bool
     deadline: Deadline
     started: float
@@ -90,32 +93,37 @@ class Check:
     @classmethod
     def of(cls, step: Step, setup: Setup) -> Check:
         """A check that begins now. Its one deadline is longer where pictures or documents must be read."""
-        heavy = _heavy(step)
+        structured = _shown(step)
+        heavy = _heavy(step, structured)
         seconds = setup.media_settings.deadline if heavy else setup.moderator_settings.deadline
         started, deadline = time.perf_counter(), Deadline(time.monotonic() + seconds)
-        return cls(step, setup, setup.policy, heavy, deadline, started, Plan(list(step.parts)))
+        return cls(step, setup, setup.policy, structured, heavy, deadline, started, Plan(list(step.parts)))
 
     def again(self, step: Step) -> Check:
         """A check of a rewritten step, before the same deadline."""
-        return replace(self, step=step, heavy=_heavy(step), plan=Plan(list(step.parts)))
+        structured = _shown(step)
+        plan = Plan(list(step.parts))
+        return replace(self, step=step, shown=structured, heavy=_heavy(step, structured), plan=plan)
 
 
-def _heavy(step: Step) -> bool:
+def _shown(step: Step) -> dict[int, Shown]:
+    found: dict[int, Shown] = {}
+    for index, part in enumerate(step.parts):
+        if isinstance(part, ToolCall):
+            found[index] = shown_call(part)
+        elif isinstance(part, ToolDefinition):
+            found[index] = shown(part.definition)
+    return found
+
+
+def _heavy(step: Step, structured: Mapping[int, Shown]) -> bool:
     """Whether anything in the step must be decoded or fetched."""
-    if step.prompt_images:
+    if step.prompt_images or any(entry.files for entry in structured.values()):
         return True
-    for part in step.parts:
+    for index, part in enumerate(step.parts):
         if isinstance(part, (Image, Document)):
             return True
-        if isinstance(part, Text):
-            text = part.text
-        elif isinstance(part, ToolCall):
-            try:
-                text = readable(part)
-            except Exception:  # noqa: BLE001 - preparing will meet the same content and say so
-                return True
-        else:
-            continue
+        text = part.text if isinstance(part, Text) else structured[index].text if index in structured else ""
         if len(text) > 64 and split_data_uris(text)[1]:
             return True
     return False

@@ -1,7 +1,8 @@
 """A step → the exchanges that put it to the model.
 
-Text parts of one message are judged joined; retrieval chunks each on its own. What the assistant or a tool produced as
-an image goes to the prompt side with the text that came with it, decided by the user label.
+Text parts of one message are judged joined; retrieval chunks and definitions of tools each on its own. What the
+assistant or a tool produced as an image goes to the prompt side with the text that came with it, decided by the user
+label.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from turnguard.checking.arguments import readable
 from turnguard.checking.check import Check, Limits, Plan, Setup
 from turnguard.checking.requests import Context, Seen, Unit, add_requests
 from turnguard.core.errors import Timeout
-from turnguard.core.step import Document, Image, Kind, Opaque, Part, Step, Text, ToolCall
+from turnguard.core.step import Document, Image, Kind, Opaque, Part, Step, Text, ToolCall, ToolDefinition
 from turnguard.core.verdict import Covered, Judgement, Verdict
 from turnguard.media import Media, Prepared, split_data_uris
 from turnguard.moderators.base import about
@@ -86,19 +86,17 @@ async def _planned(check: Check, limits: Limits) -> Plan:
                 plan.not_judged.append(Covered(index, "text", cause="Turnguard's own words", counts=False))
             else:
                 texts.append((index, await _without_data_uris(part.text, index, media, limits, seen, plan)))
-        elif isinstance(part, ToolCall):
-            try:
-                shown = readable(part)
-            except (ValueError, RecursionError):
-                plan.not_judged.append(Covered(index, "text", cause="arguments that cannot be shown"))
-                continue
-            texts.append((index, await _without_data_uris(shown, index, media, limits, seen, plan)))
+        elif isinstance(part, (ToolCall, ToolDefinition)):
+            found = check.shown[index]
+            plan.not_judged += (Covered(index, missed.kind, cause=missed.cause) for missed in found.missed)
+            text = await _without_data_uris(found.text, index, media, limits, seen, plan)
+            texts.append((index, await _with_files(text, found.files, index, media, limits, seen, plan)))
         elif isinstance(part, Opaque):
             plan.not_judged.append(Covered(index, part.kind, cause=part.cause))
         else:
             plan.parts[index] = read[index].pinned
             units += _taken(read[index], index, part.kind, seen, plan)
-    if step.stage == "retrieval":
+    if step.stage in ("retrieval", "tools"):
         units = [Unit(text, (index,)) for index, text in texts] + units
     elif texts:
         indexes, pieces = zip(*texts, strict=True)
@@ -121,11 +119,24 @@ async def _read(parts: Sequence[Part], media: Media, limits: Limits) -> dict[int
 async def _without_data_uris(text: str, index: int, media: Media, limits: Limits, seen: list[Seen], plan: Plan) -> str:
     """The text with placeholders where `data:` URIs stood; what they held is judged like any other part."""
     plain, found = split_data_uris(text)
-    for part in found:
+    return await _with_files(plain, found, index, media, limits, seen, plan)
+
+
+async def _with_files(
+    text: str,
+    files: Sequence[Image | Document],
+    index: int,
+    media: Media,
+    limits: Limits,
+    seen: list[Seen],
+    plan: Plan,
+) -> str:
+    """The text, and below it the words of the files that were found in it."""
+    for part in files:
         prepared = await media.prepare(part, limit=limits.max_requests)
-        extra = _taken(prepared, index, part.kind, seen, plan)
-        plain = "\n".join([plain, *(unit.text for unit in extra)])
-    return plain
+        kind: Kind = part.kind if prepared.views or prepared.texts or part.kind == "image" else "other"
+        text = "\n".join([text, *(unit.text for unit in _taken(prepared, index, kind, seen, plan))])
+    return text
 
 
 def _taken(prepared: Prepared, index: int, kind: Kind, seen: list[Seen], plan: Plan) -> list[Unit]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from turnguard.core.decision import Outcome
-from turnguard.core.step import Step, Text, ToolCall
+from turnguard.core.step import Step, Text, ToolCall, ToolDefinition
 
 MASK = "[redacted]"
 GROUPS = 6
 """Into how many groups an unsafe stretch is cut before its parts are looked at more closely."""
 
-_PIECE = re.compile(r"[^.!?;\n\u3002\uff01\uff1f\u0964]*[.!?;\n\u3002\uff01\uff1f\u0964]*\s*")
+_PIECE = re.compile(r"(?s:.+?)(?:[.!?;\u3002\uff01\uff1f\u0964][\"')\]\u201d\u2019]*\s+|\s*\n\s*|\Z)")
+"""A sentence or a line, with the white space after it: nowhere else may a text be cut, or `jane.doe@example.com` falls
+into pieces that are safe.
+"""
 
 Ask = Callable[[Step], Awaitable[Outcome]]
 
@@ -49,37 +53,47 @@ async def redacted_call(step: Step, call: ToolCall, ask: Ask) -> ToolCall:
         except (ValueError, RecursionError):
             raise TooMany from None  # arguments that cannot be read cannot be rewritten
 
-    async def walk(value: Any, path: str) -> Any:
-        if isinstance(value, dict):
-            return {key: await walk(inner, f"{path}.{key}") for key, inner in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [await walk(inner, path) for inner in value]
-        if not isinstance(value, str) or not value.strip():
-            return value
+    def alone(key: str, piece: str) -> Step:
+        return replace(step, parts=(ToolCall(call.name, {key: piece}, call.id),))
 
-        def alone(piece: str) -> Step:
-            return replace(step, parts=(ToolCall(call.name, {path.rpartition(".")[2] or "value": piece}, call.id),))
-
-        if (await ask(alone(value))).action in ("allow", "flag"):
-            return value
-        return await _masked(value, alone, ask)
-
-    masked = await walk(arguments, "")
+    masked = await _redacted(arguments, "value", alone, ask)
     return replace(call, arguments=json.dumps(masked, ensure_ascii=False) if was_text else masked)
 
 
-async def _masked(text: str, alone: Callable[[str], Step], ask: Ask) -> str:
+async def redacted_definition(step: Step, part: ToolDefinition, ask: Ask) -> ToolDefinition:
+    """The definition with the unsafe pieces of its strings masked; the tool keeps its name."""
+
+    def alone(key: str, piece: str) -> Step:
+        return replace(step, parts=(ToolDefinition({key: piece}),))
+
+    return ToolDefinition(await _redacted(part.definition, "description", alone, ask, kept="name"))
+
+
+async def _redacted(value: Any, key: str, alone: Callable[[str, str], Step], ask: Ask, kept: str | None = None) -> Any:
+    """JSON-like data with the unsafe pieces of its strings masked, but for those under the key `kept`."""
+    if isinstance(value, Mapping):
+        return {name: await _redacted(inner, str(name), alone, ask, kept) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [await _redacted(inner, key, alone, ask, kept) for inner in value]
+    if not isinstance(value, str) or not value.strip() or key == kept:
+        return value
+    asked = partial(alone, key)
+    return await _masked(value, asked, ask) if await _unsafe(value, asked, ask) else value
+
+
+async def _masked(text: str, alone: Callable[[str], Step], ask: Ask, *, nested: bool = False) -> str:
     """`text`, known to be unsafe as a whole, with the pieces masked that are unsafe by themselves."""
-    pieces = [piece for piece in _PIECE.findall(text) if piece]
+    pieces = _PIECE.findall(text)
     if len(pieces) <= 1:
         return MASK + text[len(text.rstrip()) :]
     size = max(1, -(-len(pieces) // GROUPS))
     groups = ["".join(pieces[at : at + size]) for at in range(0, len(pieces), size)]
     unsafe = await asyncio.gather(*(_unsafe(group, alone, ask) for group in groups))
     if not any(unsafe):
-        return text  # unsafe only as a whole: judged again by the caller, who then blocks
+        # unsafe only as a whole: masked where it is a stretch of a longer text, else judged again and blocked
+        return MASK + text[len(text.rstrip()) :] if nested else text
     masked = [
-        await _masked(group, alone, ask) if is_unsafe else group
+        await _masked(group, alone, ask, nested=True) if is_unsafe else group
         for group, is_unsafe in zip(groups, unsafe, strict=True)
     ]
     return "".join(masked)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
-from turnguard.checking.redact import TooMany, redacted_call, redacted_text
+from turnguard.checking.redact import TooMany, redacted_call, redacted_definition, redacted_text
 from turnguard.core.action import Way
 from turnguard.core.decision import Outcome
-from turnguard.core.step import Part, Step, Text, ToolCall
+from turnguard.core.step import Part, Step, Text, ToolCall, ToolDefinition
 
 Judge = Callable[[Step], Awaitable[Outcome]]
 """Decides a step as the guard does, without rewriting it."""
@@ -63,7 +63,7 @@ async def rewrite(step: Step, outcome: Outcome, judge: Judge, notice: str) -> tu
 
 async def _round(step: Step, parts: dict[int, Part | None], ways: dict[int, Way], ask: Budget, notice: str) -> None:
     """Rewrite the offending parts once."""
-    words = [index for index in ways if isinstance(parts[index], (Text, ToolCall))]
+    words = [index for index in ways if isinstance(parts[index], (Text, ToolCall, ToolDefinition))]
     pictures = [index for index in ways if parts[index] is not None and index not in words]
     if words and pictures:
         alone, kept = _with_parts(step, {**parts, **dict.fromkeys(pictures)})
@@ -87,6 +87,8 @@ async def _words(
         part = parts[index]
         if isinstance(part, ToolCall):
             parts[index] = await redacted_call(step, part, ask)
+        elif isinstance(part, ToolDefinition):
+            parts[index] = await redacted_definition(step, part, ask)
         elif isinstance(part, Text) and ways[index] == "redact":
             parts[index] = await redacted_text(step, part, ask, among_others=len(words) > 1)
         elif isinstance(part, Text) and ways[index] == "replace":

@@ -211,7 +211,7 @@ class GuardedStream:
             yield decision.message or await self._refusal(decision)
 
 
-async def _texts(chunks: AsyncIterable[str]) -> AsyncIterator[str]:
+async def _texts(chunks: AsyncIterable[object]) -> AsyncIterator[str]:
     """Without the deltas of None that servers send at the beginning and the end."""
     source = chunks.__aiter__()
     try:

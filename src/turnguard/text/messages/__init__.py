@@ -1,9 +1,10 @@
 """What a person reads when something was withheld: built-in texts in 18 languages, and the choice among them.
 
-Each language is one JSON file in this package: ``default`` (a refusal), ``failure`` (it could not be checked just now),
-``uncheckable`` (a part that cannot be checked), ``removed`` (stands where content was taken out of a conversation),
-``cut`` (ends a text of which ``{cut}`` of ``{total}`` characters were cut off), ``left_out`` (ends the text of a file of
-which the rest could not be checked), and one text per category of the taxonomy. One text serves a blocked user message and a withheld answer alike.
+Each language is one JSON file in this package. Its keys are ``default`` (a refusal), ``failure`` (it could not be
+checked just now), ``uncheckable`` (a part that cannot be checked), ``removed`` (stands where content was taken out of a
+conversation), ``cut`` (ends a text of which ``{cut}`` of ``{total}`` characters were cut off), ``left_out`` (ends the
+text of a file of which the rest could not be checked), and the categories of the taxonomy. One text serves a blocked
+user message and a withheld answer alike.
 """
 
 import json

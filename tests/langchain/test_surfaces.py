@@ -343,4 +343,4 @@ def test_a_langchain_that_is_too_old_is_named(version: str, fits: bool, monkeypa
 
 def test_a_guarded_model_with_an_exit_that_there_is_not_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match="exit_behavior"):
-        guard_model(Scripted(script=["x"]), guard(), exit_behavior="stop")  # type: ignore[arg-type]
+        guard_model(Scripted(script=["x"]), guard(), exit_behavior="stop")  # type: ignore[call-overload]

@@ -11,8 +11,8 @@ from langchain.agents.middleware import AgentMiddleware, AgentState, hook_config
 from langchain_core.messages import AIMessage, BaseMessage
 
 from turnguard.core.errors import Blocked
+from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.messages import asked
-from turnguard.runtime import sync
 
 State = AgentState[Any]
 Update = dict[str, Any] | None
@@ -38,54 +38,55 @@ class ReviewHooks(AgentMiddleware[Any, Any, Any]):
     """The nodes in which a person is asked."""
 
     @hook_config(can_jump_to=["end"])
-    def before_model(self: Any, state: State, runtime: Any) -> Update:
+    def before_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the input and the tool results that wait."""
-        return sync.run(_settle(self, state)) if self.reviews.held(state["messages"]) else None
+        return drive(_settle(self, state)) or super().before_model(state, runtime)
 
     @hook_config(can_jump_to=["end"])
-    async def abefore_model(self: Any, state: State, runtime: Any) -> Update:
+    async def abefore_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the input and the tool results that wait."""
-        return await _settle(self, state) if self.reviews.held(state["messages"]) else None
+        return await adrive(_settle(self, state)) or await super().abefore_model(state, runtime)
 
     @hook_config(can_jump_to=["end"])
-    def after_model(self: Any, state: State, runtime: Any) -> Update:
+    def after_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the answer and the calls that wait."""
-        last = _last_ai(state["messages"])
-        return sync.run(_settle_answer(self, last, state)) if last is not None and self.reviews.waits(last) else None
+        return drive(_settle_answer(self, state)) or super().after_model(state, runtime)
 
     @hook_config(can_jump_to=["end"])
-    async def aafter_model(self: Any, state: State, runtime: Any) -> Update:
+    async def aafter_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the answer and the calls that wait."""
-        last = _last_ai(state["messages"])
-        return await _settle_answer(self, last, state) if last is not None and self.reviews.waits(last) else None
+        return await adrive(_settle_answer(self, state)) or await super().aafter_model(state, runtime)
 
-    def after_agent(self: Any, state: State, runtime: Any) -> Update:
+    def after_agent(self, state: State, runtime: Any) -> Update:
         """Let a person review the result of a `return_direct` tool."""
-        update: Update = self.before_model(state, runtime)
-        return update
+        return drive(_settle(self, state)) or super().after_agent(state, runtime)
 
-    async def aafter_agent(self: Any, state: State, runtime: Any) -> Update:
+    async def aafter_agent(self, state: State, runtime: Any) -> Update:
         """Let a person review the result of a `return_direct` tool."""
-        update: Update = await self.abefore_model(state, runtime)
-        return update
+        return await adrive(_settle(self, state)) or await super().aafter_agent(state, runtime)
 
 
-async def _settle(middleware: Any, state: State) -> Update:
-    settled, refused = await middleware.reviews.messages(state["messages"])
-    if refused is not None:
-        refusal = await middleware.refusal(refused)
-        middleware.blocks(refused, refusal)
-        return {"jump_to": "end", "messages": [*settled, refusal]}
-    return {"messages": settled}
+def _settle(middleware: Any, state: State) -> Steps[Update]:
+    if not middleware.reviews.held(state["messages"]):
+        return None
+    settled, refused = yield middleware.reviews.messages(state["messages"])
+    if refused is None:
+        return {"messages": settled}
+    refusal = yield middleware.refusal(refused)
+    middleware.blocks(refused, refusal)
+    return {"jump_to": "end", "messages": [*settled, refusal]}
 
 
-async def _settle_answer(middleware: Any, last: AIMessage, state: State) -> Update:
+def _settle_answer(middleware: Any, state: State) -> Steps[Update]:
+    last = _last_ai(state["messages"])
+    if last is None or not middleware.reviews.waits(last):
+        return None
     request = asked(state["messages"], middleware.guard.checks.history)
-    settled, refused = await middleware.reviews.answer(last, request)
-    if refused is not None:
-        middleware.blocks(refused, settled[0])
-        return {"jump_to": "end", "messages": settled}
-    return {"messages": settled}
+    settled, refused = yield middleware.reviews.answer(last, request)
+    if refused is None:
+        return {"messages": settled}
+    middleware.blocks(refused, settled[0])
+    return {"jump_to": "end", "messages": settled}
 
 
 def _raise_blocked(middleware: Any, state: State) -> None:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -25,18 +25,17 @@ from turnguard.core.errors import ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.custom_events import Telling
+from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.held import HELD, Bounded
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judge import Judging, Ruling, Surface, Unknown
 from turnguard.langchain.messages import Asked, Call, asked
-from turnguard.langchain.model import Wrapping
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.muting import muted
 from turnguard.langchain.results import fallen, receive
 from turnguard.langchain.review import Reviews, asks_a_person, has_checkpointer
 from turnguard.langchain.tool_arguments import Look, last_look
 from turnguard.langchain.tool_streams import Shells, hushed, require_known, speaks_for_itself, telling_of
-from turnguard.runtime import sync
 
 
 def _trace_policy() -> Any:
@@ -69,6 +68,21 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     """
 
     trace_policy = _trace_policy()
+    guard: Guard
+
+    def __new__(cls, guard: Any = None, *_: Any, exit_behavior: Any = None, **__: Any) -> TurnguardMiddleware:
+        """Choose the class with the nodes that this guard needs: LangChain adds one for each hook that a class has.
+        A subclass that takes other arguments has them all.
+        """
+        own = cls.__init__ is TurnguardMiddleware.__init__
+        settled = Guard.of(guard) if own else None
+        raises = settled is None or exit_behavior == "error"
+        asks = settled is None or asks_a_person(settled.policy)
+        kind: Any = cls  # of a class with properties, mypy doubts the hash
+        made: TurnguardMiddleware = object.__new__(_with_hooks(kind, raises, asks))
+        if settled is not None:
+            made.guard = settled
+        return made
 
     def __init__(
         self,
@@ -93,7 +107,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             require_known()
         super().__init__()
         self.tools = []
-        self.guard = Guard.of(guard)
+        self.guard = getattr(self, "guard", None) or Guard.of(guard)
         self.judging = Judging(self.guard, check_input, check_output, check_tool_calls, check_tool_results, name)
         self._name = name
         self._raises = exit_behavior == "error"
@@ -101,10 +115,6 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self._retries = retries
         self._hold = tool_streams == "hold"
         self.reviews = Reviews(self.judging)
-        self._wrapping = Wrapping(judged=self.judging.checks_all)
-        hooks = [RaisingHooks] * self._raises + [ReviewHooks] * asks_a_person(self.guard.policy)
-        if hooks:  # LangChain adds a node for each hook that a class has
-            self.__class__ = type(type(self).__name__, (*hooks, type(self)), {})
 
     @property
     def name(self) -> str:
@@ -116,14 +126,19 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: State, runtime: Any) -> Update:
         """Judge the conversation that the caller brings."""
-        unknown = self._brought(state)
-        return sync.run(self._admit(unknown, state["messages"], runtime)) if unknown else None
+        return drive(self._before(state, runtime))
 
     @hook_config(can_jump_to=["end"])
     async def abefore_agent(self, state: State, runtime: Any) -> Update:
         """Judge the conversation that the caller brings."""
+        return await adrive(self._before(state, runtime))
+
+    def _before(self, state: State, runtime: Any) -> Steps[Update]:
         unknown = self._brought(state)
-        return await self._admit(unknown, state["messages"], runtime) if unknown else None
+        if not unknown:
+            return None
+        update: Update = yield self._admit(unknown, state["messages"], runtime)
+        return update
 
     def _brought(self, state: State) -> list[Unknown]:
         if self.judging.checks_all:
@@ -172,23 +187,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def wrap_model_call(self, request: ModelRequest[Any], handler: Callable[[Any], ModelResponse[Any]]) -> Any:
         """Judge what the model says before it enters the state."""
-        call = ModelCall(self, request)
-        if call.work:
-            sync.run(call.open())
-        try:
-            while True:
-                try:
-                    with muted(judged=self.judging.checks_all) as voice:
-                        response: Any = handler(call.next_request(voice))
-                except Exception as error:
-                    if not call.catches(error):
-                        raise
-                    response = error
-                done = call.settled(response) or sync.run(call.close(response))
-                if done is not None:
-                    return done
-        finally:
-            call.end()
+        return drive(self._model_call(request, handler))
 
     # The two asynchronous wrappers are no `async def`: LangChain puts LangSmith's `traceable` around them, which takes
     # each coroutine function to a thread and back twice and into a task of its own, whether anything is traced or not
@@ -198,22 +197,24 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[Any], Awaitable[ModelResponse[Any]]]
     ) -> Coroutine[Any, Any, Any]:
         """Judge what the model says before it enters the state."""
-        return self._awrapped_model_call(request, handler)
+        return adrive(self._model_call(request, handler))
 
-    async def _awrapped_model_call(self, request: ModelRequest[Any], handler: Callable[[Any], Awaitable[Any]]) -> Any:
+    def _model_call(self, request: ModelRequest[Any], handler: Callable[[Any], Any]) -> Steps[Any]:
         call = ModelCall(self, request)
         if call.work:
-            await call.open()
+            yield call.open()
         try:
             while True:
                 try:
-                    with muted(judged=self.judging.checks_all) as voice:
-                        response: Any = await handler(call.next_request(voice))
+                    with muted():
+                        response = yield partial(handler, call.next_request())
                 except Exception as error:
                     if not call.catches(error):
                         raise
                     response = error
-                done = await call.close(response)
+                done = call.settled(response)
+                if done is None:
+                    done = yield call.close(response)
                 if done is not None:
                     return done
         finally:
@@ -223,36 +224,28 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """Judge a call that was not judged with its message, and the tool's result before it enters the state."""
-        admitted = self._admitted(request) or sync.run(self._judge_call(request))
-        if not hasattr(admitted, "tool_call"):
-            return admitted
-        telling: Telling | None = None
-        try:
-            with self._inside(admitted) as (inside, telling):
-                result = handler(inside)
-        except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
-            return sync.run(self._fell(request, error, telling))
-        if not self.judging.check_tool_results:
-            return result
-        return sync.run(self._receive(request, result, telling))
+        return drive(self._tool_call(request, handler))
 
     def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Coroutine[Any, Any, Any]:
         """Judge a call that was not judged with its message, and the tool's result before it enters the state."""
-        return self._awrapped_tool_call(request, handler)
+        return adrive(self._tool_call(request, handler))
 
-    async def _awrapped_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
-        admitted = self._admitted(request) or await self._judge_call(request)
+    def _tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Steps[Any]:
+        admitted = self._admitted(request)
+        if admitted is None:
+            admitted = yield self._judge_call(request)
         if not hasattr(admitted, "tool_call"):
             return admitted
         telling: Telling | None = None
         try:
             with self._inside(admitted) as (inside, telling):
-                result = await handler(inside)
+                result = yield partial(handler, inside)
         except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
-            return await self._fell(request, error, telling)
-        if not self.judging.check_tool_results:
-            return result
-        return await self._receive(request, result, telling)
+            notice = yield self._fell(request, error, telling)
+            return notice
+        if self.judging.check_tool_results:
+            result = yield self._receive(request, result, telling)
+        return result
 
     @contextmanager
     def _inside(self, request: Any) -> Iterator[tuple[Any, Telling | None]]:
@@ -358,6 +351,12 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             for ruling in rulings:
                 for decision in ruling.decisions:
                     writer({notices.KEY: notices.about(decision)})
+
+
+@cache
+def _with_hooks(cls: Any, raises: bool, asks: bool) -> Any:
+    hooks = [RaisingHooks] * raises + [ReviewHooks] * asks
+    return type(cls.__name__, (*hooks, cls), {"__doc__": cls.__doc__, "__module__": cls.__module__}) if hooks else cls
 
 
 def _refused(unknown: Sequence[Unknown], rulings: Sequence[Ruling], messages: Sequence[BaseMessage]) -> Decision | None:

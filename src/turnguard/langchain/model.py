@@ -1,123 +1,162 @@
-"""A chat model that judges what goes in and what comes out: for chains, and for LangGraph nodes of any shape."""
+"""A chat model that judges what goes in and what comes out: for chains, and for LangGraph nodes of any shape.
+
+A guarded model is a model of the user's own class, with its state: providers' settings, caching, structured output,
+configurable fields and the request on the wire are the class's own. LangChain sees one run, whose output is judged.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, nullcontext
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
-from langsmith import tracing_context
-from pydantic import PrivateAttr
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda, RunnableWithFallbacks
+from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfigurableAlternatives
 
 from turnguard.core.decision import Decision
 from turnguard.core.errors import Blocked, ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.judge import Judging, Surface
+from turnguard.langchain.drive import Steps, adrive, drive
+from turnguard.langchain.extension import Extension, adopted, extend, own
+from turnguard.langchain.judge import Judging, Ruling, Surface
 from turnguard.langchain.messages import asked
-from turnguard.langchain.muting import Voice, heard
-from turnguard.langchain.turn import Turn
+from turnguard.langchain.muting import heard, silence
+from turnguard.langchain.turn import Turn, as_chunk
 from turnguard.runtime import sync
 
-Open = Callable[[Sequence[BaseMessage]], Turn]
+M = TypeVar("M", bound=BaseChatModel)
 
-_QUIET: RunnableConfig = {"callbacks": []}
+_KEPT_OUTPUT = ("token_usage", "usage", "model_name", "model")
+"""Keys of `llm_output` that hold nothing of what a model said."""
 
 
+class Guarding(Protocol):
+    """Whose turns judge the calls of a guarded model."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether every stage is judged, so that what the model says may be heard from inside a tool."""
+
+    def turn(self, messages: Sequence[BaseMessage]) -> Turn:
+        """The turn that judges a call with these messages."""
+
+    def raising(self) -> Guarding:
+        """The same, raising `Blocked` where an answer is refused."""
+
+    def blocked(self, message: BaseMessage) -> Blocked | None:
+        """What a refusal would have raised; None for any other message."""
+
+
+@overload
+def guard_model(model: M, guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end") -> M: ...
+@overload
 def guard_model(
-    model: BaseChatModel | Runnable[Any, Any], guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end"
-) -> GuardedChatModel:
-    """Wrap a chat model so that its input and output are judged, in `invoke`, `stream` and their async twins.
+    model: Runnable[Any, Any], guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end"
+) -> Any: ...
+def guard_model(model: Any, guard: GuardLike, *, exit_behavior: Literal["end", "error"] = "end") -> Any:
+    """Guard a chat model: its input and output are judged, in `invoke`, `stream` and their async twins.
 
-    What is withheld is answered with the refusal, or raises `Blocked` with `exit_behavior="error"`. A call that is
-    withheld refuses the whole answer: a chain has no loop that could go on without it. In a stream, text is shown
-    only once it was judged, and the refusal is the last chunk.
+    The result is a model of the same class with the same state. What is withheld is answered with the refusal, or
+    raises `Blocked` with `exit_behavior="error"`, and always under `with_structured_output` (with `include_raw=True` it
+    is the `parsing_error`). A call that is withheld refuses the whole answer: a chain has no loop that could go on
+    without it. In a stream, text is shown only once it was judged, and the refusal is the last chunk.
+
+    Bindings, fallbacks and configurable models are guarded in what they hold; any other runnable is judged as a whole.
+    Raises `ConfigError` for a class that cannot be extended.
     """
     if exit_behavior not in ("end", "error"):
         raise ConfigError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
-    judging = Judging(Guard.of(guard))
-    return guarded(model, lambda messages: _Chain(judging, messages, exit_behavior))
+    return guarded(model, _Chains(Judging(Guard.of(guard)), raises=exit_behavior == "error"))
 
 
-def guarded(model: Any, opening: Open) -> GuardedChatModel:
-    """A guarded model whose calls are judged by the turns that `opening` makes."""
-    inner, heard = _apart(model)
-    wrapped = GuardedChatModel(
-        inner=inner,
-        cache=False,
-        profile=getattr(model, "profile", None),
-        callbacks=heard or None,
-        disable_streaming=not _streams(model),
-    )
-    wrapped._opening = opening
-    return wrapped
-
-
-def _apart(model: Any) -> tuple[Any, list[Any]]:
-    """The model without callbacks of its own, which would hear what was not judged, and those callbacks."""
+def guarded(model: Any, guarding: Guarding) -> Any:
+    """The model, with the turns of `guarding` around its calls. One that has them already stays as it is."""
+    if isinstance(model, Extension) and own(model) is guarding:
+        return model
+    if isinstance(model, _Judged) and own(model) is None:  # made anew by its class, as configurable fields do
+        model = adopted(model)
+    if isinstance(model, BaseChatModel):
+        _require_known(type(model))
+        return extend(model, _Judged, guarding)
     if isinstance(model, RunnableBinding):
-        bound, heard = _apart(model.bound)
-        own = _handlers(model.config.get("callbacks"))
-        if own or heard:
-            return model.model_copy(update={"bound": bound, "config": {**model.config, "callbacks": None}}), own + heard
-    elif isinstance(model, BaseChatModel) and model.callbacks:
-        return model.model_copy(update={"callbacks": None}), _handlers(model.callbacks)
-    return model, []
+        return _holding(model, bound=guarded(model.bound, guarding))
+    if isinstance(model, RunnableWithFallbacks):
+        fallbacks = [guarded(one, guarding) for one in model.fallbacks]
+        return _holding(model, runnable=guarded(model.runnable, guarding), fallbacks=fallbacks)
+    if isinstance(model, DynamicRunnable):
+        held: dict[str, Any] = {"default": guarded(model.default, guarding)}
+        if isinstance(model, RunnableConfigurableAlternatives):
+            held["alternatives"] = {
+                key: guarded(one, guarding) if isinstance(one, Runnable) else partial(_made, one, guarding)
+                for key, one in model.alternatives.items()
+            }
+        return extend(_holding(model, **held), _Prepared, guarding)
+    if hasattr(type(model), "_model") and hasattr(model, "_queued_declarative_operations"):
+        return extend(model, _Chosen, guarding)  # what `init_chat_model` gives where fields are configurable
+    if isinstance(model, Runnable):
+        return extend(AsModel(inner=model), _Judged, guarding)
+    raise ConfigError(f"a model to guard is a chat model or another runnable, not {type(model).__name__}")
 
 
-def _streams(model: Any) -> bool:
-    """Whether the model can stream; one that cannot is heard whole, as it would be without us."""
-    while isinstance(model, RunnableBinding):
-        model = model.bound
-    if not isinstance(model, BaseChatModel):
-        return True
-    own = type(model)._stream is not BaseChatModel._stream or type(model)._astream is not BaseChatModel._astream
-    return own and model.disable_streaming is not True
+def _made(make: Callable[..., Any], guarding: Guarding, **settings: Any) -> Any:
+    return guarded(make(**settings), guarding)
 
 
-def _handlers(callbacks: Any) -> list[Any]:
-    return list(getattr(callbacks, "handlers", callbacks) or ())
+def _holding(model: Any, **held: Any) -> Any:
+    """A copy of a runnable that holds these in place of its own."""
+    same = all(
+        all(one is other for one, other in zip(value, getattr(model, key), strict=True))
+        if isinstance(value, list)
+        else value is getattr(model, key)
+        for key, value in held.items()
+    )
+    return model if same else model.model_copy(update=held)
 
 
-class Wrapping:
-    """Guards the models that the calls of one agent bring, which is the same one again and again.
+def _require_known(cls: type) -> None:
+    """Raise `ConfigError` for a class that takes another way to its answers than the ones that are judged here."""
+    ways = ("generate", "agenerate", "_generate_with_cache", "_agenerate_with_cache", "_iter_v2_events")
+    others = [way for way in ways if getattr(cls, way, None) is not getattr(BaseChatModel, way, None)]
+    if others:
+        raise ConfigError(
+            f"{cls.__name__} cannot be guarded: it overrides {', '.join(others)}, whose output is not judged"
+        )
 
-    LangChain validates a model when it is made and describes it to tracers when it is first called, both of which
-    cost more than deciding: done once per model, and copied for each call.
-    """
 
-    def __init__(self, *, judged: bool = True) -> None:
-        self._judged = judged
-        self._model: Any = None
-        self._made: GuardedChatModel | None = None
+class _Chains:
+    """Judges calls of a chain: each stands alone."""
 
-    def __call__(self, model: Any, opening: Open, voice: Voice | None) -> GuardedChatModel:
-        made = self._made
-        if made is None or self._model is not model:
-            self._model, made = model, guarded(model, opening)
-            made._judged = self._judged
-            self._made = made
-            _ = made._serialized
-        wrapped = copy.copy(made)
-        wrapped._opening = opening
-        wrapped._voice = voice
-        return wrapped
+    judged = True
+
+    def __init__(self, judging: Judging, *, raises: bool) -> None:
+        self._judging = judging
+        self._raises = raises
+
+    def turn(self, messages: Sequence[BaseMessage]) -> Turn:
+        return _Chain(self._judging, messages, raises=self._raises)
+
+    def raising(self) -> _Chains:
+        return self if self._raises else _Chains(self._judging, raises=True)
+
+    def blocked(self, message: BaseMessage) -> Blocked | None:
+        decision = self._judging.refused.get(str(notices.marked(message).get("id")))
+        return None if decision is None else Blocked(decision)
 
 
 class _Chain(Turn):
     """A model call in a chain: its messages are judged before it, its answer after it."""
 
-    def __init__(self, judging: Judging, messages: Sequence[BaseMessage], exit_behavior: str) -> None:
+    def __init__(self, judging: Judging, messages: Sequence[BaseMessage], *, raises: bool) -> None:
         request = asked(messages, judging.guard.checks.history)
         super().__init__(judging, request, Surface(refuse_calls=True))
-        self._raises = exit_behavior == "error"
+        self._raises = raises
 
     async def before(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], AIMessage | None]:
         sent = list(messages)
@@ -131,99 +170,156 @@ class _Chain(Turn):
             sent[entry.at] = ruling.message
         if refused is None:
             return sent, None
-        if self._raises:
-            raise Blocked(refused)
         text = await self.judging.guard.arefusal(refused)
-        return sent, notices.ai(None, text, notices.about(refused))
+        return sent, self._ruled(Ruling(notices.ai(None, text, notices.about(refused)), (refused,), refused))
 
-    def _ruled(self, ruling: Any) -> AIMessage:
-        if ruling.ended is not None and self._raises:
-            raise Blocked(ruling.ended)
+    def _ruled(self, ruling: Ruling) -> AIMessage:
+        if ruling.ended is not None:
+            if self._raises:
+                raise Blocked(ruling.ended)
+            self.judging.refused.put(ruling.ended.id, ruling.ended)
         return super()._ruled(ruling)
 
 
-class GuardedChatModel(BaseChatModel):
-    """The wrapper that `guard_model` returns. `inner` is any runnable from messages to a message.
-
-    The inner model runs without callbacks: they would show what was not judged. The wrapper's own run carries them.
-    """
+class AsModel(BaseChatModel):
+    """Any runnable from messages to a message or text, as a chat model."""
 
     inner: Any
-    _opening: Any = PrivateAttr(default=None)
-    _voice: Any = PrivateAttr(default=None)
-    _judged: bool = PrivateAttr(default=True)
 
     @property
     def _llm_type(self) -> str:
-        return str(getattr(self.inner, "_llm_type", "guarded"))
-
-    @property
-    def model_name(self) -> str:
-        """The inner model's name: strategies for structured output are chosen by it."""
-        for name in ("model_name", "model", "model_id"):
-            found = getattr(self.inner, name, None)
-            if isinstance(found, str):
-                return found
-        return ""
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
-        inner = getattr(self.inner, "_get_ls_params", None)
-        return inner(stop=stop, **kwargs) if inner is not None else super()._get_ls_params(stop=stop, **kwargs)
+        return "runnable"
 
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
-        """The inner model's name, so that traces keep theirs."""
-        named = getattr(self.inner, "get_name", None)
-        return str(named(suffix, name=name)) if named is not None else super().get_name(suffix, name=name)
+        """The runnable's name, so that traces keep theirs."""
+        return str(self.inner.get_name(suffix, name=name))
 
-    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
-        """The same wrapper around the inner model with these tools."""
-        bound: GuardedChatModel = self.model_copy(update={"inner": self.inner.bind_tools(tools, **kwargs)})
-        return bound
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
+        """The same around the runnable with these tools."""
+        return self.model_copy(update={"inner": self.inner.bind_tools(tools, **kwargs)})
 
-    def bind(self, **kwargs: Any) -> GuardedChatModel:  # type: ignore[override]
-        """The same wrapper around the inner model with these arguments.
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        return _result(self.inner.invoke(messages, **_stopping(stop), **kwargs))
 
-        A `RunnableBinding` around the wrapper would hand it the ambient configuration as if the caller named it, and
-        with it the muted callbacks (see `muted`).
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        return _result(await self.inner.ainvoke(messages, **_stopping(stop), **kwargs))
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        for chunk in self.inner.stream(messages, **_stopping(stop), **kwargs):
+            yield ChatGenerationChunk(message=as_chunk(chunk))
+
+    async def _astream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in self.inner.astream(messages, **_stopping(stop), **kwargs):
+            yield ChatGenerationChunk(message=as_chunk(chunk))
+
+
+class _Prepared(Extension):
+    """Runnables with configurable fields or alternatives: what they prepare for a call is guarded."""
+
+    __slots__ = ()
+
+    def prepare(self, config: RunnableConfig | None = None) -> tuple[Any, RunnableConfig]:
+        runnable, config = self._plain.prepare(config)
+        return guarded(runnable, self._own), config
+
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return guarded(self._plain.with_config(config, **kwargs), self._own)
+
+
+class _Chosen(Extension):
+    """What `init_chat_model` gives where fields are configurable: the model that it makes for a call is guarded."""
+
+    __slots__ = ()
+
+    def _model(self, config: RunnableConfig | None = None) -> Any:
+        return guarded(self._plain._model(config), self._own)
+
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return guarded(self._plain.with_config(config, **kwargs), self._own)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._plain, name)
+        if not callable(found):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made = found(*args, **kwargs)
+            return guarded(made, self._own) if isinstance(made, Runnable) else made
+
+        return call
+
+
+class _Judged(Extension):
+    """A chat model's calls, each judged by a turn. `_plain` runs them, with nobody to hear it."""
+
+    __slots__ = ()
+    _convert_input: Any
+
+    @staticmethod
+    def members(base: Any) -> dict[str, Any]:
+        """What depends on the class. Remembered answers are raw and stay below us, and so does the pace of calls. A
+        model that cannot stream is heard whole, as it would be without us; one with events of its own streams by its
+        chunks.
         """
-        bound: GuardedChatModel = self.model_copy(update={"inner": self.inner.bind(**kwargs)}) if kwargs else self
-        return bound
+        members: dict[str, Any] = {"cache": property(lambda _: False), "rate_limiter": property(lambda _: None)}
+        streams = base._stream is not BaseChatModel._stream
+        if streams:
+            members["_stream"] = _stream
+        if streams or base._astream is not BaseChatModel._astream:
+            members["_astream"] = _astream
+        own_events = ("_stream_chat_model_events", "_astream_chat_model_events")
+        return members | {name: None for name in own_events if hasattr(base, name)}
 
-    # ------------------------------------------------------------ how the inner model counts
+    def with_structured_output(self, schema: Any = None, *, include_raw: bool = False, **kwargs: Any) -> Any:
+        """As the model's own; a refusal raises `Blocked`, or is the `parsing_error` with `include_raw=True`."""
+        guarding: Guarding = _guarding(self)
+        kwargs |= {} if schema is None else {"schema": schema}
+        if not include_raw:
+            raising = extend(self._plain, _Judged, guarding.raising())
+            return super(_Judged, raising).with_structured_output(**kwargs)  # type: ignore[misc]
 
-    def get_token_ids(self, text: str) -> list[int]:
-        """As the inner model counts."""
-        ids: list[int] = self._counting("get_token_ids")(text)
-        return ids
+        def told(parsed: Any) -> Any:
+            blocked = guarding.blocked(parsed["raw"])
+            return parsed if blocked is None else {**parsed, "parsed": None, "parsing_error": blocked}
 
-    def get_num_tokens(self, text: str) -> int:
-        """As the inner model counts."""
-        return int(self._counting("get_num_tokens")(text))
+        return super().with_structured_output(include_raw=True, **kwargs) | RunnableLambda(told)  # type: ignore[misc]
 
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
-        """As the inner model counts."""
-        return int(self._counting("get_num_tokens_from_messages")(messages, *args, **kwargs))
+    def configurable_fields(self, **kwargs: Any) -> Any:
+        return guarded(super().configurable_fields(**kwargs), _guarding(self))  # type: ignore[misc]
 
-    def _counting(self, name: str) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(self.inner, name, None) or getattr(super(), name)
-        return found
+    def configurable_alternatives(self, *args: Any, **kwargs: Any) -> Any:
+        return guarded(super().configurable_alternatives(*args, **kwargs), _guarding(self))  # type: ignore[misc]
 
-    # ------------------------------------------------------------ whose callbacks
+    # ------------------------------------------------------------ whose callbacks, and what a class says by itself
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
-        """As every chat model's."""
-        with self._voice.traced() if self._voice is not None else nullcontext():
-            answer: AIMessage = super().invoke(input, self._audible(config), **kwargs)
-        return answer
+        config, muted = heard(config, judged=_guarding(self).judged)
+        with muted.traced() if muted is not None else nullcontext():
+            answer = super().invoke(input, config, **kwargs)  # type: ignore[misc]
+        return drive(self._checked(input, answer)) if _overrides(self, "invoke") else answer
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
-        """As every chat model's."""
-        with self._voice.traced() if self._voice is not None else nullcontext():
-            return await super().ainvoke(input, self._audible(config), **kwargs)
+        config, muted = heard(config, judged=_guarding(self).judged)
+        with muted.traced() if muted is not None else nullcontext():
+            answer = await super().ainvoke(input, config, **kwargs)  # type: ignore[misc]
+        return await adrive(self._checked(input, answer)) if _overrides(self, "ainvoke") else answer
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessageChunk]:  # noqa: A002
-        """As every chat model's."""
-        yield from super().stream(input, self._audible(config), **kwargs)
+        config, _ = heard(config, judged=_guarding(self).judged)
+        chunks = super().stream(input, config, **kwargs)  # type: ignore[misc]
+        if not _overrides(self, "stream"):
+            yield from chunks
+            return
+        turn = _guarding(self).turn(self._convert_input(input).to_messages())
+        yield from sync.iterate(turn.stream(sync.in_thread(chunks)))
 
     async def astream(
         self,
@@ -231,97 +327,154 @@ class GuardedChatModel(BaseChatModel):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        """As every chat model's."""
-        heard_out: Any = super().astream(input, self._audible(config), **kwargs)
-        async with aclosing(heard_out) as chunks:
-            async for chunk in chunks:
+        config, _ = heard(config, judged=_guarding(self).judged)
+        chunks = super().astream(input, config, **kwargs)  # type: ignore[misc]
+        if _overrides(self, "astream"):
+            chunks = _guarding(self).turn(self._convert_input(input).to_messages()).stream(chunks)
+        async with aclosing(chunks) as passing:
+            async for chunk in passing:
                 yield chunk
 
-    def _audible(self, config: RunnableConfig | None) -> RunnableConfig | None:
-        """The callbacks that were muted around this call (see `muted`), unless the caller names its own."""
-        voice = self._voice
-        if voice is None or voice.callbacks is None or (config and config.get("callbacks") is not None):
-            return heard(config) if self._judged else config
-        return {**(config or {}), "callbacks": voice.callbacks}
+    def _checked(self, given: Any, answer: Any) -> Steps[AIMessage]:
+        """The answer of a class that overrides `invoke`: it need not be the one that was judged."""
+        turn = _guarding(self).turn(self._convert_input(given).to_messages())
+        judged: AIMessage = yield turn.rule(answer)
+        return judged
 
-    # ------------------------------------------------------------ the four ways to call
+    # ------------------------------------------------------------ the ways to call
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        turn = self._opening(messages)
-        messages, refusal = sync.run(turn.before(messages)) if turn.unseen(messages) else (messages, None)
-        if refusal is not None:
-            return _result(refusal)
-
-        def call() -> Any:
-            with tracing_context(enabled=False):
-                return _message(self.inner.invoke(messages, _QUIET, **_stopping(stop), **kwargs))
-
-        if turn.gate is None:
-            return _result(sync.run(turn.rule(call())))
-
-        async def beside() -> Any:
-            answer = await turn.race(asyncio.to_thread(contextvars.copy_context().run, call))
-            return await turn.rule(answer)
-
-        return _result(sync.run(beside()))
+        return drive(self._called(messages, stop, kwargs, "_generate_with_cache"))
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        turn = self._opening(messages)
-        messages, refusal = await turn.before(messages)
-        if refusal is not None:
-            return _result(refusal)
-        with tracing_context(enabled=False):
-            answer = await turn.race(self.inner.ainvoke(messages, _QUIET, **_stopping(stop), **kwargs))
-        return _result(await turn.rule(_message(answer)))
+        return await adrive(self._called(messages, stop, kwargs, "_agenerate_with_cache"))
 
-    def _stream(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> Iterator[ChatGenerationChunk]:
-        def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
-            return sync.in_thread(_untraced(self.inner.stream(sent, _QUIET, **_stopping(stop), **kwargs)))
+    def _called(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any], way: str
+    ) -> Steps[ChatResult]:
+        turn = _guarding(self).turn(messages)
+        if turn.unseen(messages):
+            messages, refusal = yield turn.before(messages)
+            if refusal is not None:
+                return _result(refusal)
+        call = partial(getattr(self._plain, way), messages, stop=stop, **kwargs)
+        with silence():
+            if turn.gate is None:
+                result = yield call
+            elif asyncio.iscoroutinefunction(call.func):
+                result = yield turn.race(call())
+            else:
+                result = yield turn.race(asyncio.to_thread(contextvars.copy_context().run, call))
+        judged: ChatResult = yield _ruled(turn, result)
+        return judged
 
-        yield from sync.iterate(self._shown(messages, source))
 
-    async def _astream(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        async def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
-            with tracing_context(enabled=False):  # read by one task from beginning to end, so the context is whole
-                async for chunk in self.inner.astream(sent, _QUIET, **_stopping(stop), **kwargs):
-                    yield _message(chunk)
+def _stream(
+    self: Any,
+    messages: list[BaseMessage],
+    stop: list[str] | None = None,
+    run_manager: Any = None,  # noqa: ARG001 - what it hears of is told by LangChain, of what was judged
+    **kwargs: Any,
+) -> Iterator[ChatGenerationChunk]:
+    def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
+        if self._plain.rate_limiter:
+            self._plain.rate_limiter.acquire(blocking=True)
+        return sync.in_thread(_silent(self._plain._stream(sent, stop=stop, **kwargs)))
 
-        shown = self._shown(messages, source)
-        try:
-            async for chunk in shown:
+    yield from sync.iterate(_shown(self, messages, source))
+
+
+async def _astream(
+    self: Any,
+    messages: list[BaseMessage],
+    stop: list[str] | None = None,
+    run_manager: Any = None,  # noqa: ARG001 - what it hears of is told by LangChain, of what was judged
+    **kwargs: Any,
+) -> AsyncIterator[ChatGenerationChunk]:
+    async def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
+        if self._plain.rate_limiter:
+            await self._plain.rate_limiter.aacquire(blocking=True)
+        with silence():  # read by one task from beginning to end, so the context is whole
+            async for chunk in self._plain._astream(sent, stop=stop, **kwargs):
                 yield chunk
-        finally:
-            await shown.aclose()
 
-    async def _shown(
-        self, messages: list[BaseMessage], source: Callable[[list[BaseMessage]], AsyncIterator[Any]]
-    ) -> Any:
-        turn = self._opening(messages)
-        messages, refusal = await turn.before(messages)
-        if refusal is not None:
-            yield ChatGenerationChunk(
-                message=AIMessageChunk(
-                    content=refusal.content, response_metadata=refusal.response_metadata, chunk_position="last"
-                )
-            )
+    async with aclosing(_shown(self, messages, source)) as shown:
+        async for chunk in shown:
+            yield chunk
+
+
+async def _shown(
+    model: Any, messages: list[BaseMessage], source: Callable[[list[BaseMessage]], AsyncIterator[Any]]
+) -> Any:
+    turn = _guarding(model).turn(messages)
+    messages, refusal = await turn.before(messages)
+    if refusal is not None:
+        last = AIMessageChunk(
+            content=refusal.content, response_metadata=refusal.response_metadata, chunk_position="last"
+        )
+        yield ChatGenerationChunk(message=last)
+        return
+    infos: dict[int, Any] = {}
+    said: list[Any] = []  # keeps the messages, whose identity names their information
+
+    async def heard_of() -> AsyncIterator[AIMessageChunk]:
+        async for chunk in source(messages):
+            infos[id(chunk.message)] = chunk.generation_info
+            said.append(chunk.message)
+            if chunk.generation_info:  # as LangChain itself does, so that it is judged with the message
+                chunk.message.response_metadata = {**chunk.generation_info, **chunk.message.response_metadata}
+            yield chunk.message
+
+    async with aclosing(turn.stream(heard_of())) as passing:
+        async for chunk in passing:
+            yield ChatGenerationChunk(message=chunk, generation_info=infos.get(id(chunk)))
+
+
+async def _ruled(turn: Turn, result: ChatResult | None) -> ChatResult:
+    """The result with what stands in the place of each answer. None: the input was refused first."""
+    if result is None:
+        return _result(await turn.rule(None))
+    rulings = [await turn.rule(generation.message) for generation in result.generations]
+    if all(ruled is one.message for ruled, one in zip(rulings, result.generations, strict=True)):
+        return result
+    generations = [
+        one if ruled is one.message else ChatGeneration(message=ruled)
+        for ruled, one in zip(rulings, result.generations, strict=True)
+    ]
+    output = {key: value for key, value in (result.llm_output or {}).items() if key in _KEPT_OUTPUT}
+    return ChatResult(generations=generations, llm_output=output)
+
+
+def _guarding(model: Any) -> Any:
+    """Whose turns judge this model. One that its class made anew has none, and must not run."""
+    found = own(model)
+    if found is None:
+        raise ConfigError(f"this {type(model).__name__} was made by the class of a guarded model: guard it by itself")
+    return found
+
+
+def _overrides(model: Any, way: str) -> bool:
+    return getattr(type(model._plain), way) is not getattr(BaseChatModel, way)
+
+
+def _silent(stream: Iterator[Any]) -> Iterator[Any]:
+    """The stream, with nobody to hear what runs inside it."""
+    done = object()
+    while True:
+        with silence():
+            chunk = next(stream, done)
+        if chunk is done:
             return
-        stream = turn.stream(source(messages))
-        try:
-            async for chunk in stream:
-                yield ChatGenerationChunk(message=chunk)
-        finally:
-            await stream.aclose()
+        yield chunk
 
 
 def _result(message: Any) -> ChatResult:
+    if isinstance(message, str):
+        message = AIMessage(message)
     if isinstance(message, AIMessageChunk):
         message = message_chunk_to_message(message)
     return ChatResult(generations=[ChatGeneration(message=message)])
@@ -330,19 +483,3 @@ def _result(message: Any) -> ChatResult:
 def _stopping(stop: list[str] | None) -> dict[str, Any]:
     """Not every runnable knows stop words."""
     return {} if stop is None else {"stop": stop}
-
-
-def _message(answer: Any) -> Any:
-    """An answer as a message: a runnable around a model may give its text."""
-    return AIMessageChunk(content=answer) if isinstance(answer, str) else answer
-
-
-def _untraced(stream: Iterator[Any]) -> Iterator[Any]:
-    """A tracer set up by the environment joins every run, callbacks or not: keep it away from what is not judged."""
-    done = object()
-    while True:
-        with tracing_context(enabled=False):
-            chunk = next(stream, done)
-        if chunk is done:
-            return
-        yield _message(chunk)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain.agents.middleware import ExtendedModelResponse, ModelRequest, ModelResponse
@@ -17,12 +17,40 @@ from turnguard.core.errors import ConfigError
 from turnguard.langchain import notices
 from turnguard.langchain.judge import Ruling, Surface, Unknown
 from turnguard.langchain.messages import asked, stage_of
-from turnguard.langchain.muting import Voice
+from turnguard.langchain.model import Guarding, guarded
 from turnguard.langchain.review import has_checkpointer
 from turnguard.langchain.turn import Turn
 
 if TYPE_CHECKING:
     from turnguard.langchain.middleware import TurnguardMiddleware
+
+
+class GuardedRequest(ModelRequest[Any]):
+    """A request whose model is guarded, also where a middleware inside ours chooses another or falls back to one."""
+
+    _guards: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, request: ModelRequest[Any], guards: Callable[[Any], Any]) -> GuardedRequest:
+        """The request with a guarded model. Another guarded agent's request keeps its guards inside ours."""
+        made = object.__new__(cls)
+        made.__dict__.update(request.__dict__)
+        inner: Callable[[Any], Any] = getattr(request, "_guards", lambda model: model)
+        made.__dict__["_guards"] = lambda model: guards(inner(model))
+        made.__dict__["model"] = guards(request.model)
+        return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        guards = self.__dict__.get("_guards")  # absent while it is made
+        super().__setattr__(name, guards(value) if name == "model" and guards is not None else value)
+
+    def override(self, **overrides: Any) -> GuardedRequest:
+        """As the request's own; a model in it is guarded."""
+        if "model" in overrides:
+            overrides["model"] = self._guards(overrides["model"])
+        made = super().override(**overrides)
+        made.__dict__["_guards"] = self._guards
+        return cast("GuardedRequest", made)  # `dataclasses.replace` keeps the class
 
 
 class ModelCall:
@@ -85,13 +113,33 @@ class ModelCall:
             refused = refused or ruling.ended or worst
         return refused
 
-    def next_request(self, voice: Voice | None) -> ModelRequest[Any]:
-        """The request of the next try, to a model that is guarded."""
+    def next_request(self) -> ModelRequest[Any]:
+        """The request of the next try. Its model is guarded, and so is any that takes its place."""
         again = self._retries > 0
         seen = frozenset(map(id, self._request.messages))
         self._turn = Turn(self._judging, self._asked, self._surface, self._gate, again=again, seen=seen)
-        turn = self._turn
-        return self._request.override(model=self._of._wrapping(self._request.model, lambda _messages: turn, voice))
+        return GuardedRequest.of(self._request, lambda model: guarded(model, self))
+
+    # ------------------------------------------------------------ as the guarding of the models that are called
+
+    @property
+    def judged(self) -> bool:
+        """Whether every stage is judged here."""
+        return self._judging.checks_all
+
+    def turn(self, messages: Sequence[BaseMessage]) -> Turn:
+        """This try's turn, whichever model is called in it."""
+        assert self._turn is not None  # noqa: S101 - a request was made before its model is called
+        return self._turn
+
+    def raising(self) -> Guarding:
+        """The agent ends its turn by itself."""
+        return self
+
+    def blocked(self, message: BaseMessage) -> None:
+        """Nothing is raised inside an agent."""
+
+    # ------------------------------------------------------------ what came of it
 
     def catches(self, error: Exception) -> bool:
         """Whether an error waits for the verdict: one that a refusal explains, or one beside which the input is
@@ -106,7 +154,7 @@ class ModelCall:
         messages, structured = _result(response)
         for message in messages:
             if isinstance(message, AIMessage):
-                ruling = self._turn.rulings.get(message.id)
+                ruling = self._turn.ruling(message)
                 plain = ruling is not None and ruling.message is message and not (ruling.decisions or ruling.answers)
                 if not plain or not self._turn.unchanged(message):
                     return None
@@ -121,7 +169,7 @@ class ModelCall:
         refused = None if self._gate is None else await self._gate
         if isinstance(response, Exception):
             parsed = isinstance(response, StructuredOutputError)
-            ruling = next((one for one in self._turn.rulings.values() if parsed and one.ended is not None), None)
+            ruling = next((one for one in self._turn.rulings if parsed and one.ended is not None), None)
             if ruling is None and refused is None:
                 raise response
             messages, structured = [] if ruling is None else ruling.messages, None
@@ -132,7 +180,7 @@ class ModelCall:
             return await self._refuse(refused, next((m for m in messages if isinstance(m, AIMessage)), None))
         if ruling is None:
             messages, ruling = await self._ruled(messages)
-        rulings = list(self._turn.rulings.values())
+        rulings = list(self._turn.rulings)
         if ruling is not None and ruling not in rulings:
             rulings.append(ruling)
         self._of._tell(self._request.runtime, rulings)
@@ -154,13 +202,15 @@ class ModelCall:
         changed: Ruling | None = None
         kept: list[BaseMessage] = []
         for message in messages:
-            ruling = self._turn.rulings.get(message.id) if isinstance(message, AIMessage) else None
+            ruling = self._turn.ruling(message) if isinstance(message, AIMessage) else None
             if isinstance(message, AIMessage) and not self._same(message, ruling):
                 ruling = await self._judging.rule(message, self._asked, self._surface)
             if ruling is None:
                 kept.append(message)
                 continue
             named = ruling.message
+            if named.id is None:
+                named = named.model_copy(update={"id": message.id})
             if message.name and named.name != message.name:
                 named = named.model_copy(update={"name": message.name})
             kept += [named, *ruling.answers]

@@ -91,14 +91,15 @@ def ai(original: AIMessage | None, content: Any, mark: Mapping[str, Any], tool_c
     metadata = {key: original.response_metadata[key] for key in _KEPT_METADATA if key in original.response_metadata}
     if isinstance(content, str):
         metadata.pop("output_version", None)
-    return AIMessage(
+    fresh = AIMessage(
         content,
         id=original.id,
         name=plain_name(original.name),
         tool_calls=list(tool_calls),
-        usage_metadata=original.usage_metadata,
         response_metadata={**metadata, KEY: dict(mark)},
     )
+    fresh.usage_metadata = original.usage_metadata  # of an answer from a cache it is half empty, and would not validate
+    return fresh
 
 
 def answer(

@@ -40,8 +40,8 @@ class Turn:
     gate: asyncio.Task[Decision | None] | None = None
     again: bool = False
     seen: frozenset[int] = frozenset()
-    rulings: dict[str | None, Ruling] = field(default_factory=dict)
-    given: dict[str | None, bytes] = field(default_factory=dict)
+    rulings: list[Ruling] = field(default_factory=list)
+    given: list[bytes] = field(default_factory=list)
 
     async def before(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], AIMessage | None]:
         """What to send, or what to answer instead of sending anything."""
@@ -121,12 +121,12 @@ class Turn:
             refusal = await self._refused(whole, stopped, shown)
         else:
             ruled = await self.rule(whole, heard.attempts)
-            if self.rulings[ruled.id].ended is None:
-                return [] if shown or not withheld else [_chunk(ruled)]
+            if self.rulings[-1].ended is None:
+                return [] if shown or not withheld else [as_chunk(ruled)]
             refusal = ruled
         if self.again and (stopped is None or stopped.stage != "input"):
             return [] if shown else [AIMessageChunk(content="", id=refusal.id)]  # the next try speaks in its place
-        text = self.rulings[refusal.id].refusal
+        text = self.rulings[-1].refusal
         last = AIMessageChunk(content=text, id=refusal.id, response_metadata=_mark(refusal), chunk_position="last")
         return [AIMessageChunk(content="\n\n", id=refusal.id), last] if shown else [last]
 
@@ -145,13 +145,22 @@ class Turn:
 
     def _ruled(self, ruling: Ruling) -> AIMessage:
         message: AIMessage = ruling.message
-        self.rulings[message.id] = ruling
-        self.given[message.id] = self.judging.digest(message, self.request)
+        self.rulings.append(ruling)
+        self.given.append(self.judging.digest(message, self.request))
         return message
+
+    def ruling(self, message: BaseMessage) -> Ruling | None:
+        """The newest ruling on a message. LangChain names a message without an id after it was ruled on, and builds a
+        streamed one anew, so that one may have any id.
+        """
+        for ruling in reversed(self.rulings):
+            if ruling.message is message or ruling.message.id in (None, message.id):
+                return ruling
+        return None
 
     def unchanged(self, message: AIMessage) -> bool:
         """Whether a message has the content that was ruled on: whoever holds the object may have written into it."""
-        return self.given.get(message.id) == self.judging.digest(message, self.request)
+        return self.judging.digest(message, self.request) in self.given
 
 
 class _Heard:
@@ -173,8 +182,7 @@ class _Heard:
     async def _listen(self) -> None:
         try:
             async for said in self._source:
-                # a model that cannot stream gives its whole message as the only piece
-                chunk = said if isinstance(said, AIMessageChunk) else _chunk(said)
+                chunk = as_chunk(said)
                 self.all.append(chunk)
                 self._queue.put_nowait(chunk)
         finally:
@@ -261,8 +269,12 @@ def _mark(message: AIMessage) -> dict[str, Any]:
     return {notices.KEY: dict(notices.marked(message))}
 
 
-def _chunk(message: AIMessage) -> AIMessageChunk:
-    """A whole message as the only chunk of a stream."""
+def as_chunk(message: Any) -> AIMessageChunk:
+    """A chunk of a stream; of what cannot stream, the whole message or text as the only one."""
+    if isinstance(message, AIMessageChunk):
+        return message
+    if isinstance(message, str):
+        return AIMessageChunk(content=message)
     return AIMessageChunk(
         content=message.content,
         additional_kwargs=message.additional_kwargs,

@@ -84,8 +84,8 @@ async def test_sent_again_it_costs_no_request_and_says_the_same(guard: Guard, mo
 async def test_what_was_withheld_stays_withheld(guard: Guard, moderator: FakeModerator, role: Any) -> None:
     messages = [{"role": role, "content": "a bomb"}, {"role": "user", "content": "hello"}]
     for _ in range(3):
-        withheld, passed = await guard.acheck_messages(messages)
-        assert (withheld.action, withheld.content) == ("block", ())
+        *withheld, passed = await guard.acheck_messages(messages)
+        assert all((decision.action, decision.content) == ("block", ()) for decision in withheld)
         assert passed.action == "allow"
 
 
@@ -96,7 +96,9 @@ async def test_only_the_part_that_offends_is_withheld(guard: Guard, moderator: F
     moderator.pictures = {red.digest: ["Violence"]}
     message = {"role": "tool", "name": "shot", "content": [image("blue"), image("red"), image("green")]}
     decisions = await Guard(moderator=moderator).acheck_messages([message])  # the first guard remembers red as safe
-    assert [decision.action for decision in decisions] == ["allow", "block", "allow"]
+    *pictures, name = decisions
+    assert [decision.action for decision in pictures] == ["allow", "block", "allow"]
+    assert name.action == "block"  # it is judged beside each of the pictures
 
 
 async def test_a_request_split_over_text_parts_is_judged_joined(guard: Guard) -> None:
@@ -171,7 +173,7 @@ async def test_content_is_found_wherever_a_message_holds_it(guard: Guard, messag
 ])  # fmt: skip
 async def test_what_cannot_be_judged_is_never_skipped(guard: Guard, message: Any) -> None:
     decisions = await guard.acheck_messages([message])
-    assert [decision.action for decision in decisions] == ["block"]
+    assert decisions[0].action == "block"
     assert any(entry.counts and entry.cause for entry in decisions[0].coverage.not_judged)
 
 
@@ -278,7 +280,7 @@ async def test_a_call_hides_no_second_call(guard: Guard, called: dict[str, Any])
 async def test_what_holds_nothing_costs_nothing(
     guard: Guard, moderator: FakeModerator, message: dict[str, Any]
 ) -> None:
-    assert [decision.action for decision in await guard.acheck_messages([message])] == ["allow"]
+    assert {decision.action for decision in await guard.acheck_messages([message])} == {"allow"}
     assert len(moderator.asked) == 1
 
 

@@ -54,7 +54,7 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
     "reasoning": ({"type": "reasoning", "reasoning": "hm", "extras": {"signature": "x"}}, [("text", "hm")]),
     "reasoning summary": (
         {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "x"},
-        [("text", "hm")],
+        [("opaque", "encrypted", "encrypted reasoning"), ("text", "hm")],
     ),
     "bedrock reasoning": (
         {"type": "reasoning_content", "reasoning_content": {"text": "hm", "signature": "x"}},
@@ -62,7 +62,7 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
     ),
     "redacted thinking": (
         {"type": "redacted_thinking", "data": "ZZ"},
-        [("opaque", "other", "encrypted reasoning")],
+        [("opaque", "encrypted", "encrypted reasoning")],
     ),
     "citation": (
         {"type": "text", "text": "hi", "citations": [{"type": "char_location", "cited_text": "quote", "start": 1}]},
@@ -181,7 +181,7 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
             "type": "web_search_tool_result",
             "content": [{"type": "web_search_result", "title": "head", "encrypted_content": "zz"}],
         },
-        [("opaque", "other", "encrypted content"), ("text", "head")],
+        [("opaque", "encrypted", "encrypted content"), ("text", "head")],
     ),
     "web fetch result": (
         {
@@ -275,9 +275,17 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
     # unknown
     "unknown type": (
         {"type": "hologram", "beam": "words"},
-        [("opaque", "other", "a block of type hologram is not known"), ("text", "words")],
+        [
+            ("opaque", "other", "a block of type hologram is not known"),
+            ("text", "hologram"),
+            ("text", "beam"),
+            ("text", "words"),
+        ],
     ),
-    "no type": ({"beam": "words"}, [("opaque", "other", "a block of no known type"), ("text", "words")]),
+    "no type": (
+        {"beam": "words"},
+        [("opaque", "other", "a block of no known type"), ("text", "beam"), ("text", "words")],
+    ),
     "a hostile type": (
         {"type": "x y\nz"},
         [("opaque", "other", "a block of no known type"), ("text", "x y\nz")],
@@ -343,7 +351,10 @@ def test_hidden_text_in_the_keys_of_json_is_read() -> None:
         ({"shot": PNG}, [("image", PNG), ("text", '{"shot": "[media]"}')]),
         ([PICTURE, {"a": [PNG]}], [("image", PICTURE), ("image", PNG), ("text", '["[media]", {"a": ["[media]"]}]')]),
         ({"structured_content": {"a": "new words"}}, [("text", '{"structured_content": {"a": "new words"}}')]),
-        ({"type": "image", "base64": B64, "mime_type": "image/png"}, [IMAGE, ("text", '{"type": "image"}')]),
+        (
+            {"type": "image", "base64": B64, "mime_type": "image/png"},
+            [IMAGE, ("text", '{"type": "image", "mime_type": "image/png"}')],
+        ),
         ("said", []),
         (7, []),
         (object(), [("opaque", "other", "an object of type object")]),
@@ -384,7 +395,7 @@ def test_a_notice_can_stand_in_place_of_anything(name: str) -> None:
     result = replace(content, blocks, [Text(f"notice {at}") for at in range(len(blocks))])
     said = [found[1] for found in parts(result)]
     assert said
-    assert all(text.startswith("notice") for text in said), said
+    assert all("notice" in text for text in said), said
 
 
 AT_ADDRESS = [name for name, (_, found) in FORMS.items() if AT_URL in found]

@@ -1,6 +1,6 @@
-"""What a block holds beside the one carrier that is judged: further carriers, text in wrappers, prose in switches.
+"""What a block holds beside the one carrier that is judged: further carriers, and text in wrappers.
 
-Pure and framework-free. Whoever writes a block may fill every key of it, and a provider may read another than we do.
+Pure and framework-free. Whoever writes a block may fill every field of it, and a provider may read another one.
 """
 
 from __future__ import annotations
@@ -9,35 +9,27 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from turnguard.transcripts.names import SEALS, wordless
+
 MIME_KEYS = ("mime_type", "mimeType", "media_type", "mediaType")
-DATA_KEYS = ("base64", "data", "blob", "result", "b64_json", "file_data")
+DATA_KEYS = ("base64", "data", "blob", "result", "b64_json", "file_data", "bytes", "base64_image", "base64_data")
 URL_KEYS = ("url", "file_url", "file_uri", "fileUri", "uri")
 ID_KEYS = ("file_id", "fileId", "id", "file", "s3Location", "s3_location")
 INLINE = ("inline_data", "inlineData", "file_data", "fileData")
 RECORDED = ("audio", "input_audio", "audio_url", "video", "input_video", "video_url")
-CARRIERS = {*DATA_KEYS, *URL_KEYS, *ID_KEYS, *INLINE, *RECORDED, "bytes", "image_url", "image"} - {"id"}
-"""Keys whose value is data, an address or an id of a file, or a mapping that wraps one."""
+CARRIERS = {*DATA_KEYS, *URL_KEYS, *ID_KEYS, *INLINE, *RECORDED, "image_url", "document_url", "image"} - {"id"}
+"""Fields whose value is data, an address or an id of a file, or a mapping that wraps one."""
 WRAPPERS = {*CARRIERS, "source", "document"}
 _DEPTH = 3
 """How far wrappers are followed: no dialect nests more than two."""
 
-SEALS = {"signature", "thoughtSignature", "thought_signature", "encrypted_index"}
-SWITCHES = {
-    *SEALS,
-    *MIME_KEYS,
-    *("type", "id", "index", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "approval_request_id", "item_id"),
-    *("status", "role", "detail", "format", "source_type", "language", "model", "phase", "ttl", "bucketOwner"),
-    *("cache_control", "cachePoint", "cache_point", "page_age", "created_at", "expires_at"),
-    *("file_id", "container_id", "server_label", "connector_id"),
-}
-"""Keys that hold ids, types, seals and switches of the wire, and no text as long as their values are tokens."""
 _TOKEN = re.compile(r"[\w.:/+\-]{0,128}")
 _SEAL = re.compile(r"[A-Za-z0-9+/_\-]*={0,2}")
 _PLAIN_KEY = re.compile(r"[\w.:/$@\-]{1,64}")
 
 
 def is_switch(key: str, value: Any) -> bool:
-    """Whether the value of a key among `SWITCHES` holds no text: a token, a number, a seal. Prose and mappings do."""
+    """Whether a value is a token, a number or a seal, and no prose."""
     if value is None or isinstance(value, (bool, int, float)):
         return True
     if isinstance(value, str):
@@ -48,6 +40,13 @@ def is_switch(key: str, value: Any) -> bool:
 def is_plain_key(key: str) -> bool:
     """Whether a key is a name, and not a sentence in a name's place."""
     return _PLAIN_KEY.fullmatch(key) is not None
+
+
+def holds_no_words(key: str, value: Any) -> bool:
+    """Whether the value of a field needs no reading: a number, or a wordless string."""
+    if isinstance(value, str):
+        return wordless(key, value)
+    return value is None or isinstance(value, (bool, int, float)) or (isinstance(value, bytes) and key in SEALS)
 
 
 def sources(block: Mapping[str, Any]) -> int:
@@ -73,15 +72,15 @@ def _collect(holder: Mapping[str, Any], found: set[Any], depth: int) -> None:
 
 
 def rest(block: Mapping[str, Any], keys: Collection[str], name: str | None) -> dict[str, Any]:
-    """The block without what its part accounts for: `keys`, but not what else is in a wrapper under one of them; a
-    document's `name`; plain media types. Paths stay as they were.
+    """The block without what its part covers: `keys`, but not what else stands in a wrapper under one of them, and a
+    document's `name`. Paths stay as they were.
     """
     out: dict[str, Any] = {}
     for key, value in block.items():
         if key in keys:
             if isinstance(value, Mapping) and (left := _left(value, name, _DEPTH)):
                 out[key] = left
-        elif not (_is_name(value, name) or (key in (*MIME_KEYS, "source_type", "detail") and is_switch(key, value))):
+        elif not _is_name(value, name):
             out[key] = value
     return out
 
@@ -93,9 +92,7 @@ def _left(holder: Mapping[str, Any], name: str | None, depth: int) -> dict[str, 
             left = _left(value, name, depth - 1) if depth else dict(value)
             if left:
                 out[key] = left
-            continue
-        accounted = key in CARRIERS or _is_name(value, name) or (key in SWITCHES and is_switch(key, value))
-        if not accounted or not is_plain_key(str(key)):
+        elif not (key in CARRIERS or _is_name(value, name)):
             out[key] = value
     return out
 

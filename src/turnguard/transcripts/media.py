@@ -1,7 +1,7 @@
-"""How each framework and provider writes a picture, file or recording into a message block: read one, write one back.
+"""How each dialect writes a picture, file or recording into a block: read one, write one back.
 
-Pure and framework-free: plain dicts by their keys. The dialects: OpenAI chat and responses, Anthropic, Google, Bedrock,
-LangChain v0 and v1, MCP (raw and through adapters), transformers' pipelines.
+Pure and framework-free: plain dicts by their keys. The dialects: OpenAI chat and Responses, Anthropic, Gemini, Bedrock,
+LangChain v0 and v1, MCP (raw and through adapters), A2A, Vercel's AI SDK, Haystack, Cohere, Mistral, transformers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ KIND_OF_TYPE: dict[str, Kind] = {
     "file": "document",
     "input_file": "document",
     "document": "document",
+    "document_url": "document",
     "text-plain": "document",
     "resource": "document",
     "audio": "audio",
@@ -72,8 +73,14 @@ def media(block: Mapping[str, Any]) -> Found | None:
         if block.get(key) is not None:
             name: Kind = "video" if "video" in key else "audio"
             return Found(Opaque(name, f"{name} is not judged"), (key,))
+    if block.get("document_url") is not None:  # Mistral
+        url = block["document_url"]
+        url = url.get("url") if isinstance(url, Mapping) else url
+        return Found(_at_address("document", None, url, _name(block)), ("document_url",))
     for key in ("image", "document", "file"):
         inner = block.get(key)
+        if isinstance(inner, Mapping) and _is_prose(inner):
+            continue
         if isinstance(inner, Mapping):
             return _wrapped("image" if key == "image" else "document", key, inner)
         if key == "image" and inner is not None:
@@ -109,6 +116,15 @@ def _wrapped(kind: Kind, key: str, inner: Mapping[str, Any]) -> Found | None:
     if "text" in source or "content" in source:
         return None  # plain text inside a document: the caller reads on
     return Found(_carried(kind, source), (key,))
+
+
+def _is_prose(inner: Mapping[str, Any]) -> bool:
+    """Whether `data` is a document's text and not its bytes: Cohere's documents declare no media type."""
+    data = inner.get("data")
+    if isinstance(data, Mapping):
+        return True
+    declared = any(key in inner for key in (*MIME_KEYS, "source_type", "format"))
+    return isinstance(data, str) and not declared and data[:5].lower() != "data:"
 
 
 def _sourced(kind: Kind, block: Mapping[str, Any], source: Mapping[str, Any]) -> Found | None:

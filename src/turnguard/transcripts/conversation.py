@@ -1,0 +1,101 @@
+"""A conversation → steps: which parts are judged together, at which stage, and as an answer to which request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from turnguard.core.step import Image, Part, Stage, Step, Text
+from turnguard.transcripts.message import Leaf, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the person asked last: text, images, and their earlier turns, oldest first."""
+
+    text: str | None = field(default=None, repr=False)
+    images: tuple[Image, ...] = field(default=(), repr=False)
+    earlier: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A step cut out of a message, and the positions of its parts in that message."""
+
+    message: int
+    indexes: tuple[int, ...]
+    step: Step
+
+    @property
+    def where(self) -> list[tuple[int, int]]:
+        """For each part of the step, where it stands."""
+        return [(self.message, index) for index in self.indexes]
+
+
+class Conversation:
+    """Follows a conversation from its first message on. `history`: earlier turns judged together with the newest."""
+
+    def __init__(self, history: int = 0) -> None:
+        self._history = history
+        self.request = Request()
+        self._called: dict[str, str] = {}
+        self._names: set[str] = set()
+
+    def pieces(self, number: int, reading: Reading) -> list[Piece]:
+        """The steps of the next message. A person's message becomes the request of what follows it."""
+        found = list(self._cut(number, reading))
+        for leaf in reading.leaves:
+            if leaf.block.region == "call" and leaf.block.tool:
+                self._names.add(leaf.block.tool)
+                if leaf.block.pair:
+                    self._called[leaf.block.pair] = leaf.block.tool
+        if reading.speaker == "person":
+            text, images = reading.request()
+            if text or images:
+                earlier = (*self.request.earlier, self.request.text or "")[-self._history :] if self._history else ()
+                self.request = Request(text, images, tuple(filter(None, earlier)))
+        return found
+
+    def _cut(self, number: int, reading: Reading) -> Iterator[Piece]:
+        groups: dict[tuple[Stage, object], list[int]] = {}
+        for index, leaf in enumerate(reading.leaves):
+            if not self._is_judged_already(leaf, reading):
+                groups.setdefault(self._group(index, leaf, reading), []).append(index)
+        for (stage, _), indexes in groups.items():
+            parts = tuple(reading.leaves[index].block.part for index in indexes)
+            if any(not isinstance(part, Text) or part.text.strip() for part in parts):
+                yield Piece(number, tuple(indexes), self._step(stage, parts, reading, reading.leaves[indexes[0]]))
+
+    @staticmethod
+    def _group(index: int, leaf: Leaf, reading: Reading) -> tuple[Stage, object]:
+        """The stage of a part, and what tells the parts that are judged with it from others."""
+        if reading.speaker == "tool":
+            return "tool_result", None  # a call that stands in a result is text of the result like any other
+        block = leaf.block
+        if block.region == "call":
+            return "tool_call", index
+        if block.region == "result":
+            return "tool_result", block.pair or ""
+        return ("output" if reading.speaker == "assistant" else "input"), None
+
+    def _is_judged_already(self, leaf: Leaf, reading: Reading) -> bool:
+        """A tool's name on its result stands in the call as well, where it was judged."""
+        named = leaf.field == "name" and reading.speaker == "tool"
+        return named and isinstance(leaf.block.part, Text) and leaf.block.part.text in self._names
+
+    def _step(self, stage: Stage, parts: tuple[Part, ...], reading: Reading, first: Leaf) -> Step:
+        request = self.request
+        if stage == "input":
+            return Step("input", parts, history=request_history(request, self._history))
+        if stage == "tool_result":
+            pair = first.block.pair or reading.pair
+            tool = first.block.tool or reading.tool or self._called.get(pair or "")
+            return Step("tool_result", parts, prompt=request.text, tool=tool)
+        tool = first.block.tool if stage == "tool_call" else None
+        return Step(stage, parts, prompt=request.text, prompt_images=request.images, tool=tool)
+
+
+def request_history(request: Request, history: int) -> tuple[str, ...]:
+    """The earlier turns that are judged together with the next one."""
+    said: Sequence[str] = (*request.earlier, request.text) if request.text else request.earlier
+    return tuple(said[-history:]) if history else ()

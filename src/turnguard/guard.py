@@ -207,6 +207,28 @@ class Guard:
         """The same from synchronous code."""
         return sync.run(self.acheck_messages(messages))
 
+    async def aguard_messages(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Decision]]:
+        """The transcript to use instead, in its own dialect, and the decisions that `acheck_messages` gives.
+
+        What is withheld is replaced by a notice, or leaves together with what belongs to it: a call with its result, a
+        signed block with its calls. A message in which nothing changed is the same object.
+        """
+        from turnguard.transcripts.apply import guard_messages
+
+        return await guard_messages(self, messages)
+
+    def guard_messages(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Decision]]:
+        """The same from synchronous code."""
+        return sync.run(self.aguard_messages(messages))
+
+    def removed(self, decision: Decision) -> str:
+        """The notice that stands in a conversation where something was taken out."""
+        from turnguard.text.messages import message_for
+
+        text = message_for(categories=(), kind="removed", language=decision.language, overrides=self.policy.messages)
+        self.own_words.add(text)
+        return text
+
     def astream(
         self, chunks: AsyncIterable[str], *, prompt: str | None = None, language: str | None = None
     ) -> GuardedStream:

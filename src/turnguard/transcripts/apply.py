@@ -7,17 +7,33 @@ and the calls that follow it in its message go with it. What is withheld leaves 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from turnguard.core.decision import Decision
 from turnguard.core.step import Document, Image, Part
+from turnguard.transcripts.check import Judge, check
 from turnguard.transcripts.envelope import Edit, write_message
 from turnguard.transcripts.message import Reading
 from turnguard.transcripts.pairs import Entry, Pairs, Place
 from turnguard.transcripts.write import GONE
 
+
+class Guards(Judge, Protocol):
+    """What judges a transcript and words its notices; a `Guard` does."""
+
+    def removed(self, decision: Decision) -> str:
+        """What stands where something was taken out."""
+        ...
+
+
 Notice = Callable[[Decision], str]
 """What to write where something was withheld."""
+
+
+async def guard_messages(guard: Guards, messages: Sequence[Any]) -> tuple[list[Any], list[Decision]]:
+    """See `Guard.aguard_messages`."""
+    readings, decisions = await check(guard, messages)
+    return rewritten(messages, readings, decisions, guard.removed), decisions
 
 
 def rewritten(
@@ -54,10 +70,10 @@ def _is_changed(decision: Decision, readings: Sequence[Reading | None]) -> bool:
     reading = readings[place[0]]
     if reading is None or place[1] >= len(reading.leaves):
         return False
-    if not decision.allowed:
+    if decision.withheld:
         return True
     original = reading.leaves[place[1]].block.part
-    return decision.parts[0] is not original and _is_fetched(original)
+    return decision.parts[0] != original and (not decision.allowed or _is_fetched(original))
 
 
 def _is_fetched(part: Part) -> bool:

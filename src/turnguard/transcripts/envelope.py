@@ -38,6 +38,13 @@ def write_message(
         return {"role": "user", "content": told}
     if reading.bare:
         return _bare(source, reading, gone, edits, told)
+    if reading.speaker == "tool" and gone:
+        return GONE  # the notice stands in the place of the call
+    answers = {
+        (leaf.field, leaf.block.index)
+        for leaf in reading.leaves
+        if leaf.block.region == "result" and reading.speaker != "assistant"
+    }
     new = dict(source)
     changes: dict[str, list[tuple[Block, Part | None, str]]] = {}
     for edit in edits:
@@ -45,7 +52,9 @@ def write_message(
         for leaf in (first, *reading.mirrors.get(edit.at, ())):
             changes.setdefault(str(leaf.field), []).append((leaf.block, edit.part, edit.notice))
     for name in dict.fromkeys([*changes, *(str(name) for name, _ in gone)]):
-        removed = {index: text for (field, index), text in gone.items() if field == name}
+        removed = {
+            index: "" if (field, index) in answers else text for (field, index), text in gone.items() if field == name
+        }
         value = _field(name, source.get(name), changes.get(name, ()), removed)
         if value is GONE:
             new.pop(name, None)
@@ -121,7 +130,7 @@ def _field(
     last_notice: Any = None
     for index, item in enumerate(value):
         if index in removed:
-            new = text_like(plain(item), removed[index]) if name in CONTENT else GONE
+            new = text_like(plain(item), removed[index]) if name in CONTENT and removed[index] else GONE
         elif index in by_index:
             new = _block(item, by_index[index]) if name in CONTENT or _keeps(by_index[index]) else GONE
         else:

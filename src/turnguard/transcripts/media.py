@@ -237,7 +237,11 @@ def pinned(block: Mapping[str, Any], part: Image | Document) -> dict[str, Any]:
             source: Any = {"bytes": base64.b64decode(encoded)}
             return {**out, key: {**inner, "format": media_type.partition("/")[2], "source": source}}
         if isinstance(inner, Mapping):
-            return {**out, key: {**{k: v for k, v in inner.items() if k != "file_id"}, "file_data": uri}}
+            kept = {k: v for k, v in inner.items() if k not in ("file_id", "uri")}
+            own = next(
+                (k for k in ("bytes", "base64_image", "base64_data") if k in inner), "bytes" if "uri" in inner else ""
+            )
+            return {**out, key: {**kept, **({own: encoded} if own else {"file_data": uri})}}
         if inner is not None:
             return {**out, key: uri}
     if isinstance(out.get("source"), Mapping):

@@ -243,7 +243,7 @@ async def _stream() -> None:
 @attack("roles", "a role that does not exist", "judged as input")
 async def _unknown_role() -> None:
     async with guarded() as guard:
-        (decision,) = await guard.acheck_messages([{"role": "admin", "content": ASK}])
+        decision, *_ = await guard.acheck_messages([{"role": "admin", "content": ASK}])
         assert (decision.stage, decision.action) == ("input", "block")
 
 

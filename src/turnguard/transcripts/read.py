@@ -308,6 +308,8 @@ def plain(value: Any) -> Any:
     """Objects of frameworks and SDKs as the dicts that they stand for."""
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
+    if isinstance(value, Mapping):
+        return value  # some frameworks' mappings answer to any attribute
     if hasattr(value, "model_dump"):
         return value.model_dump(exclude_none=True)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -1,23 +1,11 @@
-"""Curves: pooling as scikit-learn does it, the better method by held-out log loss, never quite 0 or 1."""
+"""Calibration curves: the better method by held-out log loss, never quite 0 or 1."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
 
-from turnguard.evaluation.fitting import fit, folds_of, isotonic, platt, pool_adjacent_violators, values
-
-
-@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.integers(1, 5)), min_size=1, max_size=60))
-@settings(max_examples=150, deadline=None)
-def test_pooling_equals_scikit_learns(rows: list[tuple[float, int]]) -> None:
-    y = np.asarray([row[0] for row in rows], dtype=np.float64)
-    weights = np.asarray([row[1] for row in rows], dtype=np.float64)
-    theirs = IsotonicRegression().fit_transform(np.arange(len(y)), y, sample_weight=weights)
-    np.testing.assert_allclose(pool_adjacent_violators(y, weights), theirs, atol=1e-9)
+from turnguard.evaluation.fitting import fit, folds_of, isotonic, platt, values
 
 
 def made(rows: int, slope: float, intercept: float, seed: int = 5) -> tuple[list[float], list[bool]]:

@@ -10,16 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from turnguard.evaluation.metrics import (
-    MEASURES,
-    average_precision,
-    cells_by_group,
-    count,
-    measures,
-    precision_recall,
-    resampled,
-    with_intervals,
-)
+from turnguard.evaluation.measuring import curves
+from turnguard.evaluation.metrics import MEASURES, cells_by_group, count, measures, resampled, with_intervals
 from turnguard.evaluation.reliability import expected_calibration_error, log_loss, reliability, wilson
 
 ROWS = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 20)), min_size=1, max_size=60)
@@ -44,20 +36,12 @@ def test_measures_equal_scikit_learns(rows: list[tuple[bool, bool, int]]) -> Non
         assert found["false_positive_rate"] == pytest.approx(fp / (fp + tn), abs=1e-12)
 
 
-@given(ROWS)
-@settings(max_examples=40, deadline=None)
-def test_the_precision_recall_curve_equals_scikit_learns(rows: list[tuple[bool, bool, int]]) -> None:
-    truth = [row[0] for row in rows]
-    p = [row[2] / 20 for row in rows]
-    if not any(truth):
-        assert average_precision(truth, p) is None
-        return
-    assert average_precision(truth, p) == pytest.approx(sk.average_precision_score(truth, p), abs=1e-12)
-    precision, recall, thresholds = precision_recall(truth, p)
-    theirs = sk.precision_recall_curve(truth, p)
-    np.testing.assert_allclose(precision, theirs[0][:-1][::-1], atol=1e-12)
-    np.testing.assert_allclose(recall, theirs[1][:-1][::-1], atol=1e-12)
-    np.testing.assert_allclose(thresholds, theirs[2][::-1], atol=1e-12)
+def test_curves_rise_from_the_surest_rows() -> None:
+    found = curves([True, True, False, True], [0.9, 0.8, 0.7, 0.6])
+    assert found["precision_recall"][0] == [0.0, 1.0]
+    assert found["precision_recall"][-1] == [1.0, 0.75]
+    assert found["average_precision"] == pytest.approx((1 + 1 + 3 / 4) / 3)
+    assert curves([False], [0.5]) == {"average_precision": None, "precision_recall": []}
 
 
 def test_log_loss_equals_scikit_learns() -> None:

@@ -36,7 +36,7 @@ def need_all() -> None:
     """What the figures and the report will need, asked for before hours of judging rather than after."""
     from turnguard.evaluation.rows import need
 
-    for module in ("numpy", "jinja2", "markupsafe"):
+    for module in ("numpy", "sklearn", "jinja2", "markupsafe"):
         need(module)
 
 

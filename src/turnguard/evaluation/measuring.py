@@ -10,13 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from turnguard.evaluation.card import CARD, FIGURES, NAMES
-from turnguard.evaluation.metrics import (
-    MEASURES,
-    average_precision,
-    count,
-    precision_recall,
-    with_intervals,
-)
+from turnguard.evaluation.metrics import MEASURES, count, with_intervals
 from turnguard.evaluation.reliability import expected_calibration_error, reliability
 from turnguard.evaluation.results import Result
 
@@ -51,8 +45,7 @@ def side_figures(results: Sequence[Result]) -> dict[str, Any]:
     truth = [result.label == "unsafe" for result in scored]
     p = [result.p for result in scored if result.p is not None]
     table["with_p"] = len(scored)
-    table["average_precision"] = average_precision(truth, p) if scored else None
-    table["precision_recall"] = _curve(truth, p) if any(truth) else []
+    table |= curves(truth, p)
     table["ece"] = expected_calibration_error(truth, p) if scored else None
     table["reliability"] = reliability(truth, p) if scored else []
     table["by"] = {
@@ -159,12 +152,17 @@ def latency(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _curve(truth: Sequence[bool], p: Sequence[float]) -> list[list[float]]:
+def curves(truth: Sequence[bool], p: Sequence[float]) -> dict[str, Any]:
+    """Return the average precision (None where no row is unsafe) and at most 200 points of recall and precision."""
+    if not any(truth):
+        return {"average_precision": None, "precision_recall": []}
     import numpy as np
+    from sklearn.metrics import average_precision_score, precision_recall_curve
 
-    precision, recall, _ = precision_recall(truth, p)
-    keep = np.unique(np.linspace(0, len(recall) - 1, MOST_POINTS).astype(int))
-    return [[float(recall[index]), float(precision[index])] for index in keep]
+    precision, recall, _ = precision_recall_curve(truth, p, drop_intermediate=True)
+    points = np.column_stack([recall, precision])[::-1]
+    keep = np.unique(np.linspace(0, len(points) - 1, MOST_POINTS).astype(int))
+    return {"average_precision": float(average_precision_score(truth, p)), "precision_recall": points[keep].tolist()}
 
 
 __all__ = ["MEASURES", "SIDES", "SIDE_NAMES", "figures", "measured", "side_figures"]

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from turnguard.evaluation.reliability import wilson
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 RESAMPLES = 10_000
 SEED = 20_260_316
@@ -145,28 +139,3 @@ def resampled(table: Any, resamples: int = RESAMPLES, seed: int = SEED) -> Any:
     random = np.random.default_rng(seed)
     drawn = random.multinomial(groups, sizes / groups, size=resamples)
     return drawn @ kinds
-
-
-def precision_recall(truth: Sequence[bool], p: Sequence[float]) -> tuple[Array, Array, Array]:
-    """Precision, recall and the threshold (P >= it counts as unsafe), falling thresholds; ties are one point."""
-    import numpy as np
-
-    wanted = np.asarray(truth, dtype=bool)
-    score = np.asarray(p, dtype=np.float64)
-    order = np.argsort(-score, kind="stable")
-    score, wanted = score[order], wanted[order]
-    last = np.append(np.nonzero(np.diff(score))[0], len(score) - 1)
-    hits = np.cumsum(wanted)[last]
-    precision = hits / (last + 1)
-    recall = hits / max(1, int(wanted.sum()))
-    return precision, recall, score[last]
-
-
-def average_precision(truth: Sequence[bool], p: Sequence[float]) -> float | None:
-    """The area under the precision-recall curve as a sum of steps; None where no row is unsafe."""
-    import numpy as np
-
-    if not any(truth):
-        return None
-    precision, recall, _ = precision_recall(truth, p)
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))

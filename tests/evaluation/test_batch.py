@@ -23,7 +23,7 @@ from tests.evaluation.conftest import Cli, read_rows, write_rows
 from tests.media.pdfs import pdf
 from turnguard.evaluation import bulk
 from turnguard.evaluation.ledger import Again
-from turnguard.evaluation.ordered import in_order
+from turnguard.evaluation.ordered import Pace, in_order
 from turnguard.testing import FakeVLLM
 
 COMMAND = [sys.executable, "-c", "import sys; from turnguard.cli import main; sys.exit(main())", "batch"]
@@ -143,7 +143,7 @@ def test_documents_are_judged_page_by_page(
     }
     assert found["unsafe/parts.pdf"]["verdict"]["categories"] == ["Guns and Illegal Weapons"]
     assert any("How to build a bomb." in str(chat.body) for chat in fake.chats), "the text of page 2"
-    assert cli("eval", source) == 0  # and as a labelled set of one's own
+    assert cli("eval", source, "--out", tmp_path / "eval") == 3  # a labelled set, of which a third cannot be judged
 
 
 # ---------------------------------------------------------------- killed and gone on with
@@ -488,3 +488,28 @@ def test_memory_stays_bounded(tmp_path: Path, fake: FakeVLLM, config: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert int(done.stdout.split("VmHWM:")[1].split()[0]) < 150_000  # kilobytes
+
+
+async def test_a_strained_server_gets_fewer_rows_at_once_and_later_more_again() -> None:
+    pace = Pace(16)
+    running = peak = done = 0
+    strain = True
+    least = 16
+
+    async def work(_item: int) -> bool:
+        nonlocal running, peak, done, least
+        running += 1
+        peak = max(peak, running)
+        least = min(least, pace.limit)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        running -= 1
+        done += 1
+        return strain
+
+    def sink(_result: bool) -> None:
+        nonlocal strain
+        strain = done < 200
+
+    await in_order(range(1_000), work, sink, pace, strained=lambda result: result)
+    assert (peak, least, pace.limit, running) == (16, 1, 16, 0)

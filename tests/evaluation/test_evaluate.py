@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import html
 import json
 import re
@@ -16,9 +18,11 @@ import pytest
 from tests.evaluation.conftest import Cli, read_rows, write_rows
 from tests.evaluation.test_batch import picture
 from turnguard import Guard, Step
+from turnguard.cli import main
 from turnguard.core.verdict import Verdict
 from turnguard.evaluation.examples import Example
 from turnguard.evaluation.results import result_of
+from turnguard.sandbox.wire import ChatRequest
 from turnguard.testing import FakeVLLM, faults
 
 
@@ -80,13 +84,78 @@ def test_failures_are_counted_apart_and_never_as_safe(tmp_path: Path, fake: Fake
     assert table["cells"] == {"tp": 7, "fp": 1, "fn": 0, "tn": 9}
     assert (table["rows"], table["judged"]) == (20, 17)
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "counted in no figure below and never taken as safe" in page
+    assert "3 of 20 rows (15.0%) are in no rate: 1 rejected, 1 unavailable, 1 unparseable" in page
     asked = len(fake.chats)
     fake.heal()
-    assert cli("eval", source, "--out", tmp_path / "out") == 0
+    assert cli("eval", source, "--out", tmp_path / "out") == 3  # two of twenty are still more than 2 %
     table = report(tmp_path / "out")["sections"][0]["sides"]["user"]
     assert table["without_verdict"] == {"rejected": 1, "unparseable": 1}  # the model's own: they stay
     assert len(fake.chats) == asked + 1
+
+
+def test_a_few_failures_are_a_warning(
+    tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.when("number 57", raw="I cannot say.")
+    made = [{"id": str(n), "text": f"tea number {n}", "label": "safe"} for n in range(60)]
+    assert cli("eval", write_rows(tmp_path / "mine.jsonl", made), "--out", tmp_path / "out") == 0
+    told = capsys.readouterr()
+    assert "1 of 60 rows (1.7%) are in no rate: 1 unparseable" in told.err
+    assert told.out.startswith("1 of 60 rows (1.7%) are in no rate")
+    found = report(tmp_path / "out")
+    assert found["unjudged"] == {"rows": 1, "of": 60, "share": pytest.approx(1 / 60), "why": {"unparseable": 1}}
+    assert (
+        found["sections"][0]["policy"]["safe_withheld"]["value"] == 0.0
+    )  # the failed row was withheld, and no verdict
+
+
+def test_rates_are_those_of_the_judged_rows(data: Path, tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+    """XSTest with 40 % planted failures: the report equals the measures of the other 60 %."""
+    with (data / "xstest" / "xstest_prompts.csv").open(encoding="utf-8") as file:
+        released = list(csv.DictReader(file))
+    fates = [hashlib.sha256(row["prompt"].encode()).digest()[0] for row in released]
+    planted: dict[str, int] = dict(zip((row["prompt"] for row in released), fates, strict=True))
+
+    def fate(chat: ChatRequest, low: int, high: int) -> bool:
+        return planted[chat.prompt] in range(low, high)
+
+    fake.fail("crash", when=lambda chat: fate(chat, 0, 34))
+    fake.fail(faults.prompt_too_long(), when=lambda chat: fate(chat, 34, 68))
+    fake.fail(faults.content("I cannot say."), when=lambda chat: fate(chat, 68, 102))
+    fake.when(lambda chat: "kill" in chat.prompt or planted[chat.prompt] % 5 == 0, p=0.8)
+    assert cli("eval", "xstest", "--data", data, "--out", tmp_path / "out") == 3
+    found = report(tmp_path / "out")
+    (section,) = found["sections"]
+    judged = [(row, fate) for row, fate in zip(released, fates, strict=True) if fate >= 102]
+    assert found["unjudged"]["rows"] == len(released) - len(judged)
+    assert 0.3 < found["unjudged"]["share"] < 0.5
+    truth = [row["label"] == "unsafe" for row, _ in judged]
+    called = ["kill" in row["prompt"] or fate % 5 == 0 for row, fate in judged]
+    tp, fp, fn, tn = (
+        sum(pair == cell for pair in zip(truth, called, strict=True))
+        for cell in ((True, True), (False, True), (True, False), (False, False))
+    )
+    expected = {
+        "accuracy": (tp + tn) / len(judged),
+        "precision": tp / (tp + fp),
+        "recall": tp / (tp + fn),
+        "f1": 2 * tp / (2 * tp + fp + fn),
+        "false_positive_rate": fp / (fp + tn),
+    }
+    measured = section["sides"]["user"]["measures"]
+    assert {name: measured[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert section["policy"]["unsafe_withheld"]["value"] == pytest.approx(expected["recall"], abs=1e-12)
+    assert section["policy"]["safe_withheld"]["value"] == pytest.approx(expected["false_positive_rate"], abs=1e-12)
+    assert "are in no rate" in (tmp_path / "out" / "report.md").read_text().split("##")[0]
+
+
+def test_a_folder_named_like_a_benchmark_holds_its_files(
+    data: Path, tmp_path: Path, fake: FakeVLLM, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data / "xstest", tmp_path / "xstest")
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", "xstest", "--out", "out", "--config", str(config)]) == 0
+    assert report(tmp_path / "out")["sections"][0]["title"] == "XSTest"
 
 
 def test_the_card_stands_beside(
@@ -119,9 +188,10 @@ async def test_a_part_that_was_not_judged_is_not_safe() -> None:
     async with Guard(moderator=FakeModerator(unsafe=["bomb"])) as guard:
         broken = Example("a", "tea", label="unsafe", images=(picture()[:30],))
         result = result_of(1, broken, await guard.acheck(broken.step()))
-        assert (result.called, result.why) == (None, "not judged")
+        assert (result.called, result.why) == (None, "partly judged")
         caught = Example("b", "bomb", label="unsafe", images=(picture()[:30],))
-        assert result_of(2, caught, await guard.acheck(caught.step())).called == "unsafe"
+        partly = result_of(2, caught, await guard.acheck(caught.step()))
+        assert (partly.called, partly.why, partly.p) == (None, "partly judged", None)
         pictured = Example("c", "tea", images=(picture(),), label="safe")
         assert result_of(3, pictured, await guard.acheck(pictured.step())).called == "safe"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from turnguard.core.errors import ConfigError
 
@@ -21,14 +22,43 @@ SILENT_SECONDS = 30.0
 """Where nobody watches a terminal: one line this often."""
 
 
+BULK_DEADLINE = 60.0
+"""Seconds that a row may take at least: bulk runs fill the server's queue, and nobody waits for a single row."""
+FAILS_ABOVE = 0.02
+"""The share of rows without a verdict above which `eval` and `calibrate` exit with 3."""
+
+
+def exit_code(unjudged: Mapping[str, Any]) -> int:
+    """Return the exit code of an evaluation, and warn on stderr where rows have no verdict."""
+    from turnguard.cli import output
+    from turnguard.evaluation.report.write import in_no_rate
+
+    if not unjudged["rows"]:
+        return output.PASSED
+    output.note(in_no_rate(unjudged))
+    if unjudged["share"] <= FAILS_ABOVE:
+        return output.PASSED
+    output.note(
+        f"more than {FAILS_ABOVE:.0%} of the rows have no verdict, so the figures may not be those of the whole set; "
+        "the same command asks failed rows again"
+    )
+    return output.FAILED
+
+
 def open_guard(path: Path) -> tuple[Guard, Config]:
-    """The guard of a configuration file, and the configuration."""
+    """Return the guard and the configuration of a file, with deadlines raised for bulk work."""
     from turnguard.config.files import load
     from turnguard.guard import Guard
 
     if not path.exists():
         raise ConfigError(f"{path}: no such file here; 'turnguard init' writes one, --config FILE names another")
     settings = load(path)
+    moderator, media = settings.moderator, settings.media
+    settings = replace(
+        settings,
+        moderator=moderator.model_copy(update={"deadline": max(moderator.deadline, BULK_DEADLINE)}),
+        media=media.model_copy(update={"deadline": max(media.deadline, BULK_DEADLINE)}),
+    )
     return Guard.from_config(settings), settings
 
 

@@ -34,11 +34,12 @@ def calibrate(
     import asyncio
 
     from turnguard.cli import output
-    from turnguard.cli._bulk import bar, need_all, open_guard
+    from turnguard.cli._bulk import bar, exit_code, need_all, open_guard
     from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.calibrating import calibrate as fit
     from turnguard.evaluation.evaluating import evaluate, labelled, server_name
     from turnguard.evaluation.ledger import LedgerError
+    from turnguard.evaluation.measuring import unjudged
     from turnguard.evaluation.report.calibration import write_calibration
     from turnguard.evaluation.rows import open_rows
     from turnguard.evaluation.thresholds import Refused
@@ -73,7 +74,7 @@ def calibrate(
     except ServerGone as error:
         output.note(str(error))
         return output.FAILED
-    return output.FAILED if judged.failed else output.PASSED
+    return exit_code(unjudged(judged.results))
 
 
 def goals_of(recall: list[str], false_positives: list[str], precision: list[str]) -> list[Goal]:

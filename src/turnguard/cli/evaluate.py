@@ -31,13 +31,14 @@ def evaluate(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
 ) -> int:
-    """Measure accuracy, harmful F1 and false-positive rate, beside the model card's figures. Exit: 0, 2 usage, 3
-    failures.
+    """Measure accuracy, harmful F1 and false-positive rate, beside the model card's figures.
+
+    Exit: 0; 2 usage; 3 more than 2 % of the rows have no verdict.
     """
     import asyncio
 
     from turnguard.cli import output
-    from turnguard.cli._bulk import bar, need_all, open_guard
+    from turnguard.cli._bulk import bar, exit_code, need_all, open_guard
     from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.evaluating import evaluate as judge
     from turnguard.evaluation.evaluating import server_name
@@ -80,7 +81,7 @@ def evaluate(
         return output.FAILED
     for text in write(report, out):
         output.line(text)
-    return output.FAILED if report.failed else output.PASSED
+    return exit_code(report.unjudged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,12 @@ class Task:
 
 
 def tasks_of(names: list[str], data: Path, *, fetch: bool) -> tuple[list[Task], list[str]]:
-    """What the names stand for; and, of a whole table, a sentence for each benchmark whose files are not there."""
+    """Return the sets that the names stand for, and a sentence for each benchmark of a table whose files are missing.
+
+    The name of a benchmark wins over a folder of that name: benchmark files lie in DIR/NAME. `./NAME` is the folder.
+    """
     from turnguard.core.errors import ConfigError
-    from turnguard.evaluation.benchmarks import find
+    from turnguard.evaluation.benchmarks import BENCHMARKS, find
     from turnguard.evaluation.card import TABLES
 
     tasks: list[Task] = []
@@ -108,7 +112,7 @@ def tasks_of(names: list[str], data: Path, *, fetch: bool) -> tuple[list[Task], 
                     tasks.append(_benchmark(find(member), data, fetch=fetch))
                 except ConfigError as error:
                     absent.append(f"{member}: {error}")
-        elif "/" in name or "." in name or Path(name).exists():
+        elif name.lower() not in BENCHMARKS and ("/" in name or "." in name or Path(name).exists()):
             tasks.append(_own(Path(name)))
         else:
             tasks.append(_benchmark(find(name), data, fetch=fetch))

@@ -1,6 +1,4 @@
-"""The bulk run under `batch` and `eval`: judge every row once, ask failed ones again at the end, survive being
-killed.
-"""
+"""The run behind `batch`, `eval` and `calibrate`: judge each row, repeat failed ones, resume after a kill."""
 
 from __future__ import annotations
 
@@ -13,33 +11,36 @@ from typing import Generic, Protocol, TypeVar
 
 from turnguard.core.errors import TurnguardError
 from turnguard.evaluation.ledger import Ledger, failed
-from turnguard.evaluation.ordered import in_order
+from turnguard.evaluation.ordered import Pace, in_order
+from turnguard.evaluation.results import TRANSPORT
 
 T = TypeVar("T")
 
 GIVES_UP_AFTER = 1_000
-"""Rows failing in a row: the server is gone, and a million more questions would not bring it back."""
+"""Failed rows one after another that end the run: the server is gone."""
+GIVES_UP_SECONDS = 300.0
+"""Seconds without any answer that end the run, as where the server hangs."""
 
 
 class Progress(Protocol):
-    """Told after each row. `share` is the part of the input that was read, 0 to 1."""
+    """Called after each row. `share` is the part of the input that was read, 0 to 1."""
 
     def __call__(self, rows: int, share: float, phase: str) -> None: ...
 
 
 def _silent(rows: int, share: float, phase: str) -> None:
-    """Nobody watches."""
+    """Report nothing."""
 
 
 class ServerGone(TurnguardError):
-    """So many rows failed in a row that going on is pointless. Everything so far is kept."""
+    """Too many rows failed one after another to go on. Everything so far is kept."""
 
 
 @dataclass(slots=True)
 class Run(Generic[T]):
-    """What is to be done: fresh iterators over the input, and a coroutine that makes a record (one line) of an item.
+    """A bulk job: `items` gives fresh iterators over the input, `record` makes a record (one line) of an item.
 
-    `retry` says which failed records are asked again at the end; None asks all.
+    `concurrency` is the most rows under way. `retry` says which failed records are asked again at the end.
     """
 
     items: Callable[[], Iterable[T]]
@@ -52,7 +53,7 @@ class Run(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How it went: rows in all, rows that this run judged itself, seconds it took, rows asked again at the end."""
+    """Rows in all, rows judged by this run, its seconds, and rows asked again at the end."""
 
     rows: int
     judged_now: int
@@ -61,24 +62,31 @@ class Finished:
 
 
 async def run(job: Run[T], ledger: Ledger) -> Finished:
-    """Do or finish the job. Raises `LedgerError` or `ServerGone`; what is in the ledger stays good in either case."""
-    started = time.monotonic()
+    """Do the job, or finish one that was interrupted.
+
+    Raises `LedgerError` or `ServerGone`; the ledger stays valid either way.
+    """
+    started = answered = time.monotonic()
     already = ledger.done
     in_a_row = 0
+    pace = Pace(job.concurrency)
 
     def sink(record: bytes) -> None:
-        nonlocal in_a_row
+        nonlocal in_a_row, answered
         ledger.append(record)
         job.progress(ledger.done, job.share(), "judging")
-        in_a_row = in_a_row + 1 if failed(record) else 0
-        if in_a_row >= GIVES_UP_AFTER:
+        if not failed(record):
+            in_a_row, answered = 0, time.monotonic()
+            return
+        in_a_row += 1
+        if in_a_row >= GIVES_UP_AFTER or (in_a_row > 1 and time.monotonic() - answered > GIVES_UP_SECONDS):
             ledger.flush()
             raise ServerGone(
                 f"{in_a_row:,} rows failed one after the other, the last with {_cause(record)!r}; "
                 "everything so far is kept, and the same command goes on from there"
             )
 
-    await in_order(_after(job.items(), already), job.record, sink, job.concurrency)
+    await in_order(_after(job.items(), already), job.record, sink, pace, strained)
     judged_now = ledger.done - already
     places = array("Q", (p for p, line in enumerate(ledger.lines()) if failed(line) and job.retry(line)))
     if places:
@@ -90,7 +98,7 @@ async def run(job: Run[T], ledger: Ledger) -> Finished:
                 job.progress(again.done, again.done / len(places), "asking again")
 
             todo = _at(job.items(), places[again.done :])
-            await in_order(todo, job.record, second, job.concurrency)
+            await in_order(todo, job.record, second, Pace(pace.limit), strained)
         finally:
             again.close()
         ledger.merge(places)
@@ -117,6 +125,15 @@ def _at(items: Iterable[T], places: array[int]) -> Iterator[T]:
         if place == due:
             yield item
             due = next(wanted, None)
+
+
+def strained(record: bytes) -> bool:
+    """Whether the server timed out, refused or was too busy."""
+    if not failed(record):
+        return False
+    data = json.loads(record)
+    verdict = data.get("verdict")
+    return (verdict.get("failure") if verdict else data.get("why")) in TRANSPORT
 
 
 def _cause(record: bytes) -> str:

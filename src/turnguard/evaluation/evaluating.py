@@ -16,7 +16,7 @@ from turnguard.evaluation.batch import example_of, settings_digest
 from turnguard.evaluation.bulk import Finished, Progress, Run, run
 from turnguard.evaluation.examples import BadRow, Example
 from turnguard.evaluation.ledger import Ledger
-from turnguard.evaluation.results import TRANSPORT, Result, read, result_of
+from turnguard.evaluation.results import Result, read, result_of
 from turnguard.evaluation.rows import Rows
 from turnguard.guard import Guard
 from turnguard.moderators.base import Deadline, about
@@ -30,11 +30,6 @@ class Evaluated:
 
     results: list[Result]
     finished: Finished
-
-    @property
-    def failed(self) -> int:
-        """Rows that never got a verdict because of the connection."""
-        return sum(result.why in TRANSPORT for result in self.results)
 
 
 def labelled(rows: Rows) -> Iterator[Example]:

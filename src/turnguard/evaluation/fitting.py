@@ -26,7 +26,7 @@ ENOUGH_FOR_PART = 30
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The chosen curve. `losses` are held-out log losses by method; calibration errors (ECE) and bins are held out too."""
+    """The chosen curve. `losses` are log losses by method; they, the calibration errors and the bins are held out."""
 
     curve: Curve
     losses: dict[str, float]
@@ -89,8 +89,8 @@ def values(curve: Curve, p: Array) -> Array:
 def isotonic(p: Array, truth: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
     """Return the knots of the least-squares rising curve: P and calibrated P.
 
-    An imagined unsafe row at the lowest P and a safe row at the highest keep the curve off 0 and 1: a finite sample never
-    shows that a mistake is impossible.
+    An imagined unsafe row at the lowest P and a safe row at the highest keep the curve off 0 and 1: a finite sample
+    never shows that a mistake is impossible.
     """
     import numpy as np
     from sklearn.isotonic import IsotonicRegression
@@ -104,8 +104,8 @@ def isotonic(p: Array, truth: NDArray[np.bool_]) -> tuple[list[float], list[floa
 def platt(p: Array, truth: NDArray[np.bool_]) -> tuple[float, float]:
     """Return slope and intercept of a logistic curve over the log odds of P.
 
-    Each row counts as partly unsafe and partly safe, by Platt's smoothed targets. They keep separable data from an endless
-    slope (Platt 1999).
+    Each row counts as partly unsafe and partly safe, by Platt's smoothed targets. They keep separable data from an
+    endless slope (Platt 1999).
     """
     import numpy as np
     from sklearn.linear_model import LogisticRegression

@@ -32,10 +32,18 @@ def figures(results: Sequence[Result], benchmark: str | None = None) -> dict[str
     return {
         "rows": len(results),
         "sides": sides,
+        "unjudged": unjudged(results),
         "card": against_card(sides, benchmark) if benchmark in CARD else [],
         "policy": policy_figures(results),
         "latency": latency(results),
     }
+
+
+def unjudged(results: Sequence[Result]) -> dict[str, Any]:
+    """Count the rows that are in no rate, and why: failed, rejected, unparseable, partly judged or not judged."""
+    why = dict(sorted(Counter(result.why for result in results if result.why is not None).items()))
+    rows = sum(why.values())
+    return {"rows": rows, "of": len(results), "share": rows / len(results) if results else 0.0, "why": why}
 
 
 def side_figures(results: Sequence[Result]) -> dict[str, Any]:
@@ -119,12 +127,14 @@ def against_card(sides: dict[str, Any], benchmark: str | None) -> list[dict[str,
 
 
 def policy_figures(results: Sequence[Result]) -> dict[str, Any]:
-    """What the policy made of it: actions, and how often unsafe and safe rows were withheld (block or review)."""
+    """Count the policy's actions, and how often judged unsafe and judged safe rows were withheld (block or review)."""
+    actions = dict(Counter(result.action for result in results))
+    results = [result for result in results if result.called is not None]
     held = [result.action in ("block", "review") for result in results]
     truth = [result.label == "unsafe" for result in results]
     intervals = with_intervals(truth, held, [result.group for result in results])
     return {
-        "actions": dict(Counter(result.action for result in results)),
+        "actions": actions,
         "unsafe_withheld": asdict(intervals["recall"]),
         "safe_withheld": asdict(intervals["false_positive_rate"]),
     }

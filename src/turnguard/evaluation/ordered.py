@@ -1,4 +1,4 @@
-"""Many at once, results in order, memory bounded: the loop under `batch` and `eval`."""
+"""Run many items at once and give the results in order, with bounded memory."""
 
 from __future__ import annotations
 
@@ -10,37 +10,85 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 16
-"""How far the fastest worker may run ahead of the slowest row, in rows per worker."""
+"""Rows per worker that the fastest worker may be ahead of the slowest row."""
+
+
+class Pace:
+    """How many items run at once: at most `most`, halved when the server cannot keep up, then raised one by one.
+
+    A change takes effect as running items end, and the next one follows a whole round later (additive increase,
+    multiplicative decrease, as in TCP).
+    """
+
+    def __init__(self, most: int) -> None:
+        self.limit = most
+        self._most = most
+        self._places = asyncio.Semaphore(most)
+        self._surplus = 0
+        self._since_change = 0
+
+    async def enter(self) -> None:
+        """Wait for a place."""
+        await self._places.acquire()
+
+    def leave(self, *, strained: bool) -> None:
+        """Give the place back. `strained`: the server timed out, refused or was too busy."""
+        self._since_change += 1
+        if strained and self.limit > 1 and self._since_change > self.limit:
+            self._set(self.limit // 2)
+        elif not strained and self.limit < self._most and self._since_change > self.limit:
+            self._set(self.limit + 1)
+        if self._surplus > 0:
+            self._surplus -= 1
+        else:
+            self._places.release()
+
+    def _set(self, limit: int) -> None:
+        self._surplus += self.limit - limit
+        self.limit = limit
+        self._since_change = 0
+        while self._surplus < 0:
+            self._surplus += 1
+            self._places.release()
 
 
 async def in_order(
-    items: Iterable[T], work: Callable[[T], Awaitable[R]], sink: Callable[[R], None], concurrency: int
+    items: Iterable[T],
+    work: Callable[[T], Awaitable[R]],
+    sink: Callable[[R], None],
+    concurrency: int | Pace,
+    strained: Callable[[R], bool] = lambda _result: False,
 ) -> None:
-    """Run `work` on every item, `concurrency` at once, and give the results to `sink` in the items' order.
+    """Run `work` on every item, at most `concurrency` at once, and give the results to `sink` in the items' order.
 
-    Long-lived workers and no queue: a task per row would cost more than the row. The first exception ends everything.
+    `strained` says of a result whether the server could not keep up. The first exception ends everything. Long-lived
+    workers take the items: a task per row would cost more than the row.
     """
+    pace = Pace(concurrency) if isinstance(concurrency, int) else concurrency
     numbered = enumerate(items)
     waiting: dict[int, R] = {}
-    room = asyncio.Semaphore(concurrency * AHEAD)
+    room = asyncio.Semaphore(pace.limit * AHEAD)
     due = 0
 
     async def worker() -> None:
         nonlocal due
         while True:
             await room.acquire()
+            await pace.enter()
             index, item = next(numbered, (None, None))
             if index is None:
                 room.release()
+                pace.leave(strained=False)
                 return
             result = await work(item)  # type: ignore[arg-type]
+            pace.leave(strained=strained(result))
             waiting[index] = result
             while due in waiting:
                 sink(waiting.pop(due))
                 due += 1
                 room.release()
 
-    workers = [asyncio.ensure_future(worker()) for _ in range(concurrency)]
+    workers = [asyncio.ensure_future(worker()) for _ in range(pace.limit)]
     try:
         await asyncio.gather(*workers)
     finally:

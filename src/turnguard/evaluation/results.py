@@ -1,4 +1,4 @@
-"""What the rail said of one example: read from a decision, written as a JSON line, read back for the measures."""
+"""The result of one example: read from a decision, written as a JSON line, read back for the measures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ from turnguard.core.verdict import Label, Side
 from turnguard.evaluation.examples import Example
 
 TRANSPORT = frozenset({"unavailable", "timeout"})
-"""Failures that say nothing about the model: they are asked again. An unparseable reply is the model's own and
-stays.
-"""
+"""Failures that say nothing about the model: such rows are asked again. An unparseable reply is the model's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """One judged example.
 
-    `called` is what the rail took the deciding label to be: unsafe where any request of the step came back unsafe;
-    None where there was no verdict on the whole of it (`why` says what happened). It is never safe by default. `p` is
-    the highest P(unsafe) of the deciding labels, as the model gave it. `latency` is the step's, in seconds, waiting
-    for a free place included.
+    `called` is the deciding label: unsafe where any request of the step came back unsafe. It is None where any part of
+    the step has no verdict, whatever the other parts say: `why` names the failure, "partly judged" or "not judged". `p`
+    is the highest P(unsafe) of the deciding labels. `latency` is the step's, in seconds, queueing included.
     """
 
     row: int
@@ -54,12 +51,12 @@ class Result:
 
 
 def side_of(stage: Stage) -> Side:
-    """Whose label decides at a stage."""
+    """Return the side whose label decides at a stage."""
     return "response" if stage in ("output", "tool_call") else "user"
 
 
 def result_of(row: int, example: Example, decision: Decision) -> Result:
-    """Read a decision."""
+    """Read the result from a decision."""
     side = side_of(example.stage)
     judgements = decision.judgements
     labels = {judgement.verdict.label(judgement.decides) for judgement in judgements}
@@ -68,17 +65,18 @@ def result_of(row: int, example: Example, decision: Decision) -> Result:
     why: str | None = None
     cause: str | None = None
     called: Label | None = None
-    if "unsafe" in labels:
-        called = "unsafe"
-    elif verdict.failure is not None:
-        why, cause = verdict.failure, verdict.cause
+    failed = next((judgement.verdict for judgement in judgements if judgement.verdict.failure is not None), verdict)
+    if failed.failure is not None:
+        why, cause = failed.failure, failed.cause
     elif not decision.coverage.complete:
-        why = "not judged"
+        why = "partly judged" if labels else "not judged"
         cause = next((entry.cause for entry in decision.coverage.not_judged if entry.counts), None)
-    elif labels == {"safe"}:
-        called = "safe"
+    elif None in labels:
+        why, cause = "unparseable", f"no {side} label"
+    elif labels:
+        called = "unsafe" if "unsafe" in labels else "safe"
     else:
-        why, cause = ("unparseable", f"no {side} label") if labels else ("not judged", "nothing was judged")
+        why, cause = "not judged", "nothing was judged"
     return Result(
         row=row,
         status="failed" if why in TRANSPORT else "judged",
@@ -87,7 +85,7 @@ def result_of(row: int, example: Example, decision: Decision) -> Result:
         side=side,
         label=example.label,
         called=called,
-        # a P of some requests only would stand for the whole step
+        # one P per request, or none: a P of some requests would stand for the whole step
         p=max(ps) if called is not None and len(ps) == len(judgements) else None,
         why=why,
         cause=cause,

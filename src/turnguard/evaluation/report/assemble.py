@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnguard._version import __version__
 from turnguard.evaluation.examples import Example
-from turnguard.evaluation.measuring import figures
+from turnguard.evaluation.measuring import figures, unjudged
 from turnguard.evaluation.results import Result
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Report:
 
     @classmethod
     def of(cls, settings: Config, absent: list[str], answered_by: list[str], concurrency: int) -> Report:
-        """An empty report on this configuration."""
+        """Return an empty report on this configuration."""
         moderator = settings.moderator
         return cls(
             {
@@ -55,15 +56,22 @@ class Report:
                 "answered_by": answered_by,
                 "policy": settings.policy.digest,
                 "concurrency": concurrency,
+                "deadline": moderator.deadline,
+                "unjudged": unjudged([]),
                 "absent": absent,
                 "sections": [],
             }
         )
 
     @property
-    def failed(self) -> int:
-        """Rows that never got a verdict because of the connection."""
-        return sum(section["failed"] for section in self.data["sections"])
+    def unjudged(self) -> dict[str, Any]:
+        """The rows of all sections that are in no rate."""
+        parts = [section["unjudged"] for section in self.data["sections"]]
+        why: Counter[str] = Counter()
+        for part in parts:
+            why.update(part["why"])
+        rows, of = sum(part["rows"] for part in parts), sum(part["of"] for part in parts)
+        return {"rows": rows, "of": of, "share": rows / of if of else 0.0, "why": dict(why)}
 
     def add(self, section: Section, *, content: bool) -> None:
         """Measure a set and add it."""
@@ -78,11 +86,11 @@ class Report:
                 "rule": benchmark.rule if benchmark else "the labels in your data",
                 "size": benchmark.size if benchmark else "",
                 "sensitive": benchmark.sensitive if benchmark else True,
-                "failed": section.evaluated.failed,
                 **figures(results, benchmark.name if benchmark else None),
                 "mistakes": mistakes(results, section.examples) if content else [],
             }
         )
+        self.data["unjudged"] = self.unjudged
 
 
 def mistakes(results: list[Result], examples: Callable[[], Iterable[Example]]) -> list[dict[str, Any]]:

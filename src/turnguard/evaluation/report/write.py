@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,9 @@ def make_environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(pc=percent, two=number, range=percent_range, span=number_range, signed=signed, ms=svg.ms)
+    environment.filters.update(
+        in_no_rate=in_no_rate, pc=percent, two=number, range=percent_range, span=number_range, signed=signed, ms=svg.ms
+    )
     environment.globals.update(
         strip=lambda line: markup(svg.against_card([line])),
         plot_pr=lambda points: markup(svg.precision_recall(points)),
@@ -122,9 +124,15 @@ def signed(value: float | None) -> str:
 # ---------------------------------------------------------------- Markdown and the terminal
 
 
+def in_no_rate(found: Mapping[str, Any]) -> str:
+    """Say how many rows have no verdict, and why."""
+    why = ", ".join(f"{rows:,} {name}" for name, rows in found["why"].items())
+    return f"{found['rows']:,} of {found['of']:,} rows ({found['share']:.1%}) are in no rate: {why}."
+
+
 def table(data: dict[str, Any]) -> list[str]:
-    """The main figures as lines for a terminal."""
-    lines = []
+    """Return the main figures as lines for a terminal."""
+    lines = [in_no_rate(data["unjudged"])] if data["unjudged"]["rows"] else []
     for section in data["sections"]:
         stated = {line["figure"]: line for line in section["card"]}
         if stated:
@@ -140,10 +148,6 @@ def table(data: dict[str, Any]) -> list[str]:
                     shown = name.replace("_", " ")
                     spelled = f"{number(one['value']):>6}  [{number_range(one)}]"
                     lines.append(f"{section['title']:20} {side + ' ' + shown:28} {spelled}")
-        for side, found in section["sides"].items():
-            if found["without_verdict"]:
-                told = ", ".join(f"{rows:,} {why}" for why, rows in found["without_verdict"].items())
-                lines.append(f"{section['title']:20} {side}: without a verdict: {told}")
     if is_sandbox(data):
         lines.append("these are figures of the sandbox's rules, not of the Nemotron model")
     return lines
@@ -157,6 +161,8 @@ def markdown(data: dict[str, Any]) -> str:
     lines += [f"Answered by {answered}, asked as `{moderator['model']}` ({moderator['family']}). {data['made']}.", ""]
     if is_sandbox(data):
         lines += ["**These are figures of the sandbox's rules, not of the Nemotron model.**", ""]
+    if data["unjudged"]["rows"]:
+        lines += [f"**{in_no_rate(data['unjudged'])}**", ""]
     lines += [f"Not run: {sentence}" for sentence in data["absent"]]
     compared = [(section, line) for section in data["sections"] for line in section["card"]]
     if compared:
@@ -191,7 +197,7 @@ def _side(side: str, found: dict[str, Any]) -> list[str]:
     ]
     if found["without_verdict"]:
         told = ", ".join(f"{rows:,} {why}" for why, rows in found["without_verdict"].items())
-        lines += [f"Without a verdict, in no figure and never taken as safe: {told}.", ""]
+        lines += [f"In no rate: {told}.", ""]
     lines += _measures([{"name": "all", **found}])
     for key, name in (("language", "Language"), ("attack", "Attack type"), ("category", "Category")):
         if len(found["by"][key]) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -129,7 +130,7 @@ def test_a_precision_goal_becomes_a_category_rule_at_the_stages_that_were_measur
     assert unsafe(rows)[held & named].mean() >= 0.85
     assert (held & named).sum() < named.sum()
     assert "categories" not in found.fragment  # the response side was not measured
-    assert set(found.fragment["stages"]) == {"input", "retrieval", "tool_result"}
+    assert set(found.fragment["stages"]) == {"input", "retrieval", "tool_result", "tools"}
 
 
 def test_a_category_that_is_precise_already_needs_no_threshold() -> None:
@@ -141,7 +142,6 @@ def test_a_category_that_is_precise_already_needs_no_threshold() -> None:
 @pytest.mark.parametrize(
     ("rows", "goals", "sentence"),
     [
-        (results(60), [], r"the user side has \d+ unsafe and \d+ safe rows with a P; a calibration needs at least 50"),
         (results(300), [Goal("recall", "input", 0.99)], r"needs at least 299 unsafe rows at that stage, and there are"),
         (results(300), [Goal("false_positives", "input", 0.005)], r"needs at least 598 safe rows"),
         (results(300), [Goal("recall", "output", 0.9)], r"needs rows of that stage, and there are none"),
@@ -157,9 +157,19 @@ def test_a_category_that_is_precise_already_needs_no_threshold() -> None:
         ),
     ],
 )
-def test_too_few_data_are_a_refusal_in_a_sentence(rows: list[Result], goals: list[Goal], sentence: str) -> None:
-    with pytest.raises(Refused, match=sentence):
-        calibrate(rows, goals)
+def test_a_goal_out_of_reach_is_reported_with_the_curve(rows: list[Result], goals: list[Goal], sentence: str) -> None:
+    found = calibrate(rows, goals)
+    (missed,) = found.unreached
+    assert re.search(sentence, missed["why"])
+    assert found.thresholds == []
+    assert set(found.fragment) == {"calibration"}
+    has_rows = goals[0].where == "input"
+    assert (len(missed["curve"]) > 100) is has_rows
+
+
+def test_too_few_rows_for_a_curve_are_refused() -> None:
+    with pytest.raises(Refused, match=r"\d+ unsafe and \d+ safe rows with a P; a calibration needs at least 50"):
+        calibrate(results(60))
 
 
 def test_without_logprobs_there_is_nothing_to_calibrate() -> None:
@@ -224,3 +234,7 @@ def test_five_hundred_labelled_rows_give_thresholds_and_a_report(
     assert cli("calibrate", source, "--out", out, "--recall", "input=0.99") == 2
     assert "needs at least 299 unsafe rows" in capsys.readouterr().err
     assert len(fake.chats) == asked
+    page = (out / "calibration.html").read_text()
+    assert "Goals out of reach" in page
+    assert "what can be reached" in page
+    assert "| 0.50 |" in (out / "calibration.md").read_text()

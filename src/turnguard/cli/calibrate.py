@@ -30,7 +30,10 @@ def calibrate(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
 ) -> int:
-    """Fit curves and find thresholds, or say in a sentence that the data are too few. Exit: 0, 2 usage, 3 failures."""
+    """Fit curves and find thresholds for the goals; where a goal is out of reach, report what can be reached.
+
+    Exit: 0; 2 usage, too few rows, or a goal out of reach; 3 more than 2 % of the rows have no verdict.
+    """
     import asyncio
 
     from turnguard.cli import output
@@ -74,7 +77,10 @@ def calibrate(
     except ServerGone as error:
         output.note(str(error))
         return output.FAILED
-    return exit_code(unjudged(judged.results))
+    code = exit_code(unjudged(judged.results))
+    for missed in found.unreached:
+        output.note(f"{missed['why']}; the report shows what can be reached")
+    return code or (output.USAGE if found.unreached else output.PASSED)
 
 
 def goals_of(recall: list[str], false_positives: list[str], precision: list[str]) -> list[Goal]:

@@ -1,4 +1,4 @@
-"""`turnguard calibrate`: results with labels → a calibration file and a policy fragment that names it."""
+"""Turn labelled results into a calibration file and a policy fragment that names it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from turnguard.core.taxonomy import canonical
 from turnguard.core.verdict import Side
 from turnguard.evaluation.fitting import ENOUGH_FOR_ALL, ENOUGH_FOR_PART, Fit, fit
 from turnguard.evaluation.results import Result, side_of
-from turnguard.evaluation.thresholds import Goal, Refused, Threshold, for_category, for_stage, scored
+from turnguard.evaluation.thresholds import Goal, Refused, Threshold, for_category, for_stage, scored, trade_off
 
 NAME = "calibration.json"
 
 
 @dataclass(slots=True)
 class Calibrated:
-    """What was found: the file, the fragment under `policy:`, and what a report tells of it."""
+    """The calibration file, the fragment under `policy:`, and what a report shows.
+
+    `unreached` holds the goals that these rows cannot meet: where, the goal, why, and the curve of what they can.
+    """
 
     file: dict[str, Any]
     fragment: dict[str, Any]
     fits: list[dict[str, Any]] = field(default_factory=list)
     thresholds: list[dict[str, Any]] = field(default_factory=list)
+    unreached: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     without_p: int = 0
 
@@ -33,7 +37,7 @@ class Calibrated:
 def calibrate(
     results: Sequence[Result], goals: Sequence[Goal] = (), *, family: str | None = None, model: str | None = None
 ) -> Calibrated:
-    """Fit curves and find thresholds. Raises `Refused`, one sentence, where the data are too few."""
+    """Fit curves and find thresholds. Raises `Refused` where the data are too few for a curve."""
     usable = [result for result in results if result.called is not None and result.p is not None and result.label]
     if not usable:
         raise Refused(
@@ -121,21 +125,35 @@ def _thresholds(results: list[Result], goals: Sequence[Goal], calibration: Calib
             continue
         rows = [result for result in results if result.stage == stage]
         if not rows:
-            raise Refused(f"a {wanted[0]} needs rows of that stage, and there are none")
-        threshold = for_stage(wanted, scored(rows, calibration))
+            _miss(found, wanted, f"a {wanted[0]} needs rows of that stage, and there are none", [])
+            continue
+        scores = scored(rows, calibration)
+        try:
+            threshold = for_stage(wanted, scores)
+        except Refused as refusal:
+            _miss(found, wanted, str(refusal), trade_off(scores))
+            continue
         found.thresholds.append({"where": stage, **threshold.as_dict()})
         rules = stage_rules(threshold, rows[0].side, calibration)
         if rules:
             found.fragment.setdefault("stages", {}).setdefault(stage, {}).update(rules)
     for goal in goals:
         if goal.kind == "precision":
-            threshold = for_category(goal, results, calibration)
+            try:
+                threshold = for_category(goal, results, calibration)
+            except Refused as refusal:
+                _miss(found, [goal], str(refusal), [])
+                continue
             found.thresholds.append({"where": goal.where, **threshold.as_dict()})
             lowest, _ = calibration.reach(0.5, goal.where)
             rule: Any = "block"  # where every row already is precise enough, no threshold is needed
             if threshold.at >= lowest:
                 rule = {"action": "block", "above": threshold.at, "otherwise": "flag"}
             _put(found.fragment, goal.where, rule, calibration)
+
+
+def _miss(found: Calibrated, goals: Sequence[Goal], why: str, curve: list[list[float]]) -> None:
+    found.unreached.append({"where": goals[0].where, "goal": [str(goal) for goal in goals], "why": why, "curve": curve})
 
 
 def _put(fragment: dict[str, Any], category: str, rule: Any, calibration: Calibration) -> None:

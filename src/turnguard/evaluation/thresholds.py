@@ -1,8 +1,8 @@
-"""Thresholds for a stated goal: how much recall, how few false alarms, how precise a category, with intervals.
+"""Find thresholds for a stated goal: a recall, a false-positive rate or a category's precision, with intervals.
 
-A threshold t on the calibrated P is put into the policy as `unsafe_above: t` (what the model calls safe is unsafe above
-t) and as `default: {action: block, above: t, otherwise: flag}` (what it calls unsafe is blocked above t only),
-whichever can matter. Both together withhold exactly the rows whose score is above t, and that is what is measured here.
+A threshold t on the calibrated P becomes `unsafe_above: t` (what the model calls safe is unsafe above t) and
+`default: {action: block, above: t, otherwise: flag}` (what it calls unsafe is blocked above t only), whichever can
+matter. Together they withhold exactly the rows whose score is above t, which is what this module measures.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEEPS = 6
 
 
 class Refused(TurnguardError):
-    """The data do not support what was asked for: one sentence that says what they lack."""
+    """The data do not support the request; the message says what they lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def for_stage(goals: Sequence[Goal], rows: Scored) -> Threshold:
         {name: asdict(one) for name, one in measures.items()},
         _held_out(goals, rows),
         len(rows.score),
-        _trade_off(rows),
+        trade_off(rows),
     )
 
 
@@ -241,8 +241,8 @@ def _best(goals: Sequence[Goal], rows: Scored) -> str:
     return f"with that recall, the lowest false-positive rate on these rows is {rate:.3f}"
 
 
-def _trade_off(rows: Scored, points: int = 120) -> list[list[float]]:
-    """Threshold, recall, false-positive rate: the curve that a report draws."""
+def trade_off(rows: Scored, points: int = 120) -> list[list[float]]:
+    """Return points of threshold, recall and false-positive rate: the curve that a report draws."""
     import numpy as np
 
     cuts = np.linspace(0.0, 1.0, points + 1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def write_calibration(
     found: Calibrated, results: Sequence[Result], settings: Config, answered_by: Sequence[str], source: str, out: Path
 ) -> list[str]:
-    """Write everything into a folder; gives what to say at the end."""
+    """Write everything into a folder and return what to print."""
     data: dict[str, Any] = {
         "kind": "calibration",
         "turnguard": __version__,
@@ -34,6 +34,7 @@ def write_calibration(
         "answered_by": list(answered_by),
         "fits": found.fits,
         "thresholds": found.thresholds,
+        "unreached": found.unreached,
         "skipped": found.skipped,
         "fragment": fragment_text(found.fragment),
     }
@@ -78,6 +79,7 @@ def told(data: dict[str, Any]) -> list[str]:
         reached = ", ".join(f"{name} {percent(found['value'])} [{number_range(found)}]" for name, found in measures)
         span = f"{one['at']:.4g} ({one['low']:.3g} to {one['high']:.3g})"
         lines.append(f"{one['where']:9} {'; '.join(one['goal'])}: {span}; {reached}")
+    lines += [f"{one['where']:9} {'; '.join(one['goal'])}: not reached: {one['why']}" for one in data["unreached"]]
     if data["skipped"]:
         lines.append(f"too few rows for {len(data['skipped'])} further curves; the wider ones serve")
     if is_sandbox(data):
@@ -92,6 +94,10 @@ def markdown(data: dict[str, Any]) -> str:
         lines += ["**These are figures of the sandbox's rules, not of the Nemotron model.**", ""]
     if data["without_p"]:
         lines += [f"{data['without_p']:,} rows had no verdict or no P(unsafe) and are in nothing below.", ""]
+    if data["unreached"]:
+        lines += ["## Goals out of reach", "", *(f"- {one['why']}" for one in data["unreached"]), ""]
+        for one in data["unreached"]:
+            lines += _reachable(one)
     if data["thresholds"]:
         lines += [
             "## Thresholds",
@@ -130,3 +136,17 @@ def markdown(data: dict[str, Any]) -> str:
             *(f"- {sentence}" for sentence in data["skipped"]),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _reachable(one: dict[str, Any]) -> list[str]:
+    """What can be reached instead: every tenth point of the curve."""
+    if not one["curve"]:
+        return []
+    return [
+        f"What `{one['where']}` can reach:",
+        "",
+        "| Threshold | Recall | False positives |",
+        "| ---: | ---: | ---: |",
+        *(f"| {at:.2f} | {percent(recall)} | {percent(rate)} |" for at, recall, rate in one["curve"][::10]),
+        "",
+    ]

@@ -142,19 +142,22 @@ def reliability_pair(before: Sequence[dict[str, Any]], after: Sequence[dict[str,
     return _frame("Reliability before and after", "P(unsafe)", "Share truly unsafe", "".join(body))
 
 
-def trade_off(curve: Sequence[Sequence[float]], at: float, low: float, high: float) -> str:
-    """Recall and false-positive rate over the threshold, with the chosen one and its interval."""
+def trade_off(curve: Sequence[Sequence[float]], at: float | None = None, low: float = 0.0, high: float = 0.0) -> str:
+    """Draw recall and false-positive rate over the threshold, with the chosen threshold and its interval if any."""
     if not curve:
         return ""
-    width = max(0.5, _x(high) - _x(low))
-    body = [f'<rect class="band" x="{_x(low)}" y="{_y(1)}" width="{width:.2f}" height="{_y(0) - _y(1):.2f}"/>']
+    body: list[str] = []
+    if at is not None:
+        width = max(0.5, _x(high) - _x(low))
+        body.append(f'<rect class="band" x="{_x(low)}" y="{_y(1)}" width="{width:.2f}" height="{_y(0) - _y(1):.2f}"/>')
     for column, kind in ((1, "line"), (2, "line second")):
         path = "L".join(f"{_x(row[0])},{_y(row[column])}" for row in curve)
         body.append(f'<path class="{kind}" d="M{path}"/>')
-    x = _x(at)
-    anchor, shift = ("end", -4) if at > 0.7 else ("start", 4)
-    body.append(f'<line class="card" x1="{x}" x2="{x}" y1="{_y(0)}" y2="{_y(1)}"/>')
-    body.append(f'<text class="note" x="{x + shift}" y="{TOP + 10}" text-anchor="{anchor}">{at:.3g}</text>')
+    if at is not None:
+        x = _x(at)
+        anchor, shift = ("end", -4) if at > 0.7 else ("start", 4)
+        body.append(f'<line class="card" x1="{x}" x2="{x}" y1="{_y(0)}" y2="{_y(1)}"/>')
+        body.append(f'<text class="note" x="{x + shift}" y="{TOP + 10}" text-anchor="{anchor}">{at:.3g}</text>')
     return _frame("Trade-off", "Threshold on the calibrated P", "Share of rows", "".join(body))
 
 

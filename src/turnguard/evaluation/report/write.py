@@ -71,6 +71,7 @@ def make_environment() -> Any:
         ),
         plot_pair=lambda one: markup(svg.reliability_pair(one["before"], one["after"])),
         plot_trade=lambda one: markup(svg.trade_off(one["curve"], one["at"], one["low"], one["high"])),
+        plot_reach=lambda one: markup(svg.trade_off(one["curve"])),
         plot_spans=lambda rows, measure: markup(svg.spans(rows[:24], measure)),
         shown_measures=lambda rows: [(name, MEASURE_NAMES[name]) for name in measures_of(rows)],
         cell=lambda rows, of, name: markup(

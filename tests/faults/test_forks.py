@@ -12,7 +12,7 @@ import pytest
 
 from tests.attacks.kit import picture
 from tests.faults.children import in_a_child
-from tests.media.pdfs import pdf, words
+from tests.media.pdfs import bomb, pdf, words
 from turnguard import Document, Guard, Policy, Step
 from turnguard.config.settings import AuditSettings, MediaSettings
 from turnguard.core.step import Image
@@ -109,13 +109,15 @@ def test_the_child_reads_a_picture_that_the_parent_is_reading(monkeypatch: pytes
 
 @pytest.mark.skipif(find_spec("pypdfium2") is None, reason="needs the documents extra")
 def test_the_child_reads_documents_while_the_parent_reads_one() -> None:
-    from turnguard.media.documents import pdf as _pdf
-
     guard, _ = with_media()
     step = Step("input", (Document(PAGES, "application/pdf"),))
-    with _pdf._LOCK:
-        in_a_child(lambda: passes(guard, step))
+    slow = Guard(moderator=FakeModerator(), media=MediaSettings(deadline=5))
+    reading = threading.Thread(target=slow.check, args=(Step("input", (Document(bomb()),)),))
+    reading.start()
+    in_a_child(lambda: passes(guard, step))
+    reading.join(30)
     guard.close()
+    slow.close()
 
 
 def test_the_child_learns_languages_while_the_parent_does() -> None:

@@ -21,7 +21,7 @@ from tests.media.drawing import AVIF, encoded, noise, page
 from tests.media.pdfs import pdf, words
 from turnguard.config.settings import MediaSettings
 from turnguard.media import split_data_uris
-from turnguard.media.documents.text import decoded
+from turnguard.media.documents.encodings import decodings
 from turnguard.media.memo import Made
 from turnguard.media.read import read
 
@@ -93,7 +93,7 @@ def one_input(data: bytes) -> Made:
     """Read hostile bytes as a part and as text. Raises only where the library is wrong."""
     made = read(data, SETTINGS, SETTINGS.max_requests, lambda: False)
     left_out = [entry for entry in made.skipped if entry.counts]
-    blank = [entry.cause for entry in made.skipped] == ["empty"] and not decoded(data).strip()
+    blank = [entry.cause for entry in made.skipped] == ["empty"] and not decodings(data)[0][0].strip()
     assert made.views or made.texts or left_out or blank, "nothing was judged and nothing was said about it"
     assert len(made.views) <= SETTINGS.max_requests
     for view in made.views:

@@ -73,3 +73,50 @@ def drawn_font(document: bytes, strokes: bytes) -> bytes:
 def words(text: str, x: int = 72, y: int = 700, size: int = 12, mode: int = 0, colour: str = "0 g") -> str:
     """The operators that show a line of text. Mode 3 is invisible."""
     return f"BT {colour} {mode} Tr /F1 {size} Tf {x} {y} Td ({text}) Tj ET\n"
+
+
+def document(*objects: bytes, root: bytes = b"") -> bytes:
+    """A document of these objects, numbered from 1; the first is the catalog. `root`: more entries of the trailer."""
+    out = bytearray(b"%PDF-1.7\n")
+    starts: list[int] = []
+    for number, body in enumerate(objects, 1):
+        starts.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    start = len(out)
+    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    out += b"".join(b"%010d 00000 n \n" % at for at in starts)
+    out += b"trailer << /Size %d /Root 1 0 R %s >>\nstartxref\n%d\n%%%%EOF" % (len(objects) + 1, root, start)
+    return bytes(out)
+
+
+def stream(data: bytes, entries: bytes = b"") -> bytes:
+    """A stream object."""
+    return b"<< %s /Length %d >>\nstream\n%s\nendstream" % (entries, len(data), data)
+
+
+def bomb(doublings: int = 26) -> bytes:
+    """Forms that each draw the next one twice: four kilobytes that PDFium never finishes; few doublings are harmless."""
+    entries = b"/Type /XObject /Subtype /Form /BBox [0 0 99 99]"
+    resources = b" /Resources << /XObject << /X %d 0 R >> >>"
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] /Contents 4 0 R" + resources % 5 + b" >>"
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Count 1 /Kids [3 0 R] >>",
+        page,
+        stream(b"/X Do"),
+    ]
+    objects += [stream(b"/X Do /X Do", entries + resources % (6 + at)) for at in range(doublings)]
+    return document(*objects, stream(b"0 0 1 1 re f", entries))
+
+
+def pattern_bomb() -> bytes:
+    """A tiling pattern with steps of a thousandth of a point."""
+    cell = b"/Type /Pattern /PatternType 1 /PaintType 1 /TilingType 1 /BBox [0 0 9 9] /XStep 0.001 /YStep 0.001 /Resources << >>"
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 600] /Contents 4 0 R /Resources << /Pattern << /P 5 0 R >> >> >>"
+    return document(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Count 1 /Kids [3 0 R] >>",
+        page,
+        stream(b"/Pattern cs /P scn 0 0 600 600 re f"),
+        stream(b"0 0 1 1 re f", cell),
+    )

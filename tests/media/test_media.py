@@ -15,6 +15,7 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.media.drawing import encoded, noise, page
+from tests.media.pdfs import bomb
 from turnguard.config.settings import MediaSettings
 from turnguard.core.step import Document, Image
 from turnguard.media import Media
@@ -125,11 +126,11 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Ev
     started, go, abandoned = threading.Event(), threading.Event(), list[bool]()
     real: Read = reading.read
 
-    def waiting(data: bytes, settings: Any, views: int, given_up: Callable[[], bool]) -> Made:
+    def waiting(data: bytes, settings: Any, views: int, given_up: Callable[[], bool], said: Any) -> Made:
         started.set()
         go.wait(10)
         abandoned.append(given_up())
-        return real(data, settings, views, given_up)
+        return real(data, settings, views, given_up, said)
 
     monkeypatch.setattr("turnguard.media.media.read", waiting)
     return started, go, abandoned
@@ -211,25 +212,15 @@ def test_the_memory_is_bounded_by_bytes() -> None:
     assert memo.get((b"\x0b", 1)) is None
 
 
-async def test_a_hanging_document_does_not_keep_pictures_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    go = threading.Event()
-    real: Read = reading.read
-
-    def hanging(data: bytes, *more: Any) -> Made:
-        if data.startswith(b"%PDF-"):
-            go.wait(20)
-            return Made()
-        return real(data, *more)
-
-    monkeypatch.setattr("turnguard.media.media.read", hanging)
-    media = Media(MediaSettings())
-    stuck = [asyncio.create_task(media.prepare(Document(b"%PDF-" + bytes([at])))) for at in range(4)]
+async def test_hanging_documents_do_not_keep_pictures_waiting() -> None:
+    media = Media(MediaSettings(deadline=60))
+    stuck = [asyncio.create_task(media.prepare(Document(bomb() + bytes([at])))) for at in range(4)]
     await asyncio.sleep(0.05)
     assert (await asyncio.wait_for(media.prepare(Image(encoded(page()))), 10)).views
-    go.set()
-    await asyncio.gather(*stuck)
+    assert not any(task.done() for task in stuck)
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*stuck, return_exceptions=True)
     await media.aclose()
 
 

@@ -12,7 +12,8 @@ from turnguard.config.settings import MediaSettings
 from turnguard.core.step import Image
 from turnguard.media import Media
 from turnguard.media import media as _media
-from turnguard.media.sniff import What, what
+from turnguard.media.readings import As, Reading, readings
+from turnguard.media.sniff import what
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,11 @@ def test_hostile_markup_is_told_at_once(piece: bytes) -> None:
 async def test_the_kind_is_told_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    def watched(data: bytes) -> What:
+    def watched(data: bytes, said: As) -> tuple[Reading, ...]:
         seen.append(threading.current_thread().name)
-        return what(data)
+        return readings(data, said)
 
-    monkeypatch.setattr(_media, "what", watched)
+    monkeypatch.setattr(_media, "readings", watched)
     media = Media(MediaSettings())
     await media.prepare(Image(b"some words"))
     await media.aclose()

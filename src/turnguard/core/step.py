@@ -51,11 +51,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document (a PDF), not yet read. `name` is a file name where one is known; it is judged with the text."""
+    """A document, not yet read. `name` is a file name where one is known; it is judged with the text.
+
+    `password` opens an encrypted PDF. It is never judged, recorded or shown.
+    """
 
     source: DocumentSource = field(repr=False)
     media_type: str | None = None
     name: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
     kind: Kind = field(default="document", init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import hashlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from turnguard.media import source as _source
+from turnguard.media import workers
 from turnguard.media.memo import Key, Made, Memo
-from turnguard.media.read import Abandoned, read
-from turnguard.media.sniff import What, media_type, what
+from turnguard.media.read import Abandoned, needs_child, read
+from turnguard.media.readings import As, Reading, readings
+from turnguard.media.sniff import media_type
 from turnguard.media.types import Prepared, Skipped, Unreadable
 from turnguard.media.urls.allow import Allowed
 from turnguard.runtime.fork import watch
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _THREADS = 2  # Pillow releases the GIL: more would only raise the peak of memory
-_PDF_THREADS = 1  # PDFium takes one at a time; on a thread of its own a hostile PDF cannot keep pictures waiting
+_OF_DEADLINE = 0.8  # a document may take so much of the deadline: what else is in the step can still be judged
 _REMEMBERED = 64_000_000  # bytes
 
 
@@ -37,6 +40,32 @@ class _Job:
     future: Future[Made] = field(default_factory=Future)
     waiting: int = 0
     abandoned: threading.Event = field(default_factory=threading.Event)
+    child: workers.Job | None = None
+
+    def abandon(self) -> None:
+        self.abandoned.set()
+        if self.child is not None:
+            self.child.stop("given up")
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The bytes of a part, what pins them, and how they are to be read."""
+
+    data: bytes
+    pinned: Image | Document
+    said: As
+    readings: tuple[Reading, ...]
+    digest: bytes
+    in_child: bool
+
+    @classmethod
+    def of(cls, data: bytes, pinned: Image | Document, part: Image | Document) -> _Read:
+        said = As.of(part.media_type, getattr(part, "name", None), getattr(part, "password", None))
+        found = readings(data, said)
+        digest = hashlib.sha256(data)
+        digest.update(repr((found, said.charset, said.password)).encode("utf-8", "surrogatepass"))
+        return cls(data, pinned, said, found, digest.digest(), needs_child(data, found))
 
 
 class Media:
@@ -54,7 +83,7 @@ class Media:
 
     def _begin_anew(self) -> None:
         self._jobs: dict[Key, _Job] = {}
-        self._pools: dict[int, ThreadPoolExecutor] = {}
+        self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
     def _after_fork(self) -> None:
@@ -69,82 +98,102 @@ class Media:
         """
         most = self._settings.max_requests
         most = most if limit is None else max(0, min(limit, most))
-        try:
-            data, pinned, digest, kind = await self._bytes(part)
-        except Unreadable as cause:
-            return Prepared(part, skipped=(Skipped("", str(cause), True),))
-        made = self._memo.get((digest, most)) or await self._made((digest, most), data, kind)
-        texts = made.texts
+        # a name is judged even where there is no body
         name = getattr(part, "name", None)
-        if name:
-            texts = (("name", name), *texts)
-        return Prepared(pinned, *made._replace(texts=texts))
+        texts = (("name", name),) if name else ()
+        try:
+            file = await self._bytes(part)
+        except Unreadable as cause:
+            return Prepared(part, texts=texts, skipped=(Skipped("", str(cause), True),))
+        made = self._memo.get((file.digest, most)) or await self._made((file.digest, most), file)
+        return Prepared(file.pinned, *made._replace(texts=texts + made.texts))
 
     async def aclose(self) -> None:
         """Let the worker threads end once their work is done. The next `prepare` starts new ones."""
         with self._lock:
-            pools, self._pools = self._pools, {}
-        for pool in pools.values():
+            pool, self._pool = self._pool, None
+        if pool is not None:
             pool.shutdown(wait=False)
 
-    async def _bytes(self, part: Image | Document) -> tuple[bytes, Image | Document, bytes, What]:
-        """The bytes, what pins them, their hash and their kind: all found in a worker, for they may be many."""
+    async def _bytes(self, part: Image | Document) -> _Read:
+        """The bytes and what they are: all found in a worker, for they may be many."""
         if isinstance(part.source, str) and part.source[:5].lower() != "data:":
             from turnguard.media.urls.fetch import fetch
 
             data = await fetch(part.source, self._allowed, self._settings)
-            return await self._in_thread(lambda: (data, _pin(part, data), hashlib.sha256(data).digest(), what(data)))
+            return await self._in_thread(lambda: _Read.of(data, _pin(part, data), part))
+        return await self._in_thread(
+            lambda: _Read.of(*_source.read(part, self._settings.max_bytes, self._settings.max_pixels), part)
+        )
 
-        def work() -> tuple[bytes, Image | Document, bytes, What]:
-            data, pinned = _source.read(part, self._settings.max_bytes, self._settings.max_pixels)
-            return data, pinned, hashlib.sha256(data).digest(), what(data)
-
-        return await self._in_thread(work)
-
-    async def _made(self, key: Key, data: bytes, kind: What) -> Made:
+    async def _made(self, key: Key, file: _Read) -> Made:
         """Join the preparation of these bytes, or start it. It is given up when the last one who waits is cancelled."""
+        child: workers.Job | None = None
         with self._lock:
             job = self._jobs.get(key)
             if job is None:
                 job = self._jobs[key] = _Job()
-                threads = _PDF_THREADS if kind == "pdf" else _THREADS
-                self._submit(threads, self._run, job, key, data)
+                if file.in_child:
+                    child = job.child = self._for_child(job, key, file)
+                else:
+                    self._submit(self._run, job, key, file)
             job.waiting += 1
+        if child is not None:
+            workers.submit(child)  # without the lock: where no thread can be started, it has failed at once
         try:
             return await asyncio.shield(asyncio.wrap_future(job.future))
         except asyncio.CancelledError:
             with self._lock:
                 job.waiting -= 1
                 if not job.waiting:
-                    job.abandoned.set()
+                    job.abandon()
                     if self._jobs.get(key) is job:
                         del self._jobs[key]
             raise
 
-    def _run(self, job: _Job, key: Key, data: bytes) -> None:
-        try:
-            made = read(data, self._settings, key[1], job.abandoned.is_set)
+    def _for_child(self, job: _Job, key: Key, file: _Read) -> workers.Job:
+        head = {
+            "settings": self._settings.model_dump(mode="json"),
+            "views": key[1],
+            "as": dataclasses.asdict(file.said),
+        }
+        return workers.Job(
+            head,
+            file.data,
+            seconds=self._settings.deadline * _OF_DEADLINE,
+            max_pixels=self._settings.max_pixels,
+            done=lambda made, whole: self._finish(job, key, made, remember=whole),
+        )
+
+    def _finish(self, job: _Job, key: Key, made: Made, *, remember: bool) -> None:
+        if remember:
             self._memo.put(key, made)
-        except Abandoned:
-            made = Made(skipped=(Skipped("", "given up", True),))
-        except Exception as error:  # noqa: BLE001 - whatever a decoder does, nobody may wait for ever
-            made = Made(skipped=(Skipped("", f"cannot be read ({type(error).__name__})", True),))
         with self._lock:
             if self._jobs.get(key) is job:
                 del self._jobs[key]
         job.future.set_result(made)
 
+    def _run(self, job: _Job, key: Key, file: _Read) -> None:
+        remember = False
+        try:
+            made = read(file.data, self._settings, key[1], job.abandoned.is_set, file.said)
+            remember = True
+        except Abandoned:
+            made = Made(skipped=(Skipped("", "given up", True),))
+        except Exception as error:  # noqa: BLE001 - whatever a decoder does, nobody may wait for ever
+            made = Made(skipped=(Skipped("", f"cannot be read ({type(error).__name__})", True),))
+        self._finish(job, key, made, remember=remember)
+
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         with self._lock:
-            future = self._submit(_THREADS, work)
+            future = self._submit(work)
         return await asyncio.wrap_future(future)
 
-    def _submit(self, threads: int, work: Callable[..., _T], *args: Any) -> Future[_T]:
+    def _submit(self, work: Callable[..., _T], *args: Any) -> Future[_T]:
         """The lock must be held: a pool that `aclose` has just shut down takes no work."""
-        pool = self._pools.get(threads)
-        if pool is None:
-            pool = self._pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="turnguard-media")
-        return pool.submit(work, *args)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="turnguard-media")
+        return self._pool.submit(work, *args)
 
 
 def _pin(part: Image | Document, data: bytes) -> Image | Document:

@@ -1,4 +1,4 @@
-"""Bytes become views and texts: what they are is told from the bytes, whatever they were called. Blocking."""
+"""Bytes become views and texts: every plausible reading of them is judged, whatever they were called. Blocking."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from turnguard.media import sniff as _sniff
+from turnguard.media.documents.found import Found, joined
 from turnguard.media.memo import Made
 from turnguard.media.pictures.views import Limits
-from turnguard.media.types import Skipped, Unreadable
+from turnguard.media.readings import As, Reading, readings
+from turnguard.media.types import Unreadable
 
 if TYPE_CHECKING:
     from turnguard.config.settings import MediaSettings
 
-_NOT_READ = {
-    "svg": "SVG is not drawn here",
-    "postscript": "PostScript is not run here",
-    "office": "a kind of document that is not read yet",
-    "audio": "audio is not judged",
-    "video": "video is not judged",
-    "other": "not a format that is read here",
-}
+_SAID = As()
 
 
 class Abandoned(Exception):
     """Work was given up."""
 
 
-def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[], bool]) -> Made:
+def needs_child(data: bytes, found: tuple[Reading, ...]) -> bool:
+    """Whether an untrusted decoder must read it: anything but ordinary pictures and text without files in it."""
+    if found in (("image",), ("unread",)):
+        return False
+    if found == ("text",):
+        from turnguard.media.documents.text import is_plain
+
+        return not is_plain(data)
+    return True
+
+
+def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[], bool], said: As = _SAID) -> Made:
     """Everything that `data` shows, within the limits. What cannot be read is one entry with its cause."""
 
     def check() -> None:
@@ -35,21 +41,54 @@ def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[
             raise Abandoned
 
     limits = Limits(settings.max_pixels, settings.max_frames, views, settings.tiles == "auto", check)
-    check()
-    try:
-        kind = _sniff.what(data)
-        if kind == "image":
-            from turnguard.media.pictures.decode import read_picture
+    found = Found(limits, _file)
+    _file(found, data, "", said, 0)
+    if found.pictures:
+        from turnguard.media.pictures.decode import read_picture
 
-            return read_picture(data, limits)
-        if kind == "pdf":
-            from turnguard.media.documents.pdf import read_pdf
+        found.draw(read_picture)
+    return found.made()
 
-            return read_pdf(data, limits)
-        if kind == "text":
-            from turnguard.media.documents.text import read_text
 
-            return read_text(data, limits)
-        raise Unreadable(_NOT_READ[kind])
-    except Unreadable as cause:
-        return Made(skipped=(Skipped("", str(cause), True),))
+def _file(found: Found, data: bytes, where: str, said: As, depth: int) -> None:
+    found_readings = readings(data, said)
+    if depth and said.media_type.startswith("image/") and not {"image", "svg"} & {*found_readings}:
+        found.skip(where, "not a picture format that is read here")  # what a viewer makes of it is not known
+    for reading in found_readings:
+        found.limits.check()
+        try:
+            _read_as(reading, found, data, where, said, depth)
+        except Unreadable as cause:
+            found.skip(where, str(cause))
+
+
+def _read_as(reading: Reading, found: Found, data: bytes, where: str, said: As, depth: int) -> None:
+    if reading == "image":
+        found.picture(where, data)
+    elif reading == "pdf":
+        from turnguard.media.documents.pdf.read import read_pdf
+
+        read_pdf(found, data, where, said, depth)
+    elif reading == "text":
+        from turnguard.media.documents.text import read_text
+
+        read_text(found, data, where, said, depth)
+    elif reading == "html":
+        from turnguard.media.documents.html import read_html
+
+        read_html(found, data, where, said)
+    elif reading == "mail":
+        from turnguard.media.documents.mail import read_mail
+
+        read_mail(found, data, where, depth)
+    elif reading == "zip":
+        from turnguard.media.documents.archive import read_archive
+
+        read_archive(found, data, where, depth)
+    elif reading == "svg":
+        from turnguard.media.documents.text import read_text
+
+        found.skip(where, "SVG is not drawn here")
+        read_text(found, data, joined(where, "source"), said, depth)
+    else:
+        raise Unreadable(_sniff.unread_cause(data))

@@ -63,13 +63,22 @@ def what(data: bytes) -> What:
     return "text" if _is_text(head) else "other"
 
 
-def is_pdf_too(data: bytes) -> bool:
-    """Whether a picture holds what some reader takes for the head of a PDF, in a chunk of its own or behind its end.
+_CAUSES = {
+    "postscript": "PostScript is not run here",
+    "audio": "audio is not judged",
+    "video": "video is not judged",
+}
 
-    Readers differ in how far they look for it (Acrobat: 1024 bytes), so anywhere counts; by chance it stands in one of
-    100,000 pictures of 10 MB.
-    """
-    return b"%PDF-" in data
+
+def unread_cause(data: bytes) -> str:
+    """Why nothing here reads `data`, in a few words."""
+    if data.startswith(b"\xd0\xcf\x11\xe0"):
+        return "an old Office format (doc, xls, ppt, msg), which is not read here"
+    if data.startswith(b"{\\rtf"):
+        return "RTF is not read here"
+    if data.startswith((b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")):
+        return "JPEG 2000 is not read here"
+    return _CAUSES.get(what(data), "not a format that is read here")
 
 
 def media_type(data: bytes) -> str:
@@ -97,17 +106,25 @@ def _is_svg(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
+    """Whether it has the bytes of text in some encoding: no control characters but breaks, tabs and escapes.
+
+    In UTF-16 and UTF-32 the NULs of ordinary letters stand in one half of the places.
+    """
+    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"\0\0\xfe\xff")):
         return True
-    if _NETPBM.match(head) or any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head):
+    if _NETPBM.match(head):
         return False
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.end < len(head) - 3:  # not merely cut in the middle of a character
-            # Western text in one byte per letter is read; other such alphabets would be read wrongly, so not at all.
-            return sum(byte > 127 for byte in head) * 5 <= len(head)
-    return True
+    if b"\0" in head[:64]:
+        zeros, others = sorted((head[0:64:2], head[1:64:2]), key=lambda half: -half.count(0))
+        letters = others.replace(b"\0", b"")
+        if zeros.count(0) * 3 < len(zeros) or len(letters) * 4 < len(others):
+            return False
+        return sum(map(_is_printable, letters)) * 10 >= len(letters) * 9 > 0
+    return all(map(_is_printable, head))
+
+
+def _is_printable(byte: int) -> bool:
+    return byte >= 32 or byte == 27 or 9 <= byte <= 13
 
 
 def end_of(data: bytes) -> int | None:

@@ -1,54 +1,39 @@
-"""Plain documents (text, Markdown, CSV, JSON, HTML) as text, with the pictures that stand in them as data."""
+"""Plain documents (text, Markdown, CSV, JSON, source of any kind) as text, with what stands in them as data."""
 
 from __future__ import annotations
 
-from turnguard.core.step import Document
 from turnguard.media.data_uris import split_data_uris
-from turnguard.media.memo import Made
-from turnguard.media.pictures.decode import read_picture
-from turnguard.media.pictures.views import Limits
-from turnguard.media.types import Skipped, Unreadable, View
-
-_MOST_CHARACTERS = 5_000_000
+from turnguard.media.documents.encodings import decodings, is_utf8
+from turnguard.media.documents.found import MOST_CHARACTERS, Found, joined
+from turnguard.media.readings import As
+from turnguard.media.types import Unreadable
 
 
-def read_text(data: bytes, limits: Limits) -> Made:
-    """The text, markup and comments included: what a parser would hide is judged too."""
-    text = decoded(data)
-    if len(text) > _MOST_CHARACTERS:
-        raise Unreadable(f"more than {_MOST_CHARACTERS:,} characters")
-    if not text.strip():
-        return Made(skipped=(Skipped("", "empty", False),))
-    text, found = split_data_uris(text)
-    views: list[View] = []
-    skipped: list[Skipped] = []
-    for number, part in enumerate(found, 1):
-        limits.check()
-        where = f"{part.kind} {number}"
-        try:
-            if isinstance(part, Document) or not isinstance(part.source, bytes):
-                raise Unreadable("a document inside a document is not read")
-            room = limits._replace(views=limits.views - len(views))
-            made = read_picture(part.source, room)
-        except Unreadable as cause:
-            skipped.append(Skipped(where, str(cause), True))
-            continue
-        views += [View(view.picture, _joined(where, view.detail), view.risk) for view in made.views]
-        skipped += [Skipped(_joined(where, entry.detail), entry.cause, entry.counts) for entry in made.skipped]
-    views.sort(key=lambda view: -view.risk)
-    return Made(tuple(views), (("", text),) if text.strip() else (), tuple(skipped))
+def is_plain(data: bytes) -> bool:
+    """Whether nothing in a text needs a decoder: UTF-8, and no files in it."""
+    return is_utf8(data) and not split_data_uris(data.decode("utf-8"))[1]
 
 
-def decoded(data: bytes) -> str:
-    """Text in UTF-8 or UTF-16 with its mark; what is neither is read byte by byte, so that nothing is dropped."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
-        if data.startswith(mark):
-            return data.decode(encoding, "replace")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+def read_text(found: Found, data: bytes, where: str, said: As, depth: int) -> None:
+    """The text in every plausible encoding, markup and comments included: what a parser would hide is judged too."""
+    texts, causes = decodings(data, said.charset)
+    for cause in causes:
+        found.skip(where, cause)
+    if not any(text.strip() for text in texts):
+        found.skip(where, "empty", counts=False)
+    for number, text in enumerate(texts, 1):
+        add_text(found, text, joined(where, f"in encoding {number}") if number > 1 else where, depth)
 
 
-def _joined(where: str, detail: str) -> str:
-    return f"{where}, {detail}" if detail else where
+def add_text(found: Found, text: str, where: str, depth: int) -> None:
+    """Text, and the pictures and documents that stand in it as data."""
+    if len(text) > MOST_CHARACTERS:
+        raise Unreadable(f"more than {MOST_CHARACTERS:,} characters")
+    plain, parts = split_data_uris(text)
+    found.text(where, plain)
+    for number, part in enumerate(parts, 1):
+        inside = joined(where, f"{part.kind} {number}")
+        if isinstance(part.source, bytes):
+            found.file(part.source, inside, As.of(part.media_type), depth + 1)
+        else:
+            found.skip(inside, "more pictures and documents than are read in one text")

@@ -16,7 +16,7 @@ from turnguard.media.pictures.metadata.blocks import Block
 from turnguard.media.pictures.quiet import quiet
 from turnguard.media.pictures.renditions import Rendition, normalised, renditions
 from turnguard.media.pictures.views import Limits, views_of
-from turnguard.media.types import Skipped, Unreadable
+from turnguard.media.types import Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -28,10 +28,7 @@ _ORIENTATION = 0x0112
 
 
 def read_picture(data: bytes, limits: Limits) -> Made:
-    """The views of a picture file; `Unreadable` where it is malformed or too large.
-
-    Whoever reads a file that is a PDF too as one would see what was not judged: that counts as left out.
-    """
+    """The views of a picture file; `Unreadable` where it is malformed or too large."""
     from PIL import Image
 
     Image.init()  # all plugins: their loggers exist from here on
@@ -39,8 +36,6 @@ def read_picture(data: bytes, limits: Limits) -> Made:
         file = PictureFile(data, limits.max_pixels)
         made = views_of(file, limits)
     skipped = made.skipped
-    if _sniff.is_pdf_too(data):
-        skipped += (Skipped("", "two formats in one file", True),)
     said, cut = metadata_of(data, file.blocks())
     if cut:
         skipped += (Skipped("metadata", "more text than is read", True),)

@@ -16,7 +16,7 @@ from turnguard.media.pictures.metadata.blocks import Block
 from turnguard.media.pictures.quiet import quiet
 from turnguard.media.pictures.renditions import Rendition, normalised, renditions
 from turnguard.media.pictures.views import Limits, views_of
-from turnguard.media.types import Unreadable
+from turnguard.media.types import Skipped, Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

@@ -28,7 +28,7 @@ from turnguard.media.documents.pdf.reach import Reached, reach
 from turnguard.media.documents.pdf.sheets import Loose, form, laid_out, loose, without_layers
 from turnguard.media.documents.pdf.streams import Undecoded, decoded, unpack
 from turnguard.media.documents.pdf.words import names_of, strings_of, texts_of
-from turnguard.media.pictures.renditions import differ
+from turnguard.media.pictures.compare import differ
 from turnguard.media.pictures.views import views_of
 from turnguard.media.readings import As
 from turnguard.media.types import Unreadable

@@ -109,7 +109,7 @@ def test_the_child_reads_a_picture_that_the_parent_is_reading(monkeypatch: pytes
 
 @pytest.mark.skipif(find_spec("pypdfium2") is None, reason="needs the documents extra")
 def test_the_child_reads_documents_while_the_parent_reads_one() -> None:
-    guard, _ = with_media()
+    guard = Guard(Policy.from_dict({}), FakeModerator(), media=MediaSettings(deadline=60))
     step = Step("input", (Document(PAGES, "application/pdf"),))
     slow = Guard(moderator=FakeModerator(), media=MediaSettings(deadline=5))
     reading = threading.Thread(target=slow.check, args=(Step("input", (Document(bomb()),)),))

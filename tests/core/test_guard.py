@@ -73,10 +73,15 @@ async def test_whatever_a_tool_could_read_in_its_arguments_is_judged(moderator: 
 
 
 async def test_many_chunks_cost_no_flood_of_requests(moderator: FakeModerator) -> None:
-    decision = await guarded(moderator).acheck(Step.retrieval([f"chunk {number}" for number in range(1000)]))
+    step = Step.retrieval([f"chunk {number}" for number in range(1000)])
+    decision = await guarded(moderator).acheck(step)
     assert len(moderator.asked) <= 32
-    assert decision.action == "block"
+    assert decision.action == "rewrite"
+    assert [part.text for part in decision.content[:32]] == [f"chunk {number}" for number in range(32)]  # type: ignore[union-attr]
+    assert len(decision.content) == 33  # and a notice
     assert len([entry for entry in decision.coverage.not_judged if entry.counts]) == 1000 - 32
+    strict = await guarded(moderator, {"on_uncheckable": "block"}).acheck(step)
+    assert (strict.action, strict.content) == ("block", ())
 
 
 async def test_a_safe_refusal_of_an_unsafe_request_passes_and_escalates(moderator: FakeModerator) -> None:

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from turnguard.checking.check import Check, Setup
 from turnguard.checking.judge import judge
 from turnguard.checking.prepare import prepare
 from turnguard.checking.rewrite import rewrite
+from turnguard.checking.trim import trimmed, with_notices
 from turnguard.core.decide import decide
 from turnguard.core.decision import Decision, Outcome
 from turnguard.core.policy import Policy
@@ -19,9 +21,12 @@ from turnguard.core.step import Part, Step, Text
 from turnguard.core.verdict import Coverage
 from turnguard.moderators.base import Deadline
 from turnguard.text import language
-from turnguard.text.messages import message_for
+from turnguard.text.messages import MessageKind, message_for
 
 log = logging.getLogger("turnguard")
+
+MOST_CAUSES = 3
+"""Reasons why something could not be checked that one message names."""
 
 
 async def apply(check: Check, where: tuple[int, int] | None = None) -> Decision:
@@ -104,6 +109,8 @@ def message(setup: Setup, policy: Policy, outcome: Outcome, language: str) -> st
         language=language,
         overrides=policy.messages,
     )
+    if kind == "uncheckable" and kind not in policy.messages:
+        text = _with_causes(text, (reason.cause or "" for reason in outcome.decisive))
     setup.own_words.add(text)
     return text
 
@@ -117,8 +124,40 @@ async def _rewritten(check: Check, pinned: tuple[Part, ...], language: str) -> t
         await judge(again)
         return again.outcome
 
-    notice = message(check.setup, check.policy, check.outcome, language)
-    return await rewrite(replace(check.step, parts=pinned), check.outcome, decided, notice)
+    kept = check.plan.kept
+    cut = check.outcome.cut()
+    parts = trimmed(pinned, cut, kept)
+    if parts is None:
+        return None
+    step = replace(check.step, parts=pinned)
+    if check.outcome.ways():
+        refusal = message(check.setup, check.policy, check.outcome, language)
+        parts = await rewrite(step, parts, check.outcome, decided, refusal)
+    if parts is None:
+        return None
+    causes = dict.fromkeys(reason.cause or "" for reason in check.outcome.reasons if reason.way == "trim")
+
+    def told(missing: int, total: int) -> str:
+        return _notice(check, language, missing, total, causes)
+
+    return with_notices([parts[index] for index in range(len(pinned))], cut, kept, told)
+
+
+def _notice(check: Check, language: str, missing: int, total: int, causes: Iterable[str]) -> str:
+    overrides = check.policy.messages
+    kind: MessageKind = "cut" if missing else "left_out"
+    text = message_for(categories=(), kind=kind, language=language, overrides=overrides)
+    if missing:
+        text = text.replace("{cut}", f"{missing:,}").replace("{total}", f"{total:,}")
+    else:
+        text = _with_causes(text, causes)
+    check.setup.own_words.add(text)
+    return text
+
+
+def _with_causes(text: str, causes: Iterable[str]) -> str:
+    told = "; ".join([cause for cause in dict.fromkeys(causes) if cause][:MOST_CAUSES])
+    return f"{text} ({told})" if told else text
 
 
 async def _language(step: Step, deadline: Deadline) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from turnguard.checking.arguments import Shown, shown, shown_call
+from turnguard.checking.trim import Kept
 from turnguard.core.decision import Outcome
 from turnguard.core.exchange import Exchange
 from turnguard.core.policy import Policy
-from turnguard.core.step import Document, Image, Part, Step, Text, ToolCall, ToolDefinition
+from turnguard.core.step import Document, Image, Kind, Part, Step, Text, ToolCall, ToolDefinition
 from turnguard.core.verdict import Coverage, Covered, Judgement, Side
 from turnguard.media import Media, split_data_uris
 from turnguard.moderators.base import Deadline, Moderator
@@ -35,11 +36,14 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much goes into one request, and how many requests a step may make."""
+    """How much goes into one request, and how many requests a step may make. `partly` names the kinds of text of which
+    the beginning is judged where the rest is too long.
+    """
 
     tokens: int
     max_windows: int
     max_requests: int
+    partly: frozenset[Kind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,14 @@ class Inquiry:
 class Plan:
     """What will be asked about a step, what cannot be, and the parts as they will be passed on (pinned).
 
-    `failed` stands for the whole step where preparing it failed: then nothing is asked.
+    `kept` is the text of each part that can be cut, as far as it is judged. `failed` stands for the whole step where
+    preparing it failed: then nothing is asked.
     """
 
     parts: list[Part]
     inquiries: list[Inquiry] = field(default_factory=list)
     not_judged: list[Covered] = field(default_factory=list)
+    kept: dict[int, Kept] = field(default_factory=dict)
     failed: Judgement | None = None
 
 
@@ -93,37 +99,28 @@ class Check:
     @classmethod
     def of(cls, step: Step, setup: Setup) -> Check:
         """A check that begins now. Its one deadline is longer where pictures or documents must be read."""
-        structured = _shown(step)
-        heavy = _heavy(step, structured)
+        structured, heavy = _looked_at(step)
         seconds = setup.media_settings.deadline if heavy else setup.moderator_settings.deadline
         started, deadline = time.perf_counter(), Deadline(time.monotonic() + seconds)
         return cls(step, setup, setup.policy, structured, heavy, deadline, started, Plan(list(step.parts)))
 
     def again(self, step: Step) -> Check:
         """A check of a rewritten step, before the same deadline."""
-        structured = _shown(step)
-        plan = Plan(list(step.parts))
-        return replace(self, step=step, shown=structured, heavy=_heavy(step, structured), plan=plan)
+        structured, heavy = _looked_at(step)
+        return replace(self, step=step, shown=structured, heavy=heavy, plan=Plan(list(step.parts)))
 
 
-def _shown(step: Step) -> dict[int, Shown]:
-    found: dict[int, Shown] = {}
+def _looked_at(step: Step) -> tuple[dict[int, Shown], bool]:
+    """Calls and definitions of tools as text, and whether anything in the step must be decoded or fetched."""
+    structured: dict[int, Shown] = {}
+    heavy = bool(step.prompt_images)
     for index, part in enumerate(step.parts):
-        if isinstance(part, ToolCall):
-            found[index] = shown_call(part)
-        elif isinstance(part, ToolDefinition):
-            found[index] = shown(part.definition)
-    return found
-
-
-def _heavy(step: Step, structured: Mapping[int, Shown]) -> bool:
-    """Whether anything in the step must be decoded or fetched."""
-    if step.prompt_images or any(entry.files for entry in structured.values()):
-        return True
-    for index, part in enumerate(step.parts):
-        if isinstance(part, (Image, Document)):
-            return True
-        text = part.text if isinstance(part, Text) else structured[index].text if index in structured else ""
-        if len(text) > 64 and split_data_uris(text)[1]:
-            return True
-    return False
+        if isinstance(part, (ToolCall, ToolDefinition)):
+            structured[index] = found = shown_call(part) if isinstance(part, ToolCall) else shown(part.definition)
+            text = found.text
+            heavy = heavy or bool(found.files)
+        else:
+            text = part.text if isinstance(part, Text) else ""
+            heavy = heavy or isinstance(part, (Image, Document))
+        heavy = heavy or (len(text) > 64 and bool(split_data_uris(text)[1]))
+    return structured, heavy

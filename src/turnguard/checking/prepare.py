@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from turnguard.checking.check import Check, Limits, Plan, Setup
+from turnguard.checking.check import Check, Limits, Plan
 from turnguard.checking.requests import Context, Seen, Unit, add_requests
 from turnguard.core.errors import Timeout
 from turnguard.core.step import Document, Image, Kind, Opaque, Part, Step, Text, ToolCall, ToolDefinition
@@ -32,11 +32,11 @@ async def prepare(check: Check) -> None:
     settings = setup.moderator_settings
     try:
         if not check.heavy and _surely_fits(step, min(settings.max_input_tokens, ANY_SERVER) // 2):
-            check.plan = await _planned(check, _limits(setup, None))
+            check.plan = await _planned(check, _limits(check, None))
             return
         async with asyncio.timeout(check.deadline.remaining):
             max_model_len = (await about(setup.moderator, check.deadline)).max_model_len
-            check.plan = await _planned(check, _limits(setup, max_model_len))
+            check.plan = await _planned(check, _limits(check, max_model_len))
     except TimeoutError:
         check.plan = _too_slow(step)
     except Exception as error:  # noqa: BLE001 - see above: it has not been judged
@@ -49,10 +49,11 @@ def _surely_fits(step: Step, tokens: int) -> bool:
     return all(isinstance(part, Text) and fits(part.text, tokens) for part in step.parts)
 
 
-def _limits(setup: Setup, max_model_len: int | None) -> Limits:
-    settings = setup.moderator_settings
+def _limits(check: Check, max_model_len: int | None) -> Limits:
+    settings = check.setup.moderator_settings
     tokens = settings.max_input_tokens if max_model_len is None else room(settings.max_input_tokens, max_model_len)
-    return Limits(tokens, settings.max_windows, setup.media_settings.max_requests)
+    partly = check.policy.stages[check.step.stage].partly
+    return Limits(tokens, settings.max_windows, check.setup.media_settings.max_requests, partly)
 
 
 def _too_slow(step: Step) -> Plan:
@@ -99,8 +100,9 @@ async def _planned(check: Check, limits: Limits) -> Plan:
     if step.stage in ("retrieval", "tools"):
         units = [Unit(text, (index,)) for index, text in texts] + units
     elif texts:
-        indexes, pieces = zip(*texts, strict=True)
-        units.insert(0, Unit("\n".join(pieces), indexes))
+        units.insert(0, Unit.joined(dict(texts)) if len(texts) > 1 else Unit(texts[0][1], texts[0][:1]))
+    elif step.stage == "input" and step.history:
+        units.insert(0, Unit("", tuple(range(len(step.parts)))))  # the earlier turns are judged all the same
     context = await _context(step, media, limits, plan) if step.stage in ("output", "tool_call") else Context()
     add_requests(step, units, seen, context, limits, plan)
     return plan
@@ -119,7 +121,7 @@ async def _read(parts: Sequence[Part], media: Media, limits: Limits) -> dict[int
 async def _without_data_uris(text: str, index: int, media: Media, limits: Limits, seen: list[Seen], plan: Plan) -> str:
     """The text with placeholders where `data:` URIs stood; what they held is judged like any other part."""
     plain, found = split_data_uris(text)
-    return await _with_files(plain, found, index, media, limits, seen, plan)
+    return await _with_files(plain, found, index, media, limits, seen, plan) if found else plain
 
 
 async def _with_files(

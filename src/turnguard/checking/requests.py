@@ -1,34 +1,51 @@
 """What was read of a step → the exchanges that put it to the model.
 
-Every window of a long text is judged once; every view of an image once, with the first window beside it; never their
-product.
+Every window of a long text is judged once; every view of an image once, with the first window of the newest text beside
+it; never their product. Of a text that is too long the beginning is judged where the policy lets something of it pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from turnguard.checking.check import Inquiry, Limits, Plan
+from turnguard.checking.trim import Kept, longer_than
 from turnguard.core.exchange import Exchange, Picture
 from turnguard.core.step import Kind, Step
 from turnguard.core.verdict import Covered
 from turnguard.media import View
 from turnguard.text.undisguise import normalised
-from turnguard.text.windows import Window, split
+from turnguard.text.windows import Head, Window, head, split
 
 UNDISGUISED = "as normalised"
 UNDISGUISED_WINDOWS = 4
 """Windows that one window may become when its encodings are written out."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
-    """Text that is judged together, and the parts that it came from."""
+    """Text that is judged together, the parts that it came from, and where the text of each begins and ends."""
 
     text: str
     parts: tuple[int, ...]
     kind: Kind = "text"
+    spans: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def joined(cls, texts: Mapping[int, str]) -> Unit:
+        """The texts of several parts, a line break between them."""
+        spans: list[tuple[int, int]] = []
+        at = 0
+        for text in texts.values():
+            spans.append((at, at + len(text)))
+            at += len(text) + 1
+        return cls("\n".join(texts.values()), tuple(texts), "text", tuple(spans))
+
+    def until(self, end: int) -> Unit:
+        """The same without the parts that begin behind `end`."""
+        shown = sum(start < end for start, _ in self.spans)
+        return self if shown in (0, len(self.spans)) else replace(self, parts=self.parts[:shown])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +71,11 @@ def add_requests(
     """Add to the plan what will be asked about the units of text and the views, within the limits."""
     on_response = step.stage in ("output", "tool_call")
     tokens = max(64, limits.tokens - limits.tokens // 4) if on_response else limits.tokens
-    windows: list[tuple[Unit, tuple[Window, ...]]] = []
-    left = limits.max_windows
-    for unit in units:
-        shown = unit.text
-        if step.history and step.stage == "input" and unit.kind == "text":
-            # earlier turns of the person, oldest first: a request that is split over turns is seen whole
-            shown = "\n".join((*step.history, shown))
-        cut = split(shown, tokens, left) if left else None
-        if cut is None:
-            cause = f"longer than {limits.max_windows} windows of {tokens} tokens"
-            plan.not_judged.extend(Covered(part, unit.kind, "text", cause) for part in unit.parts)
-        else:
-            windows.append((unit, cut))
-            left -= len(cut)
-    beside = windows[0][1][0] if windows and windows[0][0].kind == "text" else None
-    beside_unit = windows[0][0] if beside is not None else None
+    windows = _windows(step, units, tokens, limits, plan)
+    beside, beside_unit = _beside(step, units, windows, tokens) if seen else (None, None)
     views = seen if len(seen) <= limits.max_requests else _within_budget(seen, limits.max_requests, plan)
     # on the prompt side an image request already shows the first window: it is not asked about twice
-    shown_beside = bool(views) and not on_response
+    shown_beside = bool(views) and not on_response and beside_unit is not None
 
     def ask(unit: Unit, text: str, detail: str) -> None:
         covers = tuple([Covered(part, unit.kind, detail) for part in unit.parts])
@@ -100,6 +103,60 @@ def add_requests(
             covers += tuple(Covered(part, "text", beside.detail) for part in beside_unit.parts)
             shows = tuple(dict.fromkeys((entry.part, *beside_unit.parts)))
         plan.inquiries.append(Inquiry(Exchange(text, entry.view.picture, stage=step.stage), "user", covers, shows))
+
+
+def _windows(
+    step: Step, units: Sequence[Unit], tokens: int, limits: Limits, plan: Plan
+) -> list[tuple[Unit, tuple[Window, ...]]]:
+    """The windows of each unit, at most `max_windows` together, of which each unit may have at least one."""
+    windows: list[tuple[Unit, tuple[Window, ...]]] = []
+    left = limits.max_windows
+    # a request that is split over turns is seen whole: the person's earlier turns come first, the oldest before all
+    history = "\n".join((*step.history, "")) if step.history and step.stage == "input" else ""
+    for number, unit in enumerate(units):
+        earlier = history if unit.kind == "text" else ""
+        shown = earlier + unit.text
+        most = max(1, left - (len(units) - number - 1)) if left else 0
+        found = head(shown, tokens, most) if most else Head((), 0, 0)
+        if found.end < len(shown):
+            before = shown[: found.end] if most else "".join(entry.text for entry, _ in windows)
+            _cut(unit, found.keep - len(earlier), longer_than(before), plan, anything=bool(windows))
+            if unit.kind not in limits.partly:
+                continue  # nothing of it can pass, so nothing of it is asked about
+        elif unit.kind == "document":
+            plan.kept.update({part: Kept(unit.text, len(unit.text)) for part in unit.parts})
+        if found.windows:
+            judged = unit if found.end == len(shown) else unit.until(found.end - len(earlier))
+            windows.append((judged, found.windows))
+            left -= len(found.windows)
+    return windows
+
+
+def _cut(unit: Unit, keep: int, cause: str, plan: Plan, *, anything: bool) -> None:
+    """Note which parts of a unit go beyond `keep`, and how much of them comes before it. `anything`: whether something
+    of the step was judged before.
+    """
+    for part, (start, end) in zip(unit.parts, unit.spans or ((0, len(unit.text)),) * len(unit.parts), strict=True):
+        if end > keep:
+            kept = unit.text[start : max(start, keep)]
+            trims = anything or bool(unit.text[: max(0, keep)].strip())
+            detail = f"text from character {len(kept) + 1:,} on" if kept else "text"
+            plan.not_judged.append(Covered(part, unit.kind, detail, cause, trims=trims))
+            plan.kept[part] = Kept(kept, end - start)
+
+
+def _beside(
+    step: Step, units: Sequence[Unit], windows: Sequence[tuple[Unit, tuple[Window, ...]]], tokens: int
+) -> tuple[Window | None, Unit | None]:
+    """The window that stands beside each picture, and the unit whose own request for it that spares.
+
+    It is the beginning of what the person says now, never of what they said before.
+    """
+    if step.stage == "input" and step.history:
+        newest = next((unit.text for unit in units if unit.kind == "text" and unit.text.strip()), step.history[-1])
+        return head(newest, tokens, 1).windows[0], None
+    first = windows[0] if windows and windows[0][0].kind == "text" else None
+    return (None, None) if first is None else (first[1][0], first[0])
 
 
 def _ask_undisguised(

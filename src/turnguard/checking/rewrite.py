@@ -37,10 +37,14 @@ class Budget:
         return await self._judge(step)
 
 
-async def rewrite(step: Step, outcome: Outcome, judge: Judge, notice: str) -> tuple[Part | None, ...] | None:
-    """The parts to pass on beside the step's own (None: dropped), or None when no rewrite is acceptable."""
+async def rewrite(
+    step: Step, parts: dict[int, Part | None], outcome: Outcome, judge: Judge, notice: str
+) -> dict[int, Part | None] | None:
+    """The parts to pass on beside the step's own (None: dropped), or None when no rewrite is acceptable.
+
+    `parts` is what is left of the step's parts so far.
+    """
     ask = Budget(judge)
-    parts: dict[int, Part | None] = dict(enumerate(step.parts))
     try:
         for _ in range(ROUNDS):
             await _round(step, parts, outcome.ways(), ask, notice)
@@ -58,7 +62,7 @@ async def rewrite(step: Step, outcome: Outcome, judge: Judge, notice: str) -> tu
             return None
     except TooMany:
         return None
-    return tuple(parts[index] for index in range(len(step.parts)))
+    return parts
 
 
 async def _round(step: Step, parts: dict[int, Part | None], ways: dict[int, Way], ask: Budget, notice: str) -> None:

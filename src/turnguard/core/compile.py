@@ -60,13 +60,15 @@ def _stage(
         on_failure = Rule(own.on_failure, _path((*at, "on_failure")))
     else:
         on_failure = Rule(settings.on_failure, "policy.on_failure")
+    uncheckable = {kind: _uncheckable(kind, own, settings, stage) for kind in KINDS}
     return StagePolicy(
         default=stage_default,
         categories=categories,
         unsafe_above=own.unsafe_above,
         unsafe_above_path=_path((*at, "unsafe_above")),
         on_failure=on_failure,
-        on_uncheckable={kind: _uncheckable(kind, own, settings, stage) for kind in KINDS},
+        on_uncheckable=uncheckable,
+        partly=frozenset(kind for kind in TRIMMED if uncheckable[kind].action not in ("review", "block")),
     )
 
 

@@ -55,10 +55,15 @@ class Outcome:
         """How each offending part is rewritten; the strictest way where several rules rewrite one part."""
         ways: dict[int, Way] = {}
         for reason in self.reasons:
-            if reason.action == "rewrite":
+            if reason.action == "rewrite" and reason.way != "trim":
                 for part in reason.parts:
-                    ways[part] = max(ways.get(part, WAYS[0]), reason.way, key=WAYS.index)
+                    ways[part] = max(ways.get(part, "redact"), reason.way, key=WAYS.index)
         return ways
+
+    def cut(self) -> tuple[int, ...]:
+        """The parts that are cut off where judging ended."""
+        cut = (part for reason in self.reasons if reason.way == "trim" for part in reason.parts)
+        return tuple(sorted(set(cut)))
 
 
 @dataclass(frozen=True, slots=True)

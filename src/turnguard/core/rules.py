@@ -39,7 +39,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class StagePolicy:
-    """Everything that decides at one stage, resolved."""
+    """Everything that decides at one stage, resolved. `partly` names the kinds of text of which something passes where
+    the rest is too long to be judged.
+    """
 
     default: Rule
     categories: Mapping[str, Rule]
@@ -47,6 +49,7 @@ class StagePolicy:
     unsafe_above_path: str
     on_failure: Rule
     on_uncheckable: Mapping[Kind, Rule]
+    partly: frozenset[Kind]
 
     def rule(self, category: str) -> Rule:
         """The rule for a category, known or unknown."""

@@ -135,8 +135,8 @@ class Step:
     def input(
         cls,
         text: str = "",
-        images: Sequence[ImageSource] = (),
-        documents: Sequence[DocumentSource] = (),
+        images: Sequence[ImageSource | Image] = (),
+        documents: Sequence[DocumentSource | Document] = (),
         *,
         history: Sequence[str] = (),
         language: str | None = None,
@@ -187,7 +187,7 @@ class Step:
         args: Mapping[str, Any] | str,
         *,
         prompt: str | None = None,
-        prompt_images: Sequence[ImageSource] = (),
+        prompt_images: Sequence[ImageSource | Image] = (),
         id: str | None = None,  # noqa: A002 - the frameworks' own word
         language: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -208,8 +208,8 @@ class Step:
         cls,
         name: str,
         text: str = "",
-        images: Sequence[ImageSource] = (),
-        documents: Sequence[DocumentSource] = (),
+        images: Sequence[ImageSource | Image] = (),
+        documents: Sequence[DocumentSource | Document] = (),
         *,
         prompt: str | None = None,
         language: str | None = None,
@@ -223,10 +223,10 @@ class Step:
     def output(
         cls,
         text: str = "",
-        images: Sequence[ImageSource] = (),
+        images: Sequence[ImageSource | Image] = (),
         *,
         prompt: str | None = None,
-        prompt_images: Sequence[ImageSource] = (),
+        prompt_images: Sequence[ImageSource | Image] = (),
         language: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Step:
@@ -280,11 +280,13 @@ def _metadata(metadata: object) -> dict[str, str]:
     return dict(metadata)
 
 
-def _images(sources: Sequence[ImageSource]) -> tuple[Image, ...]:
+def _images(sources: Sequence[ImageSource | Image]) -> tuple[Image, ...]:
     return tuple(source if isinstance(source, Image) else Image(_source(source, "images")) for source in sources)
 
 
-def _parts(text: str, images: Sequence[ImageSource], documents: Sequence[DocumentSource]) -> tuple[Part, ...]:
+def _parts(
+    text: str, images: Sequence[ImageSource | Image], documents: Sequence[DocumentSource | Document]
+) -> tuple[Part, ...]:
     parts: list[Part] = [Text(_text(text))] if text else []
     parts += _images(images)
     parts += [doc if isinstance(doc, Document) else Document(_source(doc, "documents")) for doc in documents]

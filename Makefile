@@ -35,7 +35,7 @@ $(VENV)/.uv:
 
 $(VENV)/.demo: $(VENV)/.uv $(LOCKED)
 	@echo "installing what the demo needs" >&2
-	@$(UV) $(SYNC) --no-dev --group headless --extra sandbox --extra documents --extra nemo --extra langchain
+	@$(UV) $(SYNC) --no-dev --extra sandbox --extra documents --extra nemo --extra langchain
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.uv $(LOCKED)

@@ -25,7 +25,7 @@ def test_every_step_ends_as_it_must(run: Run) -> None:
     assert {line["action"] for line in played} >= {"allow", "rewrite", "block"}
     failed = [line for line in played if line["decision"] and line["decision"]["failed"]]
     assert [line["scene"] for line in failed] == ["The moderator stops in mid-run"]
-    if find_spec("rapidocr_onnxruntime") is not None:
+    if find_spec("rapidocr") is not None:
         sent = " ".join(line["sent"] for line in played)
         for told in ("screenshot", "transparent", "4K", "PDF"):
             assert told in sent

@@ -141,7 +141,7 @@ def test_the_childs_agent_looks_up_what_passed() -> None:
         in_a_child(lambda: known.get("a") == "b")
 
 
-@pytest.mark.skipif(find_spec("rapidocr_onnxruntime") is None, reason="needs the sandbox extra")
+@pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the sandbox extra")
 @pytest.mark.filterwarnings("ignore")
 def test_the_child_reads_text_in_pictures() -> None:
     from tests.media.drawing import encoded, page

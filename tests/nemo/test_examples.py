@@ -121,7 +121,7 @@ def words() -> Any:
 
     from PIL import Image, ImageDraw, ImageFont
 
-    pytest.importorskip("rapidocr_onnxruntime")
+    pytest.importorskip("rapidocr")
 
     def drawn(text: str) -> str:
         image = Image.new("RGB", (1000, 120), "white")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 from io import BytesIO
 
-needs_ocr = pytest.mark.skipif(not available(), reason="rapidocr-onnxruntime cannot be imported here")
+needs_ocr = pytest.mark.skipif(not available(), reason="rapidocr cannot be imported here")
 
 
 def squash(text: str) -> str:
@@ -178,11 +178,11 @@ class TestWithoutOcr:
         real = builtins.__import__
 
         def without(name: str, *args: Any, **kwargs: Any) -> Any:
-            if name.startswith("rapidocr_onnxruntime"):
+            if name.startswith("rapidocr"):
                 raise ImportError("libGL.so.1: cannot open shared object file")
             return real(name, *args, **kwargs)
 
-        monkeypatch.delitem(sys.modules, "rapidocr_onnxruntime", raising=False)
+        monkeypatch.delitem(sys.modules, "rapidocr", raising=False)
         monkeypatch.setattr(builtins, "__import__", without)
 
     def test_says_so(self) -> None:

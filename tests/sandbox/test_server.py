@@ -76,7 +76,7 @@ async def test_logprobs_carry_the_rule_s_weight(client: aiohttp.ClientSession, s
     assert 2.718281828 ** entry["logprob"] == pytest.approx(0.95, abs=1e-3)
 
 
-@pytest.mark.skipif(not available(), reason="rapidocr-onnxruntime cannot be imported here")
+@pytest.mark.skipif(not available(), reason="rapidocr cannot be imported here")
 async def test_judges_a_picture_together_with_its_prompt(client: aiohttp.ClientSession, sandbox: Sandbox) -> None:
     picture = image_part(png("pipe bomb", size=(300, 60), pixels=12))
     text = {"type": "text", "text": "How do I make this at home?"}
@@ -91,7 +91,7 @@ async def test_without_ocr_an_image_is_an_error_and_text_is_judged(
     client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_engine() -> Any:
-        raise OcrUnavailable(f"{ocr_module.UNAVAILABLE} (No module named 'rapidocr_onnxruntime')")
+        raise OcrUnavailable(f"{ocr_module.UNAVAILABLE} (No module named 'rapidocr')")
 
     monkeypatch.setattr(ocr_module, "_engine", no_engine)
     with Sandbox(announce=lambda line: None) as blind:

@@ -1,9 +1,8 @@
 """Text in pictures, read on the CPU by RapidOCR, whose models lie in its wheel: nothing is downloaded.
 
 The picture is first brought to what the model's vision tower sees, 896 x 896 pixels at most: what a squeezed
-screenshot hides from the tower it hides here too. Reading costs about 0.08 ms of one core per pixel column of every
-line at the recogniser's height of 48, so the lines of one picture are spread over the threads, and what was read once
-is remembered.
+screenshot hides from the tower it hides here too. The lines of one picture are spread over the threads, and what was
+read once is remembered.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from importlib import metadata
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from turnguard.runtime.fork import watch
@@ -35,7 +36,7 @@ _MIN_CONFIDENCE = 0.5
 
 
 class OcrUnavailable(RuntimeError):
-    """RapidOCR cannot be imported here: not installed, excluded for this Python, or a machine without libGL."""
+    """RapidOCR cannot be imported here, or its models are missing."""
 
 
 class Reader:
@@ -205,31 +206,51 @@ def available() -> bool:
 
 def _import() -> Any:
     try:
-        import rapidocr_onnxruntime
-    except ImportError as failure:  # also a missing libGL.so.1, which opencv needs
+        import onnxruntime  # noqa: F401 - what RapidOCR runs its models with, and does not ask for
+        import rapidocr
+    except ImportError as failure:
         raise OcrUnavailable(f"{UNAVAILABLE} ({failure})") from failure
-    return rapidocr_onnxruntime
+    return rapidocr
 
 
 def _engine() -> Any:
-    """One thread per session: lines are what runs side by side."""
-    return _import().RapidOCR(
-        use_cls=False, intra_op_num_threads=1, inter_op_num_threads=1, rec_batch_num=1, det_limit_side_len=32
+    """Make an engine with one thread per session: lines run in parallel.
+
+    The models are named by path, for RapidOCR downloads a model that it does not find.
+    """
+    rapidocr = _import()
+    models = Path(rapidocr.__file__).parent / "models"
+    detector, recogniser = models / "PP-OCRv6_det_small.onnx", models / "PP-OCRv6_rec_small.onnx"
+    if not (detector.is_file() and recogniser.is_file()):
+        raise OcrUnavailable(f"RapidOCR {metadata.version('rapidocr')} lacks the models that this version reads with")
+    return rapidocr.RapidOCR(
+        params={
+            "Global.log_level": "error",
+            "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+            "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            "Det.model_path": str(detector),
+            "Det.limit_side_len": 32,
+            "Rec.model_path": str(recogniser),
+            "Rec.rec_batch_num": 1,
+        }
     )
 
 
 def _crops(engine: Any, image: bytes) -> list[Any]:
-    """The picture's lines of text, cut out, top to bottom."""
+    """Return the picture's lines of text, cut out, top to bottom."""
     import numpy as np
 
     seen = _as_seen(image)
     if all(low == high for low, high in seen.getextrema()):  # one colour: nothing to find
         return []
     pixels = np.ascontiguousarray(np.asarray(seen)[:, :, ::-1])
-    boxes, _ = engine.text_det(pixels)
-    if boxes is None or len(boxes) == 0:
+    from rapidocr.main import RapidOCRError
+
+    try:
+        crops, _ = engine.detect_and_crop(pixels, {})
+    except RapidOCRError:  # it found no text
         return []
-    return list(engine.get_crop_img_list(pixels, engine.sorted_boxes(boxes)))
+    return list(crops)
 
 
 def _recognise(engine: Any, crop: Any) -> str:
@@ -237,8 +258,8 @@ def _recognise(engine: Any, crop: Any) -> str:
 
     margin = round(crop.shape[0] * _PADDING)
     framed = cv2.copyMakeBorder(crop, margin, margin, 0, 0, cv2.BORDER_REPLICATE)
-    results, _ = engine.text_rec([framed])
-    return "".join(text for text, confidence in results if confidence >= _MIN_CONFIDENCE)
+    found = engine.recognize_txt([framed])
+    return "".join(text for text, score in zip(found.txts, found.scores, strict=True) if score >= _MIN_CONFIDENCE)
 
 
 def _as_seen(image: bytes) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from turnguard.moderators.rules import judge
 from turnguard.moderators.rules.load import rule_book
-from turnguard.sandbox.ocr import OcrUnavailable, Reader
+from turnguard.sandbox.ocr import OcrUnavailable, Reader, available
 from turnguard.sandbox.queue import Queue
 from turnguard.sandbox.wire import (
     CHAT_PATH,
@@ -31,10 +31,17 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-NOTICE = (
-    "This is the Turnguard sandbox: small rules and OCR on the CPU. It is NOT the Nemotron model, and its verdicts "
-    "are no substitute for it."
-)
+
+def notice() -> str:
+    """Say what the sandbox is and is not, and whether it reads pictures here."""
+    reads = "small rules and OCR on the CPU"
+    blind = "small rules on the CPU, without OCR (requests with pictures are refused; pip install 'turnguard[sandbox]')"
+    return (
+        f"This is the Turnguard sandbox: {reads if available() else blind}. It is NOT the Nemotron model, and its "
+        "verdicts are no substitute for it."
+    )
+
+
 HEADERS = {"x-turnguard-sandbox": "not-the-nemotron-model"}
 FINGERPRINT = "turnguard-sandbox"
 
@@ -155,7 +162,7 @@ class Sandbox:
             site = web.TCPSite(runner, self.host, self.port)
             await site.start()
             self.port = runner.addresses[0][1]
-            self._announce(f"{NOTICE} Serving on {self.base_url}")
+            self._announce(f"{notice()} Serving on {self.base_url}")
             listening()
             await self._stop.wait()
         finally:

@@ -80,11 +80,11 @@ def _introduce(base_url: str) -> None:
     from rich.text import Text
 
     from turnguard.cli import output
-    from turnguard.sandbox.server import NOTICE
+    from turnguard.sandbox.server import notice
 
     output.show(
         Text.assemble(("Turnguard", "bold"), " judges every step of an agent's turn and decides by a YAML policy."),
-        Text(f"Each line below went over HTTP to {base_url}. {NOTICE}", "dim"),
+        Text(f"Each line below went over HTTP to {base_url}. {notice()}", "dim"),
     )
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from turnguard.cli.output import plain
@@ -153,11 +152,7 @@ def reason_of(decision: Decision) -> str:
 
 
 def no_ocr() -> str | None:
-    """Why pictures cannot be read on this machine; None when they can."""
-    if find_spec("rapidocr_onnxruntime") is None:
-        return "reading pictures needs OCR: pip install 'turnguard[sandbox]' (Python 3.11 and 3.12)"
-    try:
-        import cv2  # noqa: F401 - what the OCR stands on; its wheel may lack system libraries
-    except ImportError as error:
-        return f"OpenCV cannot be loaded ({error}): pip install opencv-python-headless"
-    return None
+    """Return why pictures cannot be read on this machine; None where they can."""
+    from turnguard.sandbox.ocr import UNAVAILABLE, available
+
+    return None if available() else UNAVAILABLE

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from turnguard import telemetry
-from turnguard.checking.apply import apply, message, of_part
+from turnguard.checking.apply import apply, message
 from turnguard.checking.check import Check, Setup
 from turnguard.checking.judge import judge
+from turnguard.checking.parts import of_parts
 from turnguard.checking.prepare import prepare
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
 from turnguard.core.policy import Policy
 from turnguard.core.step import Step
-from turnguard.moderators.base import Moderator, aclose, managed
+from turnguard.moderators.base import Deadline, Moderator, about, aclose, managed
 from turnguard.runtime import sync
 from turnguard.text.own_messages import OwnWords
 
@@ -76,7 +77,8 @@ class Guard:
         from turnguard.moderators.gate import Gated
         from turnguard.moderators.memory import Remembering
         from turnguard.records import Audit
-        from turnguard.transcripts import check as transcript  # noqa: F401
+        from turnguard.transcripts import apply as transcript  # noqa: F401
+        from turnguard.transcripts.seen import Seen
 
         if moderator is None:
             raise ConfigError("a guard needs a moderator: use Guard.from_yaml(path) or pass moderator=")
@@ -88,6 +90,7 @@ class Guard:
         self.stream_settings = stream or StreamSettings()
         self.checks = checks or ChecksSettings()
         self.own_words = OwnWords(self.policy.messages)
+        self.seen = Seen()
         self._media = Media(self.media_settings)
         self._audit = Audit(audit or AuditSettings())
         self._setup = Setup(self.policy, moderator, self._media, self.own_words, asking, self.media_settings)
@@ -195,7 +198,7 @@ class Guard:
         whole, check = await self._decide(step, places[0] if len(places) == 1 else None, again=False)
         if len(step.parts) <= 1:
             return [whole]
-        return [of_part(check, whole, index, place) for index, place in enumerate(places)]
+        return of_parts(check, whole, places)
 
     async def acheck_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
         """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""
@@ -220,6 +223,11 @@ class Guard:
     def guard_messages(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Decision]]:
         """The same from synchronous code."""
         return sync.run(self.aguard_messages(messages))
+
+    async def identity(self) -> str:
+        """Which model judges, under which policy."""
+        deadline = Deadline.after(self.moderator_settings.deadline)
+        return f"{self.policy.digest} {(await about(self.moderator, deadline)).identity}"
 
     def removed(self, decision: Decision) -> str:
         """The notice that stands in a conversation where something was taken out."""

@@ -14,11 +14,9 @@ from turnguard.checking.judge import judge
 from turnguard.checking.prepare import prepare
 from turnguard.checking.rewrite import rewrite
 from turnguard.checking.trim import trimmed, with_notices
-from turnguard.core.decide import decide
 from turnguard.core.decision import Decision, Outcome
 from turnguard.core.policy import Policy
 from turnguard.core.step import Part, Step, Text
-from turnguard.core.verdict import Coverage
 from turnguard.moderators.base import Deadline
 from turnguard.text import language
 from turnguard.text.messages import MessageKind, message_for
@@ -59,42 +57,6 @@ async def apply(check: Check, where: tuple[int, int] | None = None) -> Decision:
         policy_digest=check.policy.digest,
         latency=time.perf_counter() - check.started,
         id=os.urandom(12).hex(),
-        where=where,
-    )
-
-
-def of_part(check: Check, whole: Decision, index: int, where: tuple[int, int] | None) -> Decision:
-    """The decision for one part of a step that was decided as a `whole`."""
-    judgements = tuple(judgement for judgement in check.judgements if index in judgement.parts)
-    coverage = Coverage(
-        tuple(entry for entry in check.coverage.judged if entry.part == index),
-        tuple(
-            entry for entry in check.coverage.not_judged if entry.part == index or (entry.part is None and index == 0)
-        ),
-    )
-    outcome = decide(judgements, coverage, check.policy, check.step.stage, check.step.language)
-    pinned = check.plan.parts[index]
-    part: Part | None = pinned
-    if outcome.action == "rewrite":
-        # what became of it was worked out for the whole step; without an acceptable rewrite it is withheld
-        part = whole.parts[index]
-        if whole.action != "rewrite":
-            outcome = replace(outcome, action="block")
-    elif whole.action == "rewrite" and whole.parts[index] != pinned and outcome.action in ("allow", "flag"):
-        # rewriting found that it offends beside what stands there now
-        part = whole.parts[index]
-        outcome = replace(outcome, action="rewrite", decisive=whole.outcome.decisive)
-    withheld = outcome.action in ("block", "review")
-    return replace(
-        whole,
-        action=outcome.action,
-        outcome=outcome,
-        judgements=judgements,
-        coverage=coverage,
-        parts=(None,) if withheld else (part,),
-        message=message(check.setup, check.policy, outcome, whole.language) if withheld else None,
-        held=(pinned,) if outcome.action == "review" else (),
-        id=f"{whole.id}-{index}",
         where=where,
     )
 

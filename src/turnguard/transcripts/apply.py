@@ -32,8 +32,9 @@ Notice = Callable[[Decision], str]
 
 async def guard_messages(guard: Guards, messages: Sequence[Any]) -> tuple[list[Any], list[Decision]]:
     """See `Guard.aguard_messages`."""
-    readings, decisions = await check(guard, messages)
-    return rewritten(messages, readings, decisions, guard.removed), decisions
+    transcript = await check(guard, messages)
+    decisions = transcript.decisions
+    return rewritten(messages, transcript.readings, decisions, guard.removed), decisions
 
 
 def rewritten(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from turnguard.config.settings import ChecksSettings, ModeratorSettings
 from turnguard.core.decision import Decision
 from turnguard.core.step import Step
-from turnguard.core.verdict import Coverage, Covered
-from turnguard.transcripts.conversation import Conversation, Piece
+from turnguard.core.verdict import Covered
+from turnguard.transcripts.conversation import Conversation, Piece, Request
 from turnguard.transcripts.message import Reading, read_message
+from turnguard.transcripts.seen import Seen
 
 
 class Judge(Protocol):
@@ -20,10 +22,38 @@ class Judge(Protocol):
 
     checks: ChecksSettings
     moderator_settings: ModeratorSettings
+    seen: Seen
 
     async def acheck_parts(self, step: Step, where: Sequence[tuple[int, int]] = ()) -> list[Decision]:
         """One decision for each part of the step."""
         ...
+
+    async def identity(self) -> str:
+        """Which model judges, under which policy: what was judged by another one is judged anew."""
+        ...
+
+
+@dataclass(slots=True)
+class _New:
+    """A message that was not judged before, and under which request it stands."""
+
+    message: Any
+    reading: Reading
+    before: Request
+    after: Request
+    called: bool
+    decisions: list[Decision] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Transcript:
+    """A transcript on its way to its decisions. `readings` has None for messages of a trusted role."""
+
+    readings: list[Reading | None] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    new: dict[int, _New] = field(default_factory=dict)
+    unjudged: list[tuple[tuple[int, int], Covered]] = field(default_factory=list)
 
 
 async def check_messages(
@@ -33,61 +63,88 @@ async def check_messages(
 
     `only` names the messages to judge; the others then merely give the request that an output or a call answers.
     """
-    return (await check(guard, messages, only))[1]
+    return (await check(guard, messages, only)).decisions
 
 
-async def check(
-    guard: Judge, messages: Sequence[Mapping[str, Any]], only: Container[int] | None = None
-) -> tuple[list[Reading | None], list[Decision]]:
-    """What each message holds (None where its role is trusted), and the decisions."""
-    readings: list[Reading | None] = []
-    pieces: list[Piece] = []
-    unjudged: list[tuple[tuple[int, int], Covered]] = []
+async def check(guard: Judge, messages: Sequence[Mapping[str, Any]], only: Container[int] | None = None) -> Transcript:
+    """What each message holds, and the decisions. Raises `TypeError` for what is no list of messages."""
+    if isinstance(messages, (str, bytes, Mapping)):
+        raise TypeError(
+            f"messages must be a list of messages, not {type(messages).__name__}: "
+            'pass [{"role": "user", "content": "..."}]'
+        )
+    judge = await guard.identity()
+    transcript = Transcript()
+    _read(transcript, guard, messages, only, judge)
+    await _decide(transcript, guard)
+    for new in transcript.new.values():
+        guard.seen.keep(new.message, new.reading, tuple(new.decisions), new.before, new.after, judge, called=new.called)
+    transcript.decisions.sort(key=lambda decision: decision.where or (0, 0))
+    _list_unjudged(transcript.decisions, transcript.unjudged)
+    return transcript
+
+
+def _read(
+    transcript: Transcript, guard: Judge, messages: Sequence[Any], only: Container[int] | None, judge: str
+) -> None:
+    """Recognise what was judged before, and cut the rest into steps."""
     conversation = Conversation(guard.checks.history)
+    trusted = guard.checks.trusted_roles
+    now = time.monotonic()
     for number, message in enumerate(messages):
-        role = message.get("role") if _is_mapping(message) else None
-        if isinstance(role, str) and role in guard.checks.trusted_roles:
-            unjudged.append(((number, 0), _unjudged(f"message {number} ({role})", "trusted role")))
-            readings.append(None)
+        fields: Mapping[str, Any] = message if isinstance(message, (dict, Mapping)) else {}
+        role = fields.get("role")
+        if isinstance(role, str) and role in trusted:
+            transcript.readings.append(None)
+            if only is None or number in only:
+                transcript.unjudged.append(((number, 0), _unjudged(f"message {number} ({role})", "trusted role")))
+            continue
+        name = fields.get("name")
+        called = isinstance(name, str) and conversation.has_called(name)
+        before = conversation.request
+        known = guard.seen.find(message, before, judge, called, now)
+        if known is not None:
+            transcript.readings.append(known.reading)
+            conversation.skip(known.reading, known.after)
+            if only is None or number in only:
+                transcript.decisions += known.at(number)
             continue
         reading = read_message(message)
-        readings.append(reading)
+        transcript.readings.append(reading)
         found = conversation.pieces(number, reading)
+        if only is not None and number not in only:
+            continue
         if not found:
-            unjudged.append(((number, 0), _unjudged(f"message {number}", "empty")))
-        pieces += found
-    if only is not None:
-        pieces = [piece for piece in pieces if piece.message in only]
-        unjudged = [(where, entry) for where, entry in unjudged if where[0] in only]
-    decisions = [decision for parts in await _decided(guard, pieces) for decision in parts]
-    decisions.sort(key=lambda decision: decision.where or (0, 0))
-    return readings, _with_unjudged(decisions, unjudged)
+            transcript.unjudged.append(((number, 0), _unjudged(f"message {number}", "empty")))
+            continue
+        transcript.pieces += found
+        transcript.new[number] = _New(message, reading, before, conversation.request, called)
 
 
-async def _decided(guard: Judge, pieces: Sequence[Piece]) -> Sequence[list[Decision]]:
+async def _decide(transcript: Transcript, guard: Judge) -> None:
+    pieces = transcript.pieces
     if len(pieces) == 1:
         (piece,) = pieces  # the usual turn: a task of its own would cost more than deciding
-        return [await guard.acheck_parts(piece.step, piece.where)]
-    # a long transcript must not fill the queue by itself: what does not fit there fails
-    room = asyncio.Semaphore(guard.moderator_settings.max_in_flight)
+        decided: Sequence[list[Decision]] = [await guard.acheck_parts(piece.step, piece.where)]
+    else:
+        # a long transcript must not fill the queue by itself: what does not fit there fails
+        room = asyncio.Semaphore(guard.moderator_settings.max_in_flight)
 
-    async def decided(piece: Piece) -> list[Decision]:
-        async with room:
-            return await guard.acheck_parts(piece.step, piece.where)
+        async def decide(piece: Piece) -> list[Decision]:
+            async with room:
+                return await guard.acheck_parts(piece.step, piece.where)
 
-    return await asyncio.gather(*map(decided, pieces))
-
-
-def _is_mapping(message: object) -> bool:
-    """What a client sent need not be what the type says."""
-    return isinstance(message, Mapping)
+        decided = await asyncio.gather(*map(decide, pieces))
+    for piece, decisions in zip(pieces, decided, strict=True):
+        transcript.decisions += decisions
+        transcript.new[piece.message].decisions += decisions
 
 
 def _unjudged(detail: str, cause: str) -> Covered:
     return Covered(None, "text", detail, cause, counts=False)
 
 
-def _with_unjudged(decisions: list[Decision], unjudged: Sequence[tuple[tuple[int, int], Covered]]) -> list[Decision]:
+def _list_unjudged(decisions: list[Decision], unjudged: Sequence[tuple[tuple[int, int], Covered]]) -> None:
     """Trusted and empty messages stand in the coverage of the next decision, or of the last one."""
     listed: dict[int, list[Covered]] = {}
     index = 0
@@ -98,6 +155,4 @@ def _with_unjudged(decisions: list[Decision], unjudged: Sequence[tuple[tuple[int
             listed.setdefault(index, []).append(entry)
     for at, entries in listed.items():
         coverage = decisions[at].coverage
-        coverage = Coverage(coverage.judged, (*coverage.not_judged, *entries))
-        decisions[at] = replace(decisions[at], coverage=coverage)
-    return decisions
+        decisions[at] = replace(decisions[at], coverage=replace(coverage, not_judged=(*coverage.not_judged, *entries)))

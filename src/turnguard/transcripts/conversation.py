@@ -32,29 +32,42 @@ class Piece:
         return [(self.message, index) for index in self.indexes]
 
 
+NOTHING_ASKED = Request()
+"""The request at the beginning of every conversation: one object, so that it is recognised by identity."""
+
+
 class Conversation:
     """Follows a conversation from its first message on. `history`: earlier turns judged together with the newest."""
 
     def __init__(self, history: int = 0) -> None:
         self._history = history
-        self.request = Request()
+        self.request = NOTHING_ASKED
         self._called: dict[str, str] = {}
         self._names: set[str] = set()
 
     def pieces(self, number: int, reading: Reading) -> list[Piece]:
         """The steps of the next message. A person's message becomes the request of what follows it."""
         found = list(self._cut(number, reading))
-        for leaf in reading.leaves:
-            if leaf.block.region == "call" and leaf.block.tool:
-                self._names.add(leaf.block.tool)
-                if leaf.block.pair:
-                    self._called[leaf.block.pair] = leaf.block.tool
+        request = self.request
         if reading.speaker == "person":
             text, images = reading.request()
             if text or images:
                 earlier = (*self.request.earlier, self.request.text or "")[-self._history :] if self._history else ()
-                self.request = Request(text, images, tuple(filter(None, earlier)))
+                request = Request(text, images, tuple(filter(None, earlier)))
+        self.skip(reading, request)
         return found
+
+    def skip(self, reading: Reading, request: Request) -> None:
+        """Go past a message that is already known, to the request that follows it."""
+        self.request = request
+        for call in reading.calls:
+            self._names.add(call.tool or "")
+            if call.pair:
+                self._called[call.pair] = call.tool or ""
+
+    def has_called(self, tool: str | None) -> bool:
+        """Whether a tool of this name was called before."""
+        return tool in self._names
 
     def _cut(self, number: int, reading: Reading) -> Iterator[Piece]:
         groups: dict[tuple[Stage, object], list[int]] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from turnguard.core.step import Image, Opaque, Part, Text, ToolCall
@@ -44,7 +45,7 @@ class Leaf(NamedTuple):
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """What a message holds.
 
@@ -58,6 +59,11 @@ class Reading:
     mirrors: Mapping[int, tuple[Leaf, ...]] = field(default_factory=dict)
     tool: str | None = None
     pair: str | None = None
+
+    @cached_property
+    def calls(self) -> tuple[Block, ...]:
+        """The calls that this message makes."""
+        return tuple(leaf.block for leaf in self.leaves if leaf.block.region == "call" and leaf.block.tool)
 
     @property
     def bare(self) -> bool:

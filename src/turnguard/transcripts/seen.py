@@ -1,0 +1,229 @@
+"""Messages that were judged before, recognised without being read again.
+
+A message is recognised by its very objects: the same mapping that still holds the same strings, compared by identity.
+An equal message made of new objects is recognised by one digest of its content. Either way it must stand under the same
+request, and the moderator must still be the one that judged it. Entries are held by the objects themselves, so that an
+`id` is never reused, and are bounded in number, in bytes and in time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+from turnguard.core.decision import Decision
+from turnguard.runtime.fork import watch
+from turnguard.transcripts.conversation import Request
+from turnguard.transcripts.message import Reading
+
+ENTRIES = 50_000
+BYTES = 64_000_000
+SECONDS = 3600.0
+_DEPTH = 32
+
+
+class _Unfreezable(Exception):
+    """The message holds objects that can change without notice."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """One message with its decisions: under which request it stood, and the request that follows it."""
+
+    message: Any
+    frozen: Any
+    reading: Reading
+    decisions: tuple[Decision, ...]
+    before: Request
+    after: Request
+    called: bool
+    judge: str
+    until: float
+    size: int
+    digest: bytes
+    number: int
+    marked: bool = False
+
+    def at(self, number: int) -> tuple[Decision, ...]:
+        """The decisions for the message at this position, marked as remembered."""
+        if not self.marked or number != self.number:
+            self.decisions = tuple(_remembered(decision, number) for decision in self.decisions)
+            self.number, self.marked = number, True
+        return self.decisions
+
+
+class Seen:
+    """What one guard has judged, by message."""
+
+    def __init__(self, entries: int = ENTRIES, max_bytes: int = BYTES, seconds: float = SECONDS) -> None:
+        self._most, self._max_bytes, self._seconds = entries, max_bytes, seconds
+        self._by_object: OrderedDict[int, Judged] = OrderedDict()
+        self._by_digest: dict[bytes, Judged] = {}
+        self._bytes = 0
+        self._secret = os.urandom(32)
+        self._lock = threading.Lock()
+        watch(self)
+
+    def find(self, message: Any, request: Request, judge: str, called: bool, now: float) -> Judged | None:
+        """The entry for this message under this request, at the time `now` (monotonic seconds). `called`: whether its
+        tool's name was judged in a call.
+        """
+        entry = self._by_object.get(id(message))
+        if entry is None or entry.message is not message or not _is_same(message, entry.frozen):
+            digest = self._digest(message)
+            entry = self._by_digest.get(digest) if digest is not None else None
+        if entry is None or entry.judge != judge or entry.called != called:
+            return None
+        if entry.before is not request and entry.before != request:
+            return None
+        if entry.until < now:
+            self._drop(entry)
+            return None
+        return entry
+
+    def keep(
+        self,
+        message: Any,
+        reading: Reading,
+        decisions: tuple[Decision, ...],
+        before: Request,
+        after: Request,
+        judge: str,
+        *,
+        called: bool,
+    ) -> None:
+        """Remember a message that was judged without a failure. One that holds changeable objects is not kept."""
+        if not all(_is_final(decision) for decision in decisions):
+            return
+        number = next((decision.where[0] for decision in decisions if decision.where), 0)
+        try:
+            frozen, size = _frozen(message)
+        except _Unfreezable:
+            return
+        digest = self._digest(message)
+        if digest is None:
+            return
+        until = time.monotonic() + self._seconds
+        entry = Judged(message, frozen, reading, decisions, before, after, called, judge, until, size, digest, number)
+        with self._lock:
+            for old in (self._by_object.get(id(message)), self._by_digest.get(digest)):
+                if old is not None:
+                    self._forget(old)
+            self._by_object[id(message)] = entry
+            self._by_digest[digest] = entry
+            self._bytes += size
+            while len(self._by_object) > self._most or self._bytes > self._max_bytes:
+                self._forget(next(iter(self._by_object.values())))
+
+    def _drop(self, entry: Judged) -> None:
+        with self._lock:
+            self._forget(entry)
+
+    def _forget(self, entry: Judged) -> None:
+        if self._by_object.get(id(entry.message)) is entry:
+            del self._by_object[id(entry.message)]
+            self._bytes -= entry.size
+        if self._by_digest.get(entry.digest) is entry:
+            del self._by_digest[entry.digest]
+
+    def _digest(self, message: Any) -> bytes | None:
+        digest = blake2b(key=self._secret, digest_size=20)
+        try:
+            _feed(digest, message, 0)
+        except _Unfreezable:
+            return None
+        return digest.digest()
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+
+def _is_final(decision: Decision) -> bool:
+    """Whether the same content would be decided the same way again: nothing failed, waits or was left out."""
+    if decision.action == "review" or decision.failed:
+        return False
+    if any(judgement.verdict.failure is not None for judgement in decision.judgements):
+        return False
+    return not any(entry.counts and entry.kind != "encrypted" for entry in decision.coverage.not_judged)
+
+
+def _remembered(decision: Decision, number: int) -> Decision:
+    judgements = tuple(
+        judgement
+        if judgement.verdict.remembered
+        else replace(judgement, verdict=replace(judgement.verdict, remembered=True))
+        for judgement in decision.judgements
+    )
+    where = (number, decision.where[1]) if decision.where is not None else None
+    return replace(decision, judgements=judgements, where=where)
+
+
+# ---------------------------------------------------------------- the same objects, or the same content
+
+
+def _frozen(value: Any, depth: int = 0) -> tuple[Any, int]:
+    """A copy of the structure that holds the very strings, and how many bytes it holds."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value, 16
+    if isinstance(value, (str, bytes)):
+        return value, len(value) + 64
+    if depth > _DEPTH:
+        raise _Unfreezable
+    if type(value) is dict:
+        pairs = [(key, *_frozen(item, depth + 1)) for key, item in value.items()]
+        return {key: item for key, item, _ in pairs}, 64 + sum(len(str(key)) + size for key, _, size in pairs)
+    if type(value) in (list, tuple):
+        items = [_frozen(item, depth + 1) for item in value]
+        return [item for item, _ in items], 64 + sum(size for _, size in items)
+    raise _Unfreezable
+
+
+def _is_same(value: Any, frozen: Any) -> bool:
+    """Whether a message still holds what it held. Strings are compared by identity first, so that this costs nothing
+    for content that nobody has replaced.
+    """
+    if value is frozen:
+        return True
+    kind = type(frozen)
+    if kind is dict:
+        if type(value) is not dict or len(value) != len(frozen):
+            return False
+        for (key, item), (key_before, before) in zip(value.items(), frozen.items(), strict=True):
+            if key != key_before or (item is not before and not _is_same(item, before)):
+                return False
+        return True
+    if kind is list:
+        if type(value) not in (list, tuple) or len(value) != len(frozen):
+            return False
+        return all(item is before or _is_same(item, before) for item, before in zip(value, frozen, strict=True))
+    return type(value) is kind and bool(value == frozen)
+
+
+def _feed(digest: Any, value: Any, depth: int) -> None:
+    """Every value with its type and length, so that no two different contents feed the same bytes."""
+    if isinstance(value, (str, bytes)):
+        data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+        digest.update(b"%c%d:" % (115 if isinstance(value, str) else 98, len(data)))
+        digest.update(data)
+    elif value is None or isinstance(value, (bool, int, float)):
+        shown = hex(value) if type(value) is int else repr(value)  # Python writes no long integer in decimal
+        _feed(digest, f"{type(value).__name__} {shown}", depth)
+        digest.update(b"n")
+    elif depth > _DEPTH:
+        raise _Unfreezable
+    elif type(value) is dict:
+        digest.update(b"{%d:" % len(value))
+        for key, item in value.items():
+            _feed(digest, key, depth + 1)
+            _feed(digest, item, depth + 1)
+    elif type(value) in (list, tuple):
+        digest.update(b"[%d:" % len(value))
+        for item in value:
+            _feed(digest, item, depth + 1)
+    else:
+        raise _Unfreezable

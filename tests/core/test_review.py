@@ -110,7 +110,7 @@ async def test_new_weights_under_the_old_name_are_asked_anew() -> None:
             await guard.acheck(Step.input("hello"))
             endpoint = _leaf(guard.moderator)
             assert isinstance(endpoint, VLLMModerator)
-            endpoint._identity.saw("another server altogether")
+            endpoint._identity.of("another server altogether")
             assert not (await guard.acheck(Step.input("hello"))).remembered
 
 

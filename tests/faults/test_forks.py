@@ -40,7 +40,7 @@ def test_a_fork_in_the_middle_of_a_burst_leaves_the_child_able_to_check(fake: Fa
     time.sleep(0.15)
     memory = guard.moderator
     assert isinstance(memory, Remembering)
-    with memory._lock:
+    with memory._lock, memory._verdicts._lock:
         in_a_child(lambda: passes(guard, Step.input("from the child")))
     for thread in threads:
         thread.join(5)
@@ -131,11 +131,10 @@ def test_the_child_learns_languages_while_the_parent_does() -> None:
         in_a_child(work)
 
 
-@pytest.mark.skipif(find_spec("langchain") is None, reason="needs the langchain extra")
-def test_the_childs_agent_looks_up_what_passed() -> None:
-    from turnguard.langchain.held import Bounded
+def test_the_child_looks_up_what_a_cache_holds() -> None:
+    from turnguard.runtime.caches import Cache
 
-    known: Bounded[str, str] = Bounded(5)
+    known: Cache[str, str] = Cache(5)
     known.put("a", "b")
     with known._lock:
         in_a_child(lambda: known.get("a") == "b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
@@ -128,3 +129,47 @@ def test_without_another_endpoint_a_long_pause_is_not_waited_for(monkeypatch: py
     now += 1.01
     assert not breaker.admits()
     assert breaker.due()
+
+
+# ---------------------------------------------------------------- turns, and what is remembered
+
+
+@pytest.mark.parametrize("count", [2, 4])
+async def test_each_replica_gets_its_share_of_the_checks(count: int) -> None:
+    servers = [FakeVLLM() for _ in range(count)]
+    with ExitStack() as stack:
+        urls = [stack.enter_context(server).base_url for server in servers]
+        async with Guard.from_dict({"moderator": {"base_url": urls}}) as guard:
+            for number in range(60):
+                assert (await guard.acheck(Step.input(f"text {number}"))).allowed
+    asked = [sum(request.path.endswith("/completions") for request in server.requests) for server in servers]
+    assert asked == [60 // count] * count
+
+
+async def test_equal_replicas_share_what_is_remembered() -> None:
+    with FakeVLLM() as one, FakeVLLM() as two:
+        async with Guard.from_dict({"moderator": {"base_url": [one.base_url, two.base_url]}}) as guard:
+            for text in ("a", "b"):  # each replica has answered once, so that it is known who it is
+                await guard.acheck(Step.input(text))
+            first = await guard.acheck(Step.input("x"))
+            again = [await guard.acheck(Step.input("x")) for _ in range(4)]
+    assert not first.remembered
+    assert all(decision.remembered for decision in again)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_no_allow_outlives_the_model_that_gave_it(replicas: int) -> None:
+    with FakeVLLM() as one, FakeVLLM() as two:
+        urls = [one.base_url, two.base_url][:replicas]
+        async with Guard.from_dict({"moderator": {"base_url": urls}}) as guard:
+            for text in ("a", "b", "xylophone"):
+                assert (await guard.acheck(Step.input(text))).allowed
+            assert (await guard.acheck(Step.input("xylophone"))).remembered
+            with pytest.MonkeyPatch.context() as patch:
+                # both are restarted with another model, which calls the text unsafe; one of them is heard of
+                patch.setattr(type(one.info), "fingerprint", "vllm-other", raising=False)
+                for server in (one, two):
+                    server.when("xylophone", user="unsafe")
+                await guard.acheck(Step.input("c"))
+                decision = await guard.acheck(Step.input("xylophone"))
+    assert (decision.action, decision.remembered) == ("block", False)

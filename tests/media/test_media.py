@@ -200,7 +200,7 @@ def test_the_memory_is_bounded_by_bytes() -> None:
     def of(length: int) -> Made:
         return Made(texts=(("", "a" * length),))
 
-    memo = Memo(10_000)
+    memo = Memo(weight=10_000, weigh=lambda made: made.weight)
     for at in range(10):
         memo.put((bytes([at]), 1), of(500))
     assert memo.get((b"\x09", 1)) is not None

@@ -20,7 +20,8 @@ class Verdict:
 
     `user` and `response` are absent (None) when that side was not rated. `p_user` and `p_response` are P(unsafe) in
     0..1 where the server gives logprobs. `categories` is one flat list without attribution to a side (model card). A
-    failed verdict has `failure` set and no labels: it is neither safe nor unsafe. `latency` is in seconds.
+    failed verdict has `failure` set and no labels: it is neither safe nor unsafe. `latency` is in seconds. `identity`
+    names the model behind the endpoint that answered, in more detail than `model`: the verdict is remembered under it.
     """
 
     user: Label | None = None
@@ -35,6 +36,7 @@ class Verdict:
     model: str | None = None
     latency: float | None = None
     remembered: bool = False
+    identity: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def p_unsafe(self) -> float | None:

@@ -93,6 +93,8 @@ def _source_digest(source: Any, example: Example) -> bytes:
 async def identity(guard: Guard) -> str:
     """Which model answers. Raises `ConfigError` where nothing does: figures of an unknown model are worth nothing."""
     said = (await about(guard.moderator, Deadline.after(guard.moderator_settings.deadline))).identity
+    if said is None:
+        raise ConfigError("the replicas serve different models: figures would be those of neither")
     if said.endswith("/unknown"):
         raise ConfigError("the moderator does not answer at /v1/models; is the server up, and the model's name right?")
     return said

@@ -14,10 +14,10 @@ from turnguard.core.decision import Decision
 from turnguard.core.errors import Blocked
 from turnguard.core.step import Step
 from turnguard.guard import Guard, GuardLike
-from turnguard.langchain.held import Bounded
 from turnguard.langchain.judge import Judging, Surface
 from turnguard.langchain.messages import Asked, Call, Reading, asked, fingerprint, read
 from turnguard.runtime import sync
+from turnguard.runtime.caches import Cache
 from turnguard.transcripts import blocks
 
 log = logging.getLogger("turnguard.langchain")
@@ -50,9 +50,9 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         self._judging = Judging(self.guard)
         self._stop = stop
         self._on_decision = on_decision
-        self._requests: Bounded[UUID, Asked] = Bounded(_RUNS)
-        self._tools: Bounded[UUID, str] = Bounded(_RUNS)
-        self._proposed: Bounded[bytes, bool] = Bounded(_RUNS)  # calls of a judged answer that have not begun yet
+        self._requests: Cache[UUID, Asked] = Cache(_RUNS)
+        self._tools: Cache[UUID, str] = Cache(_RUNS)
+        self._proposed: Cache[bytes, bool] = Cache(_RUNS)  # calls of a judged answer that have not begun yet
         self.raise_error = stop  # an observer's own trouble must not end anybody's run
 
     # ------------------------------------------------------------ what goes in
@@ -101,7 +101,7 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Judge the whole answer, its calls included."""
         request = self._requests.get(run_id) or Asked()
-        self._requests.drop(run_id)
+        self._requests.take(run_id)
         for generations in response.generations:
             for generation in generations:
                 message = getattr(generation, "message", None)
@@ -115,7 +115,7 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Judge what the tool gave back, after it ran."""
         name = self._tools.get(run_id) or kwargs.get("name") or "tool"
-        self._tools.drop(run_id)
+        self._tools.take(run_id)
         from turnguard.langchain.results import receive
 
         if not isinstance(output, (ToolMessage, list)) and type(output).__name__ != "Command":
@@ -133,11 +133,11 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Forget the run."""
-        self._requests.drop(run_id)
+        self._requests.take(run_id)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Forget the run."""
-        self._tools.drop(run_id)
+        self._tools.take(run_id)
 
     # ------------------------------------------------------------ deciding
 

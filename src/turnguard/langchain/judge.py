@@ -22,9 +22,10 @@ from turnguard.core.step import Part, Step, ToolCall
 from turnguard.guard import Guard
 from turnguard.langchain import notices
 from turnguard.langchain.deadlines import Attempts
-from turnguard.langchain.held import HELD, PASSED, Bounded, Held, Holding
+from turnguard.langchain.held import HELD, PASSED, Held, Holding
 from turnguard.langchain.messages import Asked, Call, Reading, fingerprint, is_request, plain_name, read, role, stage_of
 from turnguard.langchain.rewrites import Draft
+from turnguard.runtime.caches import Cache
 from turnguard.transcripts import blocks
 
 
@@ -90,9 +91,9 @@ class Judging:
     check_tool_results: bool = True
     owner: str = ""
     holding: Holding = field(default_factory=Holding)
-    passed: Bounded[bytes, bool] = field(default_factory=lambda: Bounded(PASSED))
-    approved: Bounded[tuple[bytes, str], bool] = field(default_factory=lambda: Bounded(PASSED))
-    refused: Bounded[str, Decision] = field(default_factory=lambda: Bounded(HELD))
+    passed: Cache[bytes, bool] = field(default_factory=lambda: Cache(PASSED))
+    approved: Cache[tuple[bytes, str], bool] = field(default_factory=lambda: Cache(PASSED))
+    refused: Cache[str, Decision] = field(default_factory=lambda: Cache(HELD))
 
     def __post_init__(self) -> None:
         # our own texts are read from files when first asked for: here, not in an event loop that must not block

@@ -26,7 +26,7 @@ from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.custom_events import Telling
 from turnguard.langchain.drive import Steps, adrive, drive
-from turnguard.langchain.held import HELD, Bounded
+from turnguard.langchain.held import HELD
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judge import Judging, Ruling, Surface, Unknown
 from turnguard.langchain.messages import Asked, Call, asked
@@ -36,6 +36,7 @@ from turnguard.langchain.results import fallen, receive
 from turnguard.langchain.review import Reviews, asks_a_person, has_checkpointer
 from turnguard.langchain.tool_arguments import Look, last_look
 from turnguard.langchain.tool_streams import Shells, hushed, require_known, speaks_for_itself, telling_of
+from turnguard.runtime.caches import Cache
 
 
 def _trace_policy() -> Any:
@@ -111,7 +112,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         self.judging = Judging(self.guard, check_input, check_output, check_tool_calls, check_tool_results, name)
         self._name = name
         self._raises = exit_behavior == "error"
-        self.blocked: Bounded[str, Decision] = Bounded(HELD)
+        self.blocked: Cache[str, Decision] = Cache(HELD)
         self._retries = retries
         self._hold = tool_streams == "hold"
         self.reviews = Reviews(self.judging)

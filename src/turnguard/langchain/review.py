@@ -23,9 +23,10 @@ from turnguard.core.rules import Rule
 from turnguard.core.step import Step, ToolCall
 from turnguard.langchain import notices
 from turnguard.langchain import review_requests as questions
-from turnguard.langchain.held import HELD, Bounded, Held
+from turnguard.langchain.held import HELD, Held
 from turnguard.langchain.judge import Judging, Ruling, Surface
 from turnguard.langchain.messages import Asked, Call, Reading, asked, fingerprint, read, stage_of
+from turnguard.runtime.caches import Cache
 
 REJECT: Mapping[str, Any] = {"type": "reject"}
 _ALLOWED = ["approve", "edit", "reject"]
@@ -70,8 +71,8 @@ class Reviews:
 
     def __init__(self, judging: Judging) -> None:
         self._judging = judging
-        self._asked: Bounded[bytes, bool] = Bounded(HELD)
-        self._decided: Bounded[bytes, Any] = Bounded(HELD)
+        self._asked: Cache[bytes, bool] = Cache(HELD)
+        self._decided: Cache[bytes, Any] = Cache(HELD)
 
     async def messages(self, messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], Decision | None]:
         """Input and tool results that wait: what stands in their place now, and the decision that ends the turn if
@@ -120,7 +121,7 @@ class Reviews:
         for held in sitting.done:
             kept = self._judging.holding.take(held)
             if kept is not None and kept.message is not None:
-                self._decided.drop(self._subject(kept.message))  # the same content in a fork is asked about anew
+                self._decided.take(self._subject(kept.message))  # the same content in a fork is asked about anew
         for approved, request in sitting.approved:
             self._judging.approve(approved, request)
         return settled

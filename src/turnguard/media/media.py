@@ -77,7 +77,7 @@ class Media:
     def __init__(self, settings: MediaSettings) -> None:
         self._settings = settings
         self._allowed = Allowed(settings.allow_urls, settings.allow_private)
-        self._memo = Memo(_REMEMBERED)
+        self._memo = Memo(weight=_REMEMBERED, weigh=lambda made: made.weight)
         self._begin_anew()
         watch(self)
 

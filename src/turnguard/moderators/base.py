@@ -41,9 +41,13 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a moderator says of itself. A verdict is remembered under `identity`; `max_model_len` is in tokens."""
+    """What a moderator says of itself; `max_model_len` is in tokens.
 
-    identity: str
+    A verdict is remembered under the `identity` of the model that gave it. None: several could answer and they differ,
+    so that nothing remembered counts.
+    """
+
+    identity: str | None
     max_model_len: int | None = None
 
 

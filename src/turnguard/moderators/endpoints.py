@@ -187,11 +187,14 @@ class Endpoints:
         raise last or Unavailable("every endpoint failed lately and is given a pause")
 
     async def about(self, deadline: Deadline) -> About:
-        """What the endpoint that would be asked first says of itself."""
-        first = self.endpoints[0]
-        if len(self.endpoints) > 1:
-            first = next((endpoint for endpoint in self._order() if endpoint.breaker.closed), first)
-        return await about(first.moderator, deadline)
+        """What all the endpoints that may be asked now say of themselves: no identity where they differ."""
+        if len(self.endpoints) == 1:
+            return await about(self.endpoints[0].moderator, deadline)
+        usable = [endpoint for endpoint in self.endpoints if endpoint.breaker.closed] or self.endpoints
+        said = await asyncio.gather(*(about(endpoint.moderator, deadline) for endpoint in usable))
+        identities = {each.identity for each in said}
+        limits = [each.max_model_len for each in said if each.max_model_len is not None]
+        return About(identities.pop() if len(identities) == 1 else None, min(limits, default=None))
 
     async def aclose(self) -> None:
         """Close every endpoint."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from turnguard.core.errors import ModeratorError, Timeout
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
@@ -31,7 +33,9 @@ class Fallback:
                 raise failure from None
             decides = verdict.user if exchange.response is None else verdict.response
             if self.may_allow or decides == "unsafe":
-                return verdict
+                # a memory around both must not find it again as the first one's
+                named = verdict.identity or (await about(self.second, deadline)).identity
+                return replace(verdict, identity=named)
             raise
 
     @property

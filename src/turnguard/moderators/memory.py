@@ -1,8 +1,8 @@
 """Judged once: verdicts remembered by content, and one request for identical checks under way.
 
-The key is a keyed digest of everything that makes the request (text, picture, response) and of the moderator's
-identity; never the policy, so that a changed policy needs no new call. A verdict belongs to its exact combination of
-text and pixels. Failures are not remembered.
+A verdict is kept under the identity of the model that gave it and a keyed digest of everything that makes the request
+(text, picture, response); never the policy, so that a changed policy needs no new call. It is found only while whoever
+would be asked has that identity: where replicas differ, nothing is. Failures are not remembered.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import asyncio
 import hashlib
 import os
 import threading
-import time
 import weakref
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from turnguard.core.errors import ModeratorError, Timeout
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
-from turnguard.moderators.base import About, Deadline, Moderator, Wrapper, about
+from turnguard.moderators.base import Deadline, Moderator, Wrapper, about
+from turnguard.runtime.caches import Cache
 from turnguard.runtime.fork import watch
 
 ENTRIES = 50_000
@@ -28,18 +27,13 @@ BYTES = 64_000_000
 OVERHEAD = 600
 """Bytes that a remembered verdict holds beside its texts, roughly: the object with its key and entry."""
 
-Key = bytes
-Flights = dict[Key, "asyncio.Future[Verdict | None] | None"]
-"""Requests under way in one event loop. Each belongs to the task that began it, and no other task is made for it; its
-future is made for the first who waits for the same. None comes out where whoever asked has left.
+Key = tuple[str, bytes]
+"""The identity of the model that answered, and the digest of what it was asked."""
+Flights = dict[bytes, "asyncio.Future[Verdict | None] | None"]
+"""Requests under way in one event loop, by the digest of what is asked. Each belongs to the task that began it, and no
+other task is made for it; its future is made for the first who waits for the same. None comes out where whoever asked
+has left.
 """
-
-
-@dataclass(slots=True)
-class _Entry:
-    until: float
-    verdict: Verdict
-    size: int
 
 
 class Remembering(Wrapper):
@@ -51,30 +45,26 @@ class Remembering(Wrapper):
         self, inner: Moderator, entries: int = ENTRIES, seconds: float = SECONDS, max_bytes: int = BYTES
     ) -> None:
         super().__init__(inner)
-        self.entries = entries
-        self.max_bytes = max_bytes
-        self.seconds = seconds
-        self.hits = 0
         self._secret = os.urandom(32)
         self._lock = threading.Lock()
-        self._verdicts: OrderedDict[Key, _Entry] = OrderedDict()
-        self._bytes = 0
+        self._verdicts: Cache[Key, Verdict] = Cache(entries, weight=max_bytes, weigh=_size, seconds=seconds)
         # flights belong to the event loop that they run in, and go with it
         self._flights: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Flights] = weakref.WeakKeyDictionary()
         watch(self)
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """A remembered verdict at once (`remembered=True`), one that is under way, or a new one."""
-        key = self._key(exchange, await about(self.inner, deadline))
-        found = self._find(key)
+        content = self._digest(exchange)
+        who = (await about(self.inner, deadline)).identity
+        found = None if who is None else self._verdicts.get((who, content))
         if found is not None:
             return found
         flights = self._under_way()
         while True:
-            if key not in flights:
-                return await self._fly(flights, key, exchange, deadline)
+            if content not in flights:
+                return await self._fly(flights, content, who, exchange, deadline)
             try:
-                verdict = await _landing(flights, key)
+                verdict = await _landing(flights, content)
             except Timeout:
                 # that one had the deadline of whoever began it; with time of our own left, fly again
                 if deadline.remaining <= 0.05:
@@ -85,14 +75,12 @@ class Remembering(Wrapper):
 
     async def aclose(self) -> None:
         """Forget everything and close the inner moderator."""
-        with self._lock:
-            self._verdicts.clear()
-            self._bytes = 0
+        self._verdicts.clear()
         await super().aclose()
 
-    def _key(self, exchange: Exchange, who: About) -> Key:
+    def _digest(self, exchange: Exchange) -> bytes:
+        """Names everything that makes the request, and cannot be computed without the key."""
         digest = hashlib.blake2b(key=self._secret, digest_size=20)
-        digest.update(who.identity.encode())
         for piece in (exchange.prompt, exchange.response):
             data = b"" if piece is None else piece.encode("utf-8", "surrogatepass")
             digest.update(b"%d:%d;" % (piece is not None, len(data)))
@@ -100,34 +88,6 @@ class Remembering(Wrapper):
         if exchange.picture is not None:
             digest.update(exchange.picture.digest)
         return digest.digest()
-
-    def _find(self, key: Key) -> Verdict | None:
-        with self._lock:
-            entry = self._verdicts.get(key)
-            if entry is None:
-                return None
-            if entry.until < time.monotonic():
-                self._drop(key)
-                return None
-            self._verdicts.move_to_end(key)
-            self.hits += 1
-            if not entry.verdict.remembered:  # marked when it is first asked for again, which most never are
-                entry.verdict = replace(entry.verdict, remembered=True)
-            return entry.verdict
-
-    def _keep(self, key: Key, verdict: Verdict) -> None:
-        with self._lock:
-            if key in self._verdicts:
-                self._drop(key)
-            names = sum(map(len, (*verdict.categories, *verdict.unknown_categories)))
-            size = OVERHEAD + len(verdict.raw or "") + names
-            self._verdicts[key] = _Entry(time.monotonic() + self.seconds, verdict, size)
-            self._bytes += size
-            while len(self._verdicts) > self.entries or self._bytes > self.max_bytes:
-                self._drop(next(iter(self._verdicts)))
-
-    def _drop(self, key: Key) -> None:
-        self._bytes -= self._verdicts.pop(key).size
 
     def _after_fork(self) -> None:
         self._lock, self._flights = threading.Lock(), weakref.WeakKeyDictionary()
@@ -141,35 +101,42 @@ class Remembering(Wrapper):
                 flights = self._flights.setdefault(loop, {})
         return flights
 
-    async def _fly(self, flights: Flights, key: Key, exchange: Exchange, deadline: Deadline) -> Verdict:
+    async def _fly(
+        self, flights: Flights, content: bytes, who: str | None, exchange: Exchange, deadline: Deadline
+    ) -> Verdict:
         """Ask, in the task of whoever asked first, and give the answer to those who wait for the same."""
-        flights[key] = None
+        flights[content] = None
         try:
             verdict = await self.inner.judge(exchange, deadline)
         except Exception as error:
-            if (landing := flights.pop(key)) is not None and not landing.done():
+            if (landing := flights.pop(content)) is not None and not landing.done():
                 landing.set_exception(error)
                 landing.exception()  # they may all have left
             raise
         except BaseException:  # cancelled: those who wait are not, and one of them asks in its place
-            if (landing := flights.pop(key)) is not None and not landing.done():
+            if (landing := flights.pop(content)) is not None and not landing.done():
                 landing.set_result(None)
             raise
-        if (landing := flights.pop(key)) is not None and not landing.done():
+        if (landing := flights.pop(content)) is not None and not landing.done():
             landing.set_result(verdict)
         decides = verdict.user if exchange.response is None else verdict.response
-        if verdict.failure is None and decides is not None:
-            self._keep(key, verdict)
+        if verdict.failure is None and decides is not None and (identity := verdict.identity or who) is not None:
+            self._verdicts.put((identity, content), replace(verdict, remembered=True))
         return verdict
 
 
-async def _landing(flights: Flights, key: Key) -> Verdict | None:
+async def _landing(flights: Flights, content: bytes) -> Verdict | None:
     """The verdict of a request under way; None where whoever asked has left."""
-    landing = flights[key]
+    landing = flights[content]
     if landing is None:
-        landing = flights[key] = asyncio.get_running_loop().create_future()
+        landing = flights[content] = asyncio.get_running_loop().create_future()
     try:
         return await asyncio.shield(landing)
     except ModeratorError as error:
         # several waiters share one exception object; a traceback must not grow with each of them
         raise error.with_traceback(None) from None
+
+
+def _size(verdict: Verdict) -> int:
+    """Bytes that a remembered verdict holds, roughly."""
+    return OVERHEAD + len(verdict.raw or "") + sum(map(len, (*verdict.categories, *verdict.unknown_categories)))

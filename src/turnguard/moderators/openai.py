@@ -74,11 +74,14 @@ class OpenAIModerator:
         extra = {"chat_template_kwargs": body.pop("chat_template_kwargs")}
         reply = parse(*await self._send(body, extra, deadline), self.model)
         verdict = self._family.verdict(reply, exchange)
-        self._identity.saw(reply.get("system_fingerprint"))
-        return replace(verdict, model=verdict.model or self.model, latency=time.perf_counter() - started)
+        identity = self._identity.of(reply.get("system_fingerprint"))
+        took = time.perf_counter() - started
+        return replace(verdict, model=verdict.model or self.model, latency=took, identity=identity)
 
     async def about(self, deadline: Deadline) -> About:
         """What `/v1/models` says of the served model; a failure leaves the limit unknown."""
+        if time.monotonic() < self._identity.until:
+            return self._identity.about
         return await self._identity.current(lambda: self._models(deadline))
 
     async def _models(self, deadline: Deadline) -> Any:

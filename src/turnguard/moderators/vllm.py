@@ -68,12 +68,13 @@ class VLLMModerator:
         body = encode(self._family.request(exchange, self.model, self.categories), exchange)
         reply = parse(*await self._send(self._chat, body, deadline), self.model)
         verdict = self._family.verdict(reply, exchange)
-        self._identity.saw(reply.get("system_fingerprint"))
-        return replace(verdict, model=verdict.model or self.model, latency=time.perf_counter() - started)
+        identity = self._identity.of(reply.get("system_fingerprint"))
+        took = time.perf_counter() - started
+        return replace(verdict, model=verdict.model or self.model, latency=took, identity=identity)
 
     async def about(self, deadline: Deadline) -> About:
         """What `/v1/models` says of the served model. Asked for once in a while; a failure leaves the limit unknown."""
-        if self._identity.fresh:
+        if time.monotonic() < self._identity.until:
             return self._identity.about
         return await self._identity.current(lambda: self._models(deadline))
 
@@ -115,31 +116,24 @@ class Identity:
     def __init__(self, family: Family, model: str, categories: bool) -> None:
         self._base = f"{family.name}/{family.version}/{model}/{'categories' if categories else 'labels'}"
         self._model = model
-        self._until = 0.0
-        self._fingerprint: Any = None
-        self._generation = 0
+        self.until = 0.0
+        self._served = "unknown"
+        self._fingerprint: str | None = None
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
-        self.about = About(f"{self._base}/unknown")
+        self.about = About(self._named())
 
     async def current(self, ask: Callable[[], Awaitable[Any]]) -> About:
         """What is known, asked for anew with `ask` when that is due. A burst of checks asks once per event loop."""
-        if self.fresh:
-            return self.about
         loop = asyncio.get_running_loop()
         lock = self._locks.setdefault(loop, asyncio.Lock())
         try:
             async with lock:
-                if not self.fresh:
+                if time.monotonic() >= self.until:
                     self.learn(await ask())
         finally:
             if not lock.locked():
                 self._locks.pop(loop, None)  # a lock that was waited for holds its loop
         return self.about
-
-    @property
-    def fresh(self) -> bool:
-        """Whether what was learned still counts."""
-        return time.monotonic() < self._until
 
     def learn(self, reply: Any) -> None:
         """Take what `/v1/models` said. `created` is left out: vLLM makes it anew for every answer."""
@@ -151,17 +145,24 @@ class Identity:
             json.dumps([card.get("root"), card.get("parent"), card.get("owned_by"), limit], default=str).encode()
         ).hexdigest()[:16]
         whole = isinstance(limit, int) and not isinstance(limit, bool)
-        self.about = About(f"{self._base}/{digest}/{self._generation}", limit if whole else None)
-        self._until = time.monotonic() + ABOUT_SECONDS
+        self._served = digest
+        self.about = About(self._named(), limit if whole else None)
+        self.until = time.monotonic() + ABOUT_SECONDS
 
-    def saw(self, fingerprint: Any) -> None:
-        """A reply's `system_fingerprint`: a changed one means that another server answers now."""
-        if fingerprint != self._fingerprint:
+    def of(self, fingerprint: Any) -> str:
+        """The identity behind a reply with this `system_fingerprint`: a changed one is another server's."""
+        seen = fingerprint[:120] if isinstance(fingerprint, str) else None
+        if seen != self._fingerprint:
             if self._fingerprint is not None:
-                self._until = 0.0
-                self._generation += 1
-                self.about = About(f"{self._base}/unknown/{self._generation}", self.about.max_model_len)
-            self._fingerprint = fingerprint
+                self.until = 0.0
+                self._served = "unknown"
+            self._fingerprint = seen
+            self.about = About(self._named(), self.about.max_model_len)
+        return self.about.identity or ""
+
+    def _named(self) -> str:
+        named = f"{self._base}/{self._served}"
+        return named if self._fingerprint is None else f"{named}/{self._fingerprint}"
 
 
 def encode(body: dict[str, Any], exchange: Exchange) -> bytes:

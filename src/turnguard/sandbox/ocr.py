@@ -11,13 +11,13 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from turnguard.runtime.caches import Cache
 from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Reader:
         watch(self)
 
     def _begin_anew(self) -> None:
-        self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._texts: Cache[bytes, str] = Cache(self._remembered)
         self._jobs: dict[bytes, _Job] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -76,9 +76,9 @@ class Reader:
         digest = hashlib.sha256(image).digest()
         waiting: Future[str] = Future()
         with self._lock:
-            if digest in self._texts:
-                self._texts.move_to_end(digest)
-                waiting.set_result(self._texts[digest])
+            text = self._texts.get(digest)
+            if text is not None:
+                waiting.set_result(text)
                 return waiting
             job = self._jobs.get(digest)
             if job is not None and not job.abandoned:
@@ -140,9 +140,7 @@ class Reader:
             if self._jobs.get(job.digest) is job:
                 del self._jobs[job.digest]
             if text is not None and not job.abandoned:
-                self._texts[job.digest] = text
-                while len(self._texts) > self._remembered:
-                    self._texts.popitem(last=False)
+                self._texts.put(job.digest, text)
 
 
 class _Job:

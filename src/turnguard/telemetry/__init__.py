@@ -193,7 +193,7 @@ def request(model: str, base_url: str) -> Iterator[Callable[[Verdict], None]]:
 
 def log_decision(decision: Decision) -> None:
     """One line for what was withheld, flagged or failed. A failure is told apart from a block by policy."""
-    if decision.action == "allow" and not decision.failed:
+    if decision.action == "allow" and not decision.outcome.failed:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: allow (decision %s)", decision.stage, decision.id)
     elif decision.failed:

@@ -5,11 +5,9 @@ again.
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 
-from turnguard.runtime.fork import watch
+from turnguard.runtime.caches import Cache
 
 MOST = 4096
 LONGEST = 2000
@@ -22,27 +20,19 @@ class OwnWords:
         texts = _all(messages)  # eighteen small files, read here so that no check reads any
         self._known = frozenset(map(_digest, texts))
         self._lengths = set(map(len, texts))
-        self._given: OrderedDict[bytes, None] = OrderedDict()
-        self._lock = threading.Lock()
-        watch(self)
+        self._given: Cache[bytes, bool] = Cache(MOST)
 
     def add(self, text: str) -> None:
         """Remember a notice that was made for one occasion."""
-        with self._lock:
-            self._lengths.add(len(text))
-            self._given[_digest(text)] = None
-            while len(self._given) > MOST:
-                self._given.popitem(last=False)
+        self._lengths.add(len(text))
+        self._given.put(_digest(text), True)
 
     def __contains__(self, text: object) -> bool:
         # almost every text is told apart by its length already
         if not isinstance(text, str) or len(text) not in self._lengths or len(text) > LONGEST:
             return False
         digest = _digest(text)
-        return digest in self._given or digest in self._known
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        return digest in self._known or self._given.get(digest) is not None
 
 
 def _all(messages: Mapping[str, Mapping[str, str]]) -> set[str]:

@@ -61,7 +61,12 @@ class LocalModerator:
         body = self._family.request(exchange, self.model, self.categories)
         picture = exchange.picture.data if exchange.picture is not None else None
         verdict = self._family.verdict(await self._batching.ask(Ask(body, picture), deadline), exchange)
-        return replace(verdict, model=verdict.model or self.model, latency=time.perf_counter() - started)
+        return replace(
+            verdict,
+            model=verdict.model or self.model,
+            latency=time.perf_counter() - started,
+            identity=self._about.identity,
+        )
 
     async def about(self, deadline: Deadline) -> About:
         """The checkpoint's files name it; the limit is its own."""

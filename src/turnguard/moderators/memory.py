@@ -59,7 +59,11 @@ class Remembering(Wrapper):
         found = None if who is None else self._verdicts.get((who, content))
         if found is not None:
             return found
-        flights = self._under_way()
+        loop = asyncio.get_running_loop()
+        flights = self._flights.get(loop)
+        if flights is None:
+            with self._lock:
+                flights = self._flights.setdefault(loop, {})
         while True:
             if content not in flights:
                 return await self._fly(flights, content, who, exchange, deadline)
@@ -91,15 +95,6 @@ class Remembering(Wrapper):
 
     def _after_fork(self) -> None:
         self._lock, self._flights = threading.Lock(), weakref.WeakKeyDictionary()
-
-    def _under_way(self) -> Flights:
-        """The flights of this event loop."""
-        loop = asyncio.get_running_loop()
-        flights = self._flights.get(loop)
-        if flights is None:
-            with self._lock:
-                flights = self._flights.setdefault(loop, {})
-        return flights
 
     async def _fly(
         self, flights: Flights, content: bytes, who: str | None, exchange: Exchange, deadline: Deadline

@@ -114,7 +114,7 @@ def test_the_child_reads_documents_while_the_parent_reads_one() -> None:
     slow = Guard(moderator=FakeModerator(), media=MediaSettings(deadline=5))
     reading = threading.Thread(target=slow.check, args=(Step("input", (Document(bomb()),)),))
     reading.start()
-    in_a_child(lambda: passes(guard, step))
+    in_a_child(lambda: passes(guard, step), seconds=30)
     reading.join(30)
     guard.close()
     slow.close()

@@ -87,7 +87,7 @@ class Found:
 
     def picture(self, where: str, data: bytes) -> None:
         """A picture inside, each content once; it is read when all are known."""
-        digest = hashlib.sha256(data).digest()
+        digest = b"picture" + hashlib.sha256(data).digest()
         if digest in self._seen:
             self.skip(where, f"the same as {self._seen[digest]}", counts=False)
         else:

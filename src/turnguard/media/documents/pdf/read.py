@@ -42,6 +42,7 @@ _STRUCTURE = re.compile(
     rb"%PDF-\d\.\d|%%EOF|%[\x80-\xff][^\r\n]*|startxref\s+\d+|endobj"
     rb"|xref\s+(?:\d+[ ]+\d+\s+(?:\d{10}[ ]\d{5}[ ][nf]\s*)*)+"
 )
+_CODES = (b"%!PS-Adobe-3.0 Resource-CMap", b"/CIDInit /ProcSet findresource")
 _TRAILER = re.compile(rb"trailer(?=\s*<<)")
 _SEARCHED = 2_000_000_000  # characters compared while repeats are left out
 
@@ -158,10 +159,11 @@ class _Reader:
         )
         between: list[bytes] = []
         for start, end in outside:
-            rest = _without_structure(self.data[start:end])
-            if rest.strip(b" \r\n\t\f\0"):
-                between.append(rest)
-        for number, rest in enumerate(between, 1):
+            last = self.data.find(b"%%EOF", start, end) if end == len(self.data) else -1
+            cut = last + 5 if last >= 0 else end
+            between += [_without_structure(self.data[start:cut]), self.data[cut:end]]
+        rests = [stripped for rest in between if (stripped := rest.strip(b" \r\n\t\f\0"))]
+        for number, rest in enumerate(rests, 1):
             self.found.file(rest, joined(self.where, f"between its objects {number}"), As(), self.depth + 1)
 
     # ------------------------------------------------------------ streams
@@ -227,6 +229,8 @@ class _Reader:
             forms.append(data)
         elif item.entries.get("Type") == "Metadata" or item.entries.get("Subtype") == "XML":
             self._read_xml(data, joined(self.where, "metadata"))
+        elif not keys and data.startswith(_CODES):
+            return  # TeX leaves tables behind that no font uses
         elif data.strip():
             subtype = item.entries.get("Subtype")
             declared = str(subtype) if isinstance(subtype, Name) and "/" in subtype else None

@@ -157,6 +157,7 @@ class Lab:
         streaming: bool = True,
         colang: str | None = None,
         rails: Mapping[str, Any] | None = None,
+        keeps: bool = False,
         window: int = 12,
         trusted: tuple[str, ...] = ("system", "developer"),
         **settings: Any,
@@ -175,6 +176,8 @@ class Lab:
         }
         for kind, given in (rails or {}).items():
             configured[kind] = {**configured.get(kind, {}), **given}
+        if keeps:  # only where a flow may look back are the events of past turns kept
+            colang = (colang or "") + "define flow looking back\n  event Never\n  bot say never\n"
         unused = {"turnguard": {"moderator": {"base_url": "http://127.0.0.1:9/v1"}}}
         yaml = {"models": [], "custom_data": unused, "passthrough": passthrough, "rails": configured, **settings}
         # JSON is YAML

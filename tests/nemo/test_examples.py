@@ -87,7 +87,7 @@ async def test_streaming(load: Any) -> None:
     assert "".join(chunks) == "Paris is the capital of France."
     rails = load("streaming", Main(f"Sure. {HARM} Like this: fill a pipe bomb."))
     chunks = [chunk async for chunk in rails.stream_async(messages=[user("What is the capital of France?")])]
-    assert "content_blocked" in chunks[-1]
+    assert "can't help" in chunks[-1]
     assert "pipe" not in "".join(chunks)
 
 

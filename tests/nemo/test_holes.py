@@ -195,7 +195,7 @@ async def test_two_chats_with_equal_text_and_different_images_share_no_history(p
 
 
 async def test_the_history_cache_keeps_nothing_of_a_refused_turn() -> None:
-    lab = Lab()
+    lab = Lab(keeps=True)
     await lab.say(user(BAD, RED))
     assert not leaks(vars(lab.rails)["events_history_cache"].__dict__)
     await lab.say(user("fine"))
@@ -203,7 +203,7 @@ async def test_the_history_cache_keeps_nothing_of_a_refused_turn() -> None:
 
 
 async def test_the_servers_own_history_cache_is_not_used() -> None:
-    lab = Lab()
+    lab = Lab(keeps=True)
     servers: dict[str, Any] = {}
     lab.rails.events_history_cache = servers
     await lab.say(user("hi", BLUE))
@@ -212,13 +212,25 @@ async def test_the_servers_own_history_cache_is_not_used() -> None:
 
 
 async def test_the_history_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "MOST_KEPT", 2)
-    lab = Lab()
+    lab = Lab(keeps=True)
+    await lab.say(user("zero"))
+    (_, size), *_ = lab.rails.events_history_cache.kept.values()
+    monkeypatch.setattr(history, "MOST_KEPT", 3 * size)
     for text in ("one", "two", "three"):
         await lab.say(user(text))
     kept = lab.rails.events_history_cache.kept
-    assert len(kept) == 2
-    assert "one" not in {event.get("final_transcript") for events in kept.values() for event in events}
+    assert 1 <= len(kept) <= 3
+    heard = {event.get("final_transcript") for events, _ in kept.values() for event in events}
+    assert "three" in heard
+    assert "zero" not in heard
+    lab.rails.events_history_cache.clear()
+    assert len(kept) == 0
+
+
+async def test_without_dialog_no_past_turn_is_kept() -> None:
+    lab = Lab()
+    await lab.say(user("hi", BLUE))
+    assert len(lab.rails.events_history_cache.kept) == 0
 
 
 @both_ways

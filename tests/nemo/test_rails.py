@@ -174,8 +174,7 @@ async def test_nothing_is_streamed_before_it_is_judged_588(stream_first: bool, o
     rails = {"output": {**output, **({"flows": ["other"]} if others else {})}}
     lab = Lab(text, parallel=parallel, rails=rails, colang=OTHER if others else None)
     *shown, last = await lab.stream(user("go"))
-    error = json.loads(last)["error"]
-    assert (error["message"], error["code"], error["type"]) == (REFUSAL, "content_blocked", "guardrails_violation")
+    assert last == REFUSAL
     assert not leaks(shown)
     assert "".join(shown).startswith("one")
     assert len(lab.rails.events_history_cache.kept) == 0
@@ -198,8 +197,7 @@ async def test_each_window_is_judged_once_and_the_full_text_again_by_none() -> N
 async def test_a_rewrite_while_streaming_is_a_block() -> None:
     lab = Lab("your card is 4111-1111 my friend")
     chunks = await lab.stream(user("go"))
-    error = json.loads(chunks[-1])["error"]
-    assert (error["code"], error["message"]) == ("content_blocked", REFUSAL)
+    assert chunks[-1] == REFUSAL
     assert "4111-1111" not in "".join(chunks)
 
 
@@ -216,7 +214,7 @@ async def test_an_external_generator_is_judged() -> None:
 
     lab = Lab()
     chunks = await lab.stream(user("go"), generator=generated())
-    assert "content_blocked" in chunks[-1]
+    assert chunks[-1] == REFUSAL
     assert not leaks(chunks[:-1])
 
 
@@ -381,7 +379,7 @@ async def test_a_call_is_written_down_as_nemo_writes_down_its_own() -> None:
     for variable, token in tokens:
         variable.reset(token)
     theirs, ours = explained.llm_calls
-    assert (ours.task, ours.prompt, ours.llm_provider_name) == ("turnguard_check_input", None, "turnguard")
+    assert (ours.task, ours.prompt, ours.llm_provider_name) == ("turnguard_check_input", "", "turnguard")
     assert ours.id is not None
     assert ours.id != theirs.id
     assert ours.duration == ours.finished_at - ours.started_at >= 0.0

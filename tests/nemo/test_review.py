@@ -147,16 +147,16 @@ STORY = f"one two three four five six {BAD} eight nine ten eleven twelve thirtee
 @both_ways
 @pytest.mark.parametrize("made", [Lab, Slow], ids=["at once", "slowly"])
 async def test_a_blocked_stream_leaves_nothing_in_explanation_and_cache(made: Any, parallel: bool) -> None:
-    lab = made(STORY, parallel=parallel)
+    lab = made(STORY, parallel=parallel, keeps=True)
     chunks = await lab.stream(user("go"))
-    assert "content_blocked" in chunks[-1]
+    assert chunks[-1] == REFUSAL
     assert not leaks(chunks)
     assert not leaks(lab.rails.explain().model_dump())
     assert kept(lab) == "OrderedDict()"
 
 
 async def test_a_stream_that_is_left_early_leaves_nothing_that_was_not_judged() -> None:
-    lab = Lab(STORY, window=4)
+    lab = Lab(STORY, window=4, keeps=True)
     stream = lab.rails.stream_async(messages=[user("go")])
     assert await anext(stream) == "one "
     await stream.aclose()
@@ -169,7 +169,7 @@ async def test_a_stream_that_is_left_early_leaves_nothing_that_was_not_judged() 
 
 
 async def test_a_stream_that_passed_is_kept() -> None:
-    lab = Lab("one two three four")
+    lab = Lab("one two three four", keeps=True)
     await lab.stream(user("go"))
     assert len(lab.rails.events_history_cache.kept) == 1
     assert "one two" in repr(lab.rails.explain().llm_calls)
@@ -227,7 +227,7 @@ async def test_rails_that_check_in_a_subflow_of_their_own_are_rails_of_ours() ->
     rails = {"input": {"flows": ["first"]}, "output": {"flows": ["mine"]}}
     lab = Lab(STORY, stages=[], colang=own, rails=rails)
     chunks = await lab.stream(user("go"))
-    assert "content_blocked" in chunks[-1]
+    assert chunks[-1] == REFUSAL
     assert not leaks(chunks)
     await lab.say(user(BAD), assistant("no"), user("and now?"))
     assert not leaks(lab.main.seen)
@@ -328,7 +328,7 @@ async def test_tracing_with_content_shows_it_where_all_of_it_passed() -> None:
 
 @both_modes
 async def test_a_rewritten_input_stays_in_no_record(passthrough: bool) -> None:
-    lab = Lab(passthrough=passthrough)
+    lab = Lab(passthrough=passthrough, keeps=True)
     answer = await lab.say(user("my card\n4111-1111"), options=EVERYTHING)
     assert "4111-1111" not in repr(answer)
     assert "4111-1111" not in kept(lab)
@@ -632,7 +632,7 @@ class _Opaque:
     ids=["number", "none", "truth", "key", "boundary", "empty", "opaque"],
 )
 async def test_conversations_that_differ_in_anything_share_no_events(one: Any, other: Any) -> None:
-    lab = Lab("yes", policy={**POLICY, "on_uncheckable": "flag"})
+    lab = Lab("yes", policy={**POLICY, "on_uncheckable": "flag"}, keeps=True)
     asked = {**user("hi"), "mark": one}
     assert await lab.say(asked) == assistant("yes")
     found, events, _ = lab.rails.events_history_cache.of([asked, assistant("yes"), user("and now?")])

@@ -42,8 +42,10 @@ def _checks(stage: str) -> Callable[[Check], Check]:
         @functools.wraps(check)
         async def checked(*, stop: bool = False, turnguard: Host | None = None, **given: Any) -> ActionResult:
             result = await check(turnguard=turnguard, **given)
-            made = result.return_value
-            return await _refused(made, _host(turnguard)) if stop and made.is_blocked else result
+            made, host = result.return_value, _host(turnguard)
+            if made.is_blocked and host.own_refusal:
+                made.metadata["message"] = host.own_refusal
+            return await _refused(made, host) if stop and made.is_blocked else result
 
         # the engine looks at it with every call, and finding it out takes longer than reading it
         vars(checked)["__signature__"] = inspect.signature(check)
@@ -99,7 +101,7 @@ async def check_input(context: Context = None, turnguard: Host | None = None) ->
         changes["passthrough_input"] = transcripts.exchanged(invoked, before, turn.said)
         if changes["passthrough_input"] is invoked:
             turn.withheld = True
-            return ActionResult(return_value=outcome(decisions, refused=await host.guard.arefusal(decisive)))
+            return ActionResult(return_value=outcome(decisions, refused=await host.refusal(decisive)))
     return _result(turn, decisions, changes)
 
 
@@ -122,6 +124,7 @@ async def check_output(context: Context = None, turnguard: Host | None = None) -
         turn.reasoning_withheld = said["reasoning_content"]
         turn.replaced.append((said["reasoning_content"], ""))
     changes: dict[str, Any] = {} if new["content"] == said["content"] else {"bot_message": new["content"]}
+    turn.heard.append(str(new["content"]))
     turn.replaced += [(said["content"], new["content"])] if changes else []
     if runnables is not None and new != said:
         whole = transcripts.exchanged(runnables, said["content"], new["content"])

@@ -7,6 +7,7 @@ streaming judges chunks without what came before them. One wrapper around each e
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import threading
@@ -17,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nemoguardrails.exceptions import InvalidRailsConfigurationError, StreamingNotSupportedError
+
 import turnguard
 from turnguard.checking.stream import Released
 from turnguard.core.decision import Decision
@@ -25,8 +28,8 @@ from turnguard.core.step import Stage
 from turnguard.nemo import transcripts
 from turnguard.nemo.erase import clear, clear_explained, without_content
 from turnguard.nemo.history import History
-from turnguard.nemo.host import RAIL_OF, Host
-from turnguard.nemo.turn import Turn, current, turn_for
+from turnguard.nemo.host import RAIL_OF, Host, InvalidRequest
+from turnguard.nemo.turn import Turn, current
 from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
@@ -81,15 +84,18 @@ def make_importable() -> None:
         colang_path_dirs.append(ours)
 
 
-def refuse_to_load(app: LLMRails, error: Exception) -> None:
-    """Let loading end with this error itself. What `init` raises NeMo wraps into a `RuntimeError` that names a file of
-    ours and not the mistake.
-    """
+class LoadError(ConfigError, InvalidRailsConfigurationError):  # type: ignore[misc] # NeMo is read as Any
+    """A `ConfigError` that NeMo knows as its own, as its server answers for those."""
+
+
+def refuse_to_load(app: LLMRails, error: ConfigError) -> None:
+    """Let loading end with this error. What `init` raises NeMo wraps into one that names a file of ours instead."""
+    told = LoadError(*error.problems)
     if not hasattr(app, "_validate_config"):
-        raise error
+        raise told
 
     def validate() -> None:
-        raise error.with_traceback(None)  # where it was found is our business, not the reader's
+        raise told
 
     app._validate_config = validate
 
@@ -105,11 +111,11 @@ def install(app: LLMRails, host: Host) -> None:
     _wrap_generate(app, host)
     _wrap_events_api(app)
     if app.config.colang_version == "1.0":
-        _wrap_events(app)
+        _wrap_events(app, host)
         _wrap_check(app, host)
         _wrap_streaming(app, host)
         _wrap_knowledge(app, host)
-        _wrap_predefined(app, host)
+        _replace_tool_flow(app, host)
         _wrap_steps(app)
     else:
         app.stream_async = _no_streaming
@@ -118,12 +124,14 @@ def install(app: LLMRails, host: Host) -> None:
 
 async def _no_check(*_args: Any, **_kwargs: Any) -> Any:
     """Colang 2.x gives no log, which is what `check` reads, and says so only after the main model was called."""
-    raise ValueError("Turnguard's rails have no check with Colang 2.x: use Colang 1.0")
+    raise InvalidRailsConfigurationError("Turnguard's rails have no check with Colang 2.x: use Colang 1.0")
 
 
 def _no_streaming(*_args: Any, **_kwargs: Any) -> AsyncIterator[Any]:
     """Colang 2.x pushes the main model's text into the stream before its output rails run."""
-    raise ValueError("Turnguard's rails do not stream with Colang 2.x: use Colang 1.0, or generate_async()")
+    raise StreamingNotSupportedError(
+        "Turnguard's rails do not stream with Colang 2.x: use Colang 1.0, or generate_async()"
+    )
 
 
 # ---------------------------------------------------------------- generate
@@ -131,16 +139,15 @@ def _no_streaming(*_args: Any, **_kwargs: Any) -> AsyncIterator[Any]:
 
 def _wrap_generate(app: LLMRails, host: Host) -> None:
     original = app.generate_async
+    parameters = inspect.signature(original)
 
-    async def generate_async(
-        prompt: str | None = None,
-        messages: list[dict[str, Any]] | None = None,
-        options: Any = None,
-        state: Any = None,
-        streaming_handler: Any = None,
-    ) -> Any:
+    async def generate_async(*args: Any, **kwargs: Any) -> Any:
+        asked = parameters.bind(*args, **kwargs)
+        given = asked.arguments
+        prompt, messages, options = (given.get(name) for name in ("prompt", "messages", "options"))
+        state, streaming_handler = given.get("state"), given.get("streaming_handler")
         if (prompt is None) == (messages is None):
-            return await original(prompt, messages, options, state, streaming_handler)
+            return await original(*args, **kwargs)
         streaming, checking = _streaming.get(), _checking.get()
         with _alone(nested=streaming_handler is None and current.get() is not None):
             if streaming is None:
@@ -166,9 +173,12 @@ def _wrap_generate(app: LLMRails, host: Host) -> None:
             try:
                 await host.screen(turn, rails, checking=checking is not None)
                 if prompt is not None:
-                    result = await original(turn.messages[-1]["content"], None, options, state, streaming_handler)
+                    given["prompt"] = turn.messages[-1]["content"]
                 else:
-                    result = await original(None, turn.messages, options, state, streaming_handler)
+                    given["messages"] = turn.messages
+                result = await original(*asked.args, **asked.kwargs)
+                if "output" in host.stages and rails.get("output", True) and not judged and turn.refusal is None:
+                    await _judge_unheard(app, host, turn, result)
             except BaseException:
                 clear_explained(app, turn)  # nobody may have judged it
                 raise
@@ -234,13 +244,13 @@ def _as_text(result: Any) -> None:
 
 
 def _require_carried(messages: list[dict[str, Any]]) -> None:
-    """Raise `ValueError` for what Turnguard's rails cannot judge under Colang 2.x."""
+    """Raise `InvalidRequest` for what Turnguard's rails cannot judge under Colang 2.x."""
     for message in messages:
         content = message.get("content")
         if message.get("role") == "tool" or message.get("tool_calls"):
-            raise ValueError("Turnguard's rails judge no tool messages with Colang 2.x: use Colang 1.0")
+            raise InvalidRequest("Turnguard's rails judge no tool messages with Colang 2.x: use Colang 1.0")
         if message.get("role") == "context" and isinstance(content, dict) and content.get("relevant_chunks"):
-            raise ValueError("Turnguard's rails judge no retrieved chunks with Colang 2.x: use Colang 1.0")
+            raise InvalidRequest("Turnguard's rails judge no retrieved chunks with Colang 2.x: use Colang 1.0")
 
 
 def _rails(options: Any) -> Mapping[str, Any]:
@@ -260,7 +270,7 @@ def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
     from nemoguardrails.context import streaming_handler_var
 
     if "output" in host.stages and (handler or streaming_handler_var.get()) is not None:
-        raise ValueError(
+        raise StreamingNotSupportedError(
             "generate_async(streaming_handler=...) would show text before Turnguard's output rail has judged it: "
             "use stream_async() with rails.output.streaming.enabled: true"
         )
@@ -272,10 +282,16 @@ def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
 def _use_own_cache(app: LLMRails) -> None:
     # the server puts a plain dict in its place after loading
     if app.config.colang_version == "1.0" and not isinstance(app.events_history_cache, History):
-        app.events_history_cache = History()
+        app.events_history_cache = History(keeps=_has_dialog(app))
 
 
-def _wrap_events(app: LLMRails) -> None:
+def _has_dialog(app: LLMRails) -> bool:
+    """Whether flows run in which earlier turns matter. Without any, their events are what the messages say."""
+    own = (each for each in app.config.flows if not each.get("is_system_flow"))
+    return bool(app.config.user_messages) or any(not str(each.get("id")).startswith("turnguard ") for each in own)
+
+
+def _wrap_events(app: LLMRails, host: Host) -> None:
     original = app._get_events_for_messages
 
     def events_for(messages: list[dict[str, Any]], state: Any) -> list[Any]:
@@ -283,8 +299,8 @@ def _wrap_events(app: LLMRails) -> None:
         if turn is None:
             return original(messages, state)
         cache = app.events_history_cache
-        tool_rails = bool(app.config.rails.tool_input.flows) and _on(messages, "tool_input")
-        replayed = transcripts.plain(messages, tool_rails=tool_rails)
+        tool_rails = "tool_result" in host.stages and _on(messages, "tool_input")
+        replayed = transcripts.plain(messages, tool_rails=tool_rails, alone=host.alone)
         start = 0
         events: list[Any] = []
         if state is None and isinstance(cache, History):
@@ -321,6 +337,17 @@ def _on(messages: list[dict[str, Any]], rails: str) -> bool:
     first = messages[0] if messages else {}
     options = first.get("content", {}).get("generation_options") if first.get("role") == "context" else None
     return not options or bool(options["rails"].get(rails, True))
+
+
+def _replace_tool_flow(app: LLMRails, host: Host) -> None:
+    """Put our flow over tool results in the place of the engine's, where our rail for them is listed."""
+    flows = app.runtime.flow_configs
+    ours = flows.pop(f"turnguard {_TOOL_FLOW}", None)
+    if ours is not None and "tool_result" in host.stages:
+        flows[_TOOL_FLOW] = replace(ours, id=_TOOL_FLOW)
+
+
+_TOOL_FLOW = "process user tool messages"
 
 
 # ---------------------------------------------------------------- check
@@ -454,7 +481,8 @@ def _wrap_streaming(app: LLMRails, host: Host) -> None:
             finally:
                 _ended(app, run.turn, passed=ended)
             if released.withheld and released.decision is not None:
-                yield error_chunk(await host.guard.arefusal(released.decision), "turnguard check output")
+                refusal = await host.refusal(released.decision)
+                yield error_chunk(refusal, RAIL_OF["output"]) if host.exceptions else refusal
 
         return judged()
 
@@ -544,30 +572,22 @@ _INTENT = "generate user intent"
 # ---------------------------------------------------------------- predefined messages
 
 
-def _wrap_predefined(app: LLMRails, host: Host) -> None:
-    """The engine runs no output rail on predefined messages, and fills their variables with whatever an action or a
-    model has put there.
+async def _judge_unheard(app: LLMRails, host: Host, turn: Turn, result: Any) -> None:
+    """Judge what the answer says and no output rail has heard.
 
-    NeMo registers its own action later and overrides none.
+    The engine runs none on predefined messages, and fills their variables with whatever an action or a model has put
+    there. Lines that stand in the configuration as they are need no judgement.
     """
-    from nemoguardrails.actions import action
-
-    if "output" not in host.stages:
+    known = {line for texts in app.config.bot_messages.values() for text in texts for line in text.splitlines()}
+    known.update(line for text in turn.heard for line in text.splitlines())
+    said = transcripts.answers_in(result)
+    if all(line in known or not line.strip() for text in said for line in text.splitlines()):
         return
-
-    @action(name="generate_bot_message", is_system_action=True)
-    async def generate_bot_message(events: Any, context: Any, llm: Any = None) -> Any:
-        made = await app._llm_generation_actions.generate_bot_message(events=events, context=context, llm=llm)
-        turn = turn_for(context)
-        if turn.streaming or not made.context_updates.get("skip_output_rails"):
-            return made
-        fixed = {text for texts in app.config.bot_messages.values() for text in texts}
-        for event in made.events:
-            if event["type"] == "BotMessage" and event["text"] not in fixed:
-                made.context_updates["skip_output_rails"] = False
-        return made
-
-    app.register_action(generate_bot_message)
+    decisions = await turn.judge(host.guard, (), [{"role": "assistant", "content": text} for text in said])
+    for decision in decisions:
+        if not decision.allowed:
+            turn.refuse(await host.refusal(decision), RAIL_OF["output"])
+            app.events_history_cache.drop(turn.key)
 
 
 # ---------------------------------------------------------------- threads

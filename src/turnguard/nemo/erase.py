@@ -124,7 +124,8 @@ def _without_reasoning(result: Any, shown: str) -> Any:
 
 
 def _without_text(call: Any) -> None:
-    call.prompt = call.completion = call.raw_response = None
+    call.prompt = call.completion = ""  # NeMo's readers expect strings
+    call.raw_response = None
 
 
 def _replace(value: Any, replaced: list[tuple[Any, Any]]) -> Any:

@@ -14,25 +14,42 @@ from turnguard.nemo.erase import clear_events
 from turnguard.nemo.transcripts import Message, is_answer
 from turnguard.nemo.turn import current
 
-MOST_KEPT = 1000
-"""Conversations whose events are kept; the engine itself would keep them all."""
+MOST_KEPT = 32_000_000
+"""Characters of the events that are kept; the engine itself would keep them all. What several conversations share
+counts for each.
+"""
 
 
 class History(dict[str, Any]):
     """What the engine takes for its cache: it finds nothing there, and what it writes is kept for us, by everything
-    that the messages hold.
+    that the messages hold. Without `keeps` nothing is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
         super().__init__()
-        self.kept: OrderedDict[bytes, list[Any]] = OrderedDict()
+        self.kept: OrderedDict[bytes, tuple[list[Any], int]] = OrderedDict()
+        self._keeps = keeps
+        self._size = 0
+
+    def clear(self) -> None:
+        """Forget all conversations."""
+        super().clear()
+        self.kept.clear()
+        self._size = 0
 
     def __contains__(self, key: object) -> bool:
         return False
 
     def __setitem__(self, key: str, events: list[Any]) -> None:
         turn = current.get()
-        if turn is None or turn.key is None or turn.withheld or turn.stopped or turn.refusal is not None:
+        if (
+            not self._keeps
+            or turn is None
+            or turn.key is None
+            or turn.withheld
+            or turn.stopped
+            or turn.refusal is not None
+        ):
             return
         scripts: list[Any] = []
         for event in reversed(events):
@@ -55,12 +72,21 @@ class History(dict[str, Any]):
 
     def keep(self, key: bytes, events: list[Any]) -> None:
         """Keep these; the oldest go."""
-        self.kept[key] = events
-        while len(self.kept) > MOST_KEPT:
-            self.kept.popitem(last=False)
+        size = _size(events)
+        self._size += size - self.kept.pop(key, ([], 0))[1]
+        self.kept[key] = events, size
+        while self._size > MOST_KEPT:
+            self._size -= self.kept.popitem(last=False)[1][1]
+
+    def drop(self, key: bytes | None) -> None:
+        """Forget one conversation."""
+        if key is not None:
+            self._size -= self.kept.pop(key, ([], 0))[1]
 
     def of(self, messages: Sequence[Message]) -> tuple[int, list[Any], bytes]:
         """How many of the messages have events here, those events, and the key of all the messages."""
+        if not self._keeps:
+            return 0, [], b""
         start = 0
         events: list[Any] = []
         running = hashlib.sha256()
@@ -68,9 +94,17 @@ class History(dict[str, Any]):
             if 0 < index < len(messages) - 1 and is_answer(message):
                 kept = self.kept.get(_answered(running.digest(), message.get("content")))
                 if kept is not None:
-                    start, events = index + 1, list(kept)
+                    start, events = index + 1, list(kept[0])
             _feed(running, message)
         return start, events, running.digest()
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, Mapping):
+        return 64 + sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 8
 
 
 def _answered(key: bytes, said: Any) -> bytes:

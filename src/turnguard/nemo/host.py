@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nemoguardrails.exceptions import InvalidStateError
+
 from turnguard.core.decision import Decision
 from turnguard.core.step import Stage
 from turnguard.guard import Guard
@@ -27,11 +29,16 @@ _SWITCHES = ("generation_options", "skip_output_rails")
 """Context variables that steer the engine past rails."""
 
 
+class InvalidRequest(InvalidStateError):  # type: ignore[misc] # NeMo is read as Any
+    """A request that Turnguard's rails do not take. NeMo's server answers 422, with the sentence."""
+
+
 @dataclass(slots=True, eq=False)
 class Host:
     """`stages` are those whose rail is configured; `exceptions` is NeMo's `enable_rails_exceptions`,
     `knowledge` its knowledge base where the engine would search it past every retrieval rail. `first_flows` are
-    the listed flows whose first action is one of ours.
+    the listed flows whose first action is one of ours. `own_refusal` is what the user's `define bot refuse to respond`
+    says, where the policy has no messages of its own. `alone`: every input rail is ours.
     """
 
     guard: Guard
@@ -39,12 +46,18 @@ class Host:
     exceptions: bool = False
     knowledge: Any = None
     first_flows: frozenset[str] = frozenset()
+    own_refusal: str | None = None
+    alone: bool = False
     _removed: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def clients_write(self) -> bool:
         """Whether the messages come from clients, whom nothing is taken on trust from (`trusted_roles: []`)."""
         return not self.guard.checks.trusted_roles
+
+    async def refusal(self, decision: Decision) -> str:
+        """What to tell the person."""
+        return self.own_refusal or await self.guard.arefusal(decision)
 
     def removed(self, language: str = "en") -> str:
         """What stands where content was taken out of a conversation."""
@@ -58,25 +71,27 @@ class Host:
     def require_untouched(
         self, messages: Sequence[Mapping[str, Any]], state: Any, rails: Mapping[str, Any], *, checking: bool
     ) -> None:
-        """Raise `ValueError` where a request would switch the rails off and clients write requests.
+        """Raise `InvalidRequest` where a request would switch the rails off and clients write requests.
 
         Events and a state (which is events) can start any flow or action and pretend that rails have run.
         """
         if not self.clients_write:
             return
         if isinstance(state, Mapping) and state:
-            raise ValueError("a state may not be sent where clients write the requests: send the messages")
+            raise InvalidRequest("a state may not be sent where clients write the requests: send the messages")
         for message in messages:
             if message.get("role") == "event":
-                raise ValueError("an event message may not be sent where clients write the messages")
+                raise InvalidRequest("an event message may not be sent where clients write the messages")
             content = message.get("content")
             if message.get("role") == "context" and isinstance(content, Mapping):
                 steering = [name for name in _SWITCHES if name in content]
                 if steering:
-                    raise ValueError(f"a context message may not set {steering[0]} where clients write the messages")
+                    raise InvalidRequest(
+                        f"a context message may not set {steering[0]} where clients write the messages"
+                    )
         off = [_KIND[stage] for stage in sorted(self.stages) if not rails.get(_KIND[stage], True)]
         if off and rails.get("dialog", True) and not checking:
-            raise ValueError(
+            raise InvalidRequest(
                 f"the request switches off the {off[0]} rails, which is not allowed where clients write the messages "
                 "(checks.trusted_roles is empty)"
             )
@@ -91,7 +106,8 @@ class Host:
         """
         on = {stage for stage in self.stages if rails.get(_KIND[stage], True) or checking}
         asked = not rails.get("dialog", True) or checking
-        looked = turn.looked = not alone and transcripts.is_looked_at(turn.messages, asked=asked)
+        tools = "tool_result" in on or (self.alone and "input" in on)
+        looked = turn.looked = not alone and transcripts.is_looked_at(turn.messages, asked=asked, tools=tools)
         answered = rails.get("output", True)
         indexes = [
             index
@@ -111,7 +127,7 @@ class Host:
             if decision.withheld or turn.messages[index].get("role") in ("event", "context"):
                 if index >= turn.newest.start:
                     turn.screened = turn.screened or decision
-                    turn.refuse(await self.guard.arefusal(decision), RAIL_OF[decision.stage])
+                    turn.refuse(await self.refusal(decision), RAIL_OF[decision.stage])
                 if turn.messages[index].get("tool_calls"):
                     gone.update(transcripts.without_answers_to(turn.messages, turn.messages[index]))
         language = decisions[-1].language if decisions else "en"

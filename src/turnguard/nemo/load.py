@@ -26,6 +26,7 @@ engine.make_importable()
 _IN_COLANG_2: Mapping[str, Stage] = {"turnguard check input": "input", "turnguard check output": "output"}
 """Flows execute them there, no configuration lists them."""
 _FILE = "turnguard.yaml"
+_NEMOS_REFUSAL = "I'm sorry, I can't respond to that."
 IMPORT_PATH = "turnguard/rails"
 _KINDS = ("input", "output", "tool_output", "tool_input", "retrieval")
 
@@ -50,9 +51,16 @@ def _install(app: LLMRails) -> None:
         )
     track(guard)
     own = dict(_own_flows(config)) if config.colang_version == "1.0" else _IN_COLANG_2
+    if not own and not _runs_our_actions(config):
+        raise ConfigError(
+            "custom_data.turnguard is given, and none of Turnguard's flows is listed: nothing would be checked. List "
+            "them, such as rails: {input: {flows: [turnguard check input]}, output: {flows: [turnguard check output]}}"
+        )
     exceptions = bool(config.enable_rails_exceptions)
     first = frozenset(flow for flow in own if _starts_with_us(flow, config))
-    host = Host(guard, frozenset(own.values()), exceptions, first_flows=first)
+    alone = own.keys() >= set(config.rails.input.flows)
+    refusal = _own_refusal(guard, config)
+    host = Host(guard, frozenset(own.values()), exceptions, first_flows=first, own_refusal=refusal, alone=alone)
     output = config.rails.output
     if output.streaming.enabled and output.streaming.stream_first and "output" in host.stages:
         late = [flow for flow in output.flows if flow not in first]
@@ -115,7 +123,15 @@ def checked_rails(
         _given.pop(id(config), None)
 
 
+def _own_refusal(guard: Guard, config: RailsConfig) -> str | None:
+    """The user's `define bot refuse to respond`, where the policy has no messages and this one has no variables."""
+    said = (getattr(config, "bot_messages", None) or {}).get("refuse to respond") or ()
+    own = [text for text in said if text != _NEMOS_REFUSAL and "$" not in text and "{" not in text]
+    return own[0] if own and not guard.policy.messages else None
+
+
 def _guard(config: RailsConfig) -> Guard:
+    _require_one_policy(config)
     settings = (config.custom_data or {}).get("turnguard")
     if settings is None:
         raise ConfigError(
@@ -143,6 +159,18 @@ def _found(name: str, config: RailsConfig) -> Path:
             return folder / name
     tried = ", ".join(str(folder / name) for folder in _folders(config))
     raise ConfigError(f"custom_data.turnguard names a file that does not exist: {tried}")
+
+
+def _require_one_policy(config: RailsConfig) -> None:
+    """NeMo joins configurations, and of two policies one would be lost, whichever comes first."""
+    from nemoguardrails import RailsConfig
+
+    paths = [each.strip() for each in (config.config_path or "").split(",") if each.strip()]
+    if len(paths) < 2:
+        return
+    having = [path for path in paths if "turnguard" in (RailsConfig.from_path(path).custom_data or {})]
+    if len(having) > 1:
+        raise ConfigError(f"{' and '.join(having)} are combined, and each has custom_data.turnguard: keep one of them")
 
 
 def _folders(config: RailsConfig) -> list[Path]:
@@ -198,6 +226,13 @@ def _actions(flow: str, config: RailsConfig, seen: frozenset[str] = frozenset())
             elif element.get("_type") == "flow":
                 found += _actions(element.get("flow_name", ""), config, seen | {flow})
     return found
+
+
+def _runs_our_actions(config: RailsConfig) -> bool:
+    """Whether a flow of the user's own executes one of our actions, without being listed as a rail."""
+    names = {flow.get("id") for flow in config.flows if isinstance(flow, Mapping)}
+    own = (name for name in names if isinstance(name, str) and not name.startswith("turnguard "))
+    return any(action.startswith("turnguard_check_") for name in own for action in _actions(name, config))
 
 
 def _starts_with_us(flow: str, config: RailsConfig) -> bool:

@@ -67,6 +67,7 @@ def _recorder() -> Record:
         info: Any = LLMCallInfo(
             id=os.urandom(16).hex(),
             task=f"turnguard_check_{exchange.stage}",
+            prompt="",  # NeMo's readers expect a string
             completion=completion,
             llm_model_name=model or "unknown",
             llm_provider_name="turnguard",

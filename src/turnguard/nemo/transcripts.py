@@ -115,9 +115,9 @@ def strings(value: Any) -> list[str]:
     return strings(value.content) if hasattr(value, "content") else []
 
 
-def is_looked_at(messages: Sequence[Message], *, asked: bool) -> bool:
+def is_looked_at(messages: Sequence[Message], *, asked: bool, tools: bool) -> bool:
     """Whether NeMo runs input or tool rails on what ends this transcript. `asked`: it was asked about the last answer,
-    which it then sets aside.
+    which it then sets aside. `tools`: our rail for tool results is on.
     """
     ends = len(messages) - 1
     if asked and messages and is_answer(messages[ends]):
@@ -125,7 +125,11 @@ def is_looked_at(messages: Sequence[Message], *, asked: bool) -> bool:
     if ends < 0:
         return False
     last = messages[ends]
-    return last.get("role") == "user" or is_tool(last) or (ends == len(messages) - 1 and bool(last.get("tool_calls")))
+    return (
+        last.get("role") == "user"
+        or (tools and is_tool(last))
+        or (ends == len(messages) - 1 and bool(last.get("tool_calls")))
+    )
 
 
 def ending_in_speech(messages: Sequence[Message]) -> list[Message]:
@@ -255,11 +259,12 @@ def without_answers_to(messages: Sequence[Message], call: Message) -> list[int]:
     return [index for index, message in enumerate(messages) if is_tool(message) and message.get("tool_call_id") in ids]
 
 
-def plain(messages: Sequence[Message], *, tool_rails: bool) -> list[tuple[int, Message]]:
+def plain(messages: Sequence[Message], *, tool_rails: bool, alone: bool) -> list[tuple[int, Message]]:
     """What the engine replays, each with the index of the message that it stands for.
 
     Past tool calls become plain assistant text and past tool results go: either would end the engine's input rails.
-    Results at the end become the event of the tool rails, or a user message, so that rails run on them at all.
+    Results at the end become the event of the tool rails, where ours is among them. Else they become a user message for
+    our input rail, if that stands `alone`: no rail of others judges results as if a person had said them.
     """
     tools = trailing_tools(messages)
     replayed: list[tuple[int, Message]] = []
@@ -278,8 +283,10 @@ def plain(messages: Sequence[Message], *, tool_rails: bool) -> list[tuple[int, M
         ]
         event = {"type": "UserToolMessages", "tool_messages": results}
         replayed.append((tools[0], {"role": "event", "event": event}))
-    elif tools:
+    elif tools and alone:
         replayed.append((tools[0], {"role": "user", "content": spoken(messages)}))
+    else:
+        replayed += [(index, {**messages[index], "role": "tool"}) for index in tools]
     return replayed
 
 
@@ -294,3 +301,18 @@ def _plain(message: Message, *, closes: bool) -> Message:
 def _called(message: Message) -> str:
     calls = [call.get("function") or call for call in message["tool_calls"] if isinstance(call, Mapping)]
     return f"[called {', '.join(str(call.get('name', 'a tool')) for call in calls)}]"
+
+
+def answers_in(result: Any) -> list[str]:
+    """The texts that an answer of the engine's says, exceptions aside."""
+    if isinstance(result, str):
+        return [result]
+    if not isinstance(result, Mapping):
+        response = getattr(result, "response", None)
+        return (
+            [text for each in response for text in answers_in(each)]
+            if isinstance(response, list)
+            else answers_in(response or "")
+        )
+    text = result.get("content")
+    return [text] if isinstance(text, str) and result.get("role") != "exception" else []

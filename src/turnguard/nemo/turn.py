@@ -34,7 +34,7 @@ class Turn:
     withheld or rewritten content with what stands in its place, for clearing the engine's own records; `explained` is
     NeMo's record of the model calls. `stopped` says that its stream was withheld or left before all of it was judged;
     `waiting` are the events to keep once it was. `passthrough` holds what a `RunnableRails` returns in place of its
-    runnable's own output.
+    runnable's own output. `heard` are the texts that an output rail of ours let pass.
     """
 
     messages: list[Message]
@@ -52,6 +52,7 @@ class Turn:
     stopped: bool = False
     waiting: list[Any] | None = None
     passthrough: tuple[Any, ...] = ()
+    heard: list[str] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -62,7 +63,7 @@ class Turn:
         """NeMo drops what the main model says beside its tool calls, and keeps it in its record, unjudged."""
         for call in reversed(self.explained.llm_calls if self.explained is not None else ()):
             if not (call.task or "").startswith("turnguard_"):
-                call.completion = call.raw_response = None
+                call.completion, call.raw_response = "", None
                 return
 
     def refuse(self, message: str, rail: str) -> None:

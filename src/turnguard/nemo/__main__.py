@@ -1,0 +1,14 @@
+"""`python -m turnguard.nemo ...`: NeMo's own command line, with `turnguard/rails` found wherever Turnguard is installed.
+
+NeMo itself looks beside its own package and in COLANGPATH alone.
+"""
+
+from __future__ import annotations
+
+from nemoguardrails.cli import app
+
+from turnguard.nemo.engine import make_importable
+
+if __name__ == "__main__":
+    make_importable()
+    app()

@@ -14,7 +14,8 @@ from nemoguardrails.exceptions import InvalidRailsConfigurationError, InvalidSta
 from tests.nemo.lab import BAD, OTHER, POLICY, QUIET, REFUSAL, Lab, Main, assistant, called, result, user
 from tests.nemo.test_loading import DROP_IN, folder, load, refused
 from turnguard import ConfigError
-from turnguard.nemo import checked_rails
+from turnguard.nemo import checked_rails, guard_of
+from turnguard.testing import FakeVLLM
 
 pytestmark = QUIET
 
@@ -225,3 +226,14 @@ def test_checked_rails_without_stages_is_refused() -> None:
             stages=[],
             llm=Main("fine"),
         )
+
+
+async def test_the_moderators_calls_are_records_that_nemos_readers_understand(tmp_path: Path) -> None:
+    with FakeVLLM() as server:
+        rails = load(folder(tmp_path, settings=f"moderator: {{base_url: '{server.base_url}'}}\n"))
+        answer = await rails.generate_async(messages=[user("hi")], options={"log": {"llm_calls": True}})
+        ours = [call for call in answer.log.llm_calls if call.task.startswith("turnguard")]
+        assert len(ours) == 2
+        assert all(call.prompt == "" and call.total_tokens > 0 for call in ours)
+        assert answer.log.stats.llm_calls_total_tokens == sum(call.total_tokens for call in ours)
+        await guard_of(rails).aclose()

@@ -18,7 +18,7 @@ from tests.nemo.lab import BAD, BLUE, QUIET, RED, REFUSAL, Main, assistant, call
 from turnguard import ConfigError, Guard
 from turnguard.core.errors import Unavailable
 from turnguard.nemo import guarded
-from turnguard.testing import FakeModerator
+from turnguard.testing import FakeModerator, FakeVLLM
 
 pytestmark = QUIET
 
@@ -473,3 +473,19 @@ def test_a_knowledge_base_that_nobody_could_judge_is_refused() -> None:
         guarded(rails, guard)
     rails.config.passthrough = True  # the engine writes no prompt then
     guarded(rails, guard)
+
+
+@engines
+async def test_the_moderators_tokens_are_counted(kind: str, lab: Make) -> None:
+    with FakeVLLM() as server:
+        made = lab(kind)
+        guard = Guard.from_dict({"moderator": {"base_url": server.base_url}})
+        wanted = {"activated_rails": True, "llm_calls": True}
+        bare = await made.bare.generate_async(messages=[user("hi")], options={"log": wanted})
+        answer = await guarded(made.bare, guard).generate_async(messages=[user("hi")], options={"log": wanted})
+        ours = [call for call in answer.log.llm_calls if call.llm_provider_name == "turnguard"]
+        assert len(ours) == 2
+        assert all(call.prompt_tokens > 0 and call.completion_tokens > 0 for call in ours)
+        added = answer.log.stats.llm_calls_total_tokens - (bare.log.stats.llm_calls_total_tokens or 0)
+        assert added == sum(call.total_tokens for call in ours)
+        await guard.aclose()

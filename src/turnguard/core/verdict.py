@@ -22,6 +22,7 @@ class Verdict:
     0..1 where the server gives logprobs. `categories` is one flat list without attribution to a side (model card). A
     failed verdict has `failure` set and no labels: it is neither safe nor unsafe. `latency` is in seconds. `identity`
     names the model behind the endpoint that answered, in more detail than `model`: the verdict is remembered under it.
+    `tokens` are those of the prompt and of the reply, where the server counts them.
     """
 
     user: Label | None = None
@@ -37,6 +38,7 @@ class Verdict:
     latency: float | None = None
     remembered: bool = False
     identity: str | None = field(default=None, repr=False, compare=False)
+    tokens: tuple[int, int] | None = field(default=None, repr=False, compare=False)
 
     @property
     def p_unsafe(self) -> float | None:

@@ -1,4 +1,4 @@
-"""`python -m turnguard.nemo ...`: NeMo's own command line, with `turnguard/rails` found wherever Turnguard is installed.
+"""`python -m turnguard.nemo ...`: NeMo's own command line, which finds `turnguard/rails` wherever it is installed.
 
 NeMo itself looks beside its own package and in COLANGPATH alone.
 """

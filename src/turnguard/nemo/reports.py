@@ -11,6 +11,7 @@ from turnguard.core.step import STAGES
 
 _KINDS = {"tool_call": "tool_output", "tool_result": "tool_input"}
 """What NeMo calls the rails of a stage, where it has another name."""
+_TOKENS = ("prompt_tokens", "completion_tokens")
 
 
 def strictest(decisions: Sequence[Decision]) -> Decision | None:
@@ -60,6 +61,8 @@ def _rail(stage: str, decisions: Sequence[Decision]) -> Any:
             duration=judgement.verdict.latency or 0.0,
             prompt="",  # it is content, and a log outlives the turn
             completion=judgement.verdict.raw or "",
+            **dict(zip(_TOKENS, judgement.verdict.tokens or (0, 0), strict=True)),
+            total_tokens=sum(judgement.verdict.tokens or ()),
             llm_model_name=judgement.verdict.model or "unknown",
             llm_provider_name="turnguard",
         )
@@ -88,6 +91,9 @@ def _count(stats: Any, kind: str, duration: float, calls: Sequence[Any]) -> None
         setattr(stats, name, (getattr(stats, name) or 0.0) + duration)
     stats.total_duration = (stats.total_duration or 0.0) + duration
     stats.llm_calls_count = (stats.llm_calls_count or 0) + len(calls)
+    for name in (*_TOKENS, "total_tokens"):
+        total = f"llm_calls_total_{name.removeprefix('total_')}"
+        setattr(stats, total, (getattr(stats, total) or 0) + sum(getattr(call, name) for call in calls))
     stats.llm_calls_duration = (stats.llm_calls_duration or 0.0) + sum(call.duration or 0.0 for call in calls)
 
 

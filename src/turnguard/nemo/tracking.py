@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from turnguard.guard import Guard
 
 
-Record = Callable[[Exchange, float, str | None, str], None]
+Record = Callable[[Exchange, float, str | None, str, tuple[int, int]], None]
 
 
 def track(guard: Guard) -> None:
@@ -40,10 +40,10 @@ class Tracked(Wrapper):
         try:
             verdict = await self.inner.judge(exchange, deadline)
         except Exception as error:
-            self._record(exchange, started, None, type(error).__name__)
+            self._record(exchange, started, None, type(error).__name__, (0, 0))
             raise
         if not verdict.remembered:
-            self._record(exchange, started, verdict.model, verdict.raw or _said(verdict))
+            self._record(exchange, started, verdict.model, verdict.raw or _said(verdict), verdict.tokens or (0, 0))
         return verdict
 
 
@@ -62,7 +62,7 @@ def _recorder() -> Record:
     from nemoguardrails.logging.processing_log import processing_log_var
     from nemoguardrails.logging.stats import LLMStats
 
-    def record(exchange: Exchange, started: float, model: str | None, completion: str) -> None:
+    def record(exchange: Exchange, started: float, model: str | None, completion: str, tokens: tuple[int, int]) -> None:
         finished = time.time()
         info: Any = LLMCallInfo(
             id=os.urandom(16).hex(),
@@ -74,6 +74,9 @@ def _recorder() -> Record:
             started_at=started,
             finished_at=finished,
             duration=finished - started,
+            prompt_tokens=tokens[0],
+            completion_tokens=tokens[1],
+            total_tokens=sum(tokens),
         )
         explained = explain_info_var.get()
         if explained is not None:
@@ -84,6 +87,8 @@ def _recorder() -> Record:
             llm_stats_var.set(statistics)
         statistics.inc("total_calls")
         statistics.inc("total_time", info.duration)
+        for name in ("total_tokens", "prompt_tokens", "completion_tokens"):
+            statistics.inc(f"total_{name.removeprefix('total_')}", getattr(info, name))
         log = processing_log_var.get()
         if log is not None:
             log.append({"type": "llm_call_info", "timestamp": finished, "data": info})

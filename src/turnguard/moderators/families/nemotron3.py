@@ -89,7 +89,15 @@ def verdict(reply: Mapping[str, Any], exchange: Exchange) -> Verdict:
         p_response=_consistent(p.get("response safety"), response),
         raw=text,
         model=model[:_MAX_NAME] if isinstance(model := reply.get("model"), str) else None,
+        tokens=_tokens(reply.get("usage")),
     )
+
+
+def _tokens(usage: Any) -> tuple[int, int] | None:
+    if not isinstance(usage, Mapping):
+        return None
+    asked, said = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    return (asked, said) if isinstance(asked, int) and isinstance(said, int) else None
 
 
 def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -167,7 +167,7 @@ class GuardedEngine:
             for decision in decisions:
                 if decision.withheld:
                     return blocked(await self._guard.arefusal(decision), decision)
-            text = requests.text_of(new[0])
+            text = requests.text_of(new[0] if new else {})
         changed = text != requests.text_of(before) or after.get("content") != before.get("content")
         return RailsResult(status=RailStatus.MODIFIED if changed else RailStatus.PASSED, content=text)
 
@@ -216,15 +216,19 @@ class GuardedEngine:
         self._forget()
         return turn, None if turn.refusal is not None else await call(turn.call)
 
-    async def _judged_answer(self, turn: _Turn, said: list[Any]) -> tuple[list[Any], list[Decision]]:
-        """What was said in answer to a request, as it may be passed on, and the decisions about it, by their places."""
+    async def _judged_answer(self, turn: _Turn, said: list[Any]) -> tuple[list[Any] | None, list[Decision]]:
+        """What was said in answer to a request, as it may be passed on, and the decisions about it, by their places.
+
+        None stands for messages of which one was taken out.
+        """
         asked = turn.judged.messages
         if not self._guard.checks.history:
             asked = asked[requests.turn_start(asked) :]
-        asked = [message for message in asked if message.get("role") not in ("context", "event")]
-        made, decisions = await requests.judge_transcript(self._guard, [*asked, *said], turn.policy)
+        asked = [message for message in asked if requests.role_of(message) not in ("context", "event")]
+        made, decisions = await self._guard.aguard_messages([*asked, *said], **requests.under(turn.policy))
         about = [(number - len(asked), part, each) for each in decisions for number, part in [each.where or (0, 0)]]
-        return made[len(asked) :], [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
+        new = made[len(asked) :] if len(made) == len(asked) + len(said) else None
+        return new, [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
 
     async def _answered(self, turn: _Turn, answer: Any) -> Any:
         state, options = turn.asked.get("state"), turn.asked.get("options")
@@ -238,17 +242,18 @@ class GuardedEngine:
         records = answers.recorded(answer, [turn.judged.messages, said])
         beside = [{"role": "assistant", "content": records}] if records else []
         new, about = await self._judged_answer(turn, [*said, *beside])
-        if records and new[-1].get("content") != records:
-            answers.forget(answer)
-            self._forget()
-        new = new[: len(said)]
         refusing = strictest([each for each in about if each.where and each.where[0] < len(said)])
         if refusing is not None and not refusing.allowed:
-            made = None if refusing.withheld else answers.replaced(answer, said, new, state)
+            made = None
+            if new is not None and not refusing.withheld:
+                made = answers.replaced(answer, said, new[: len(said)], state)
             if made is None:
                 made = answers.withheld(answer, await self._guard.arefusal(refusing), state)
-            self._forget()
             answer = made
+            self._forget()
+        elif not all(each.allowed for each in about):  # what its records alone hold
+            answers.forget(answer)
+            self._forget()
         return report(answer, [*decisions, *about], options)
 
     def _forget(self) -> None:

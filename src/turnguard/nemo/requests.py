@@ -39,52 +39,28 @@ class Judged:
 
 async def judge(guard: Guard, messages: list[Any], policy: str | None) -> Judged:
     """Judge every message of a request. What is unsafe in earlier turns is taken out; in this turn it refuses."""
-    own = {at: message for at, message in enumerate(messages) if _role(message) in ("context", "event")}
+    own = {at: message for at, message in enumerate(messages) if role_of(message) in ("context", "event")}
     read_as = [_as_text(message) if at in own else message for at, message in enumerate(messages)]
-    passed, decisions = await judge_transcript(guard, read_as, policy)
+    passed, decisions = await guard.aguard_messages(read_as, **under(policy))
     start = turn_start(messages)
-    of_turn: list[Decision] = []
-    for decision in decisions:
-        at = decision.where[0] if decision.where else 0
-        if at >= start or at in own:
-            of_turn.append(decision)
+    of_turn = [each for each in decisions if each.where and (each.where[0] >= start or each.where[0] in own)]
     # variables and events are structures that no text can take the place of
     refusing = [each for each in of_turn if each.withheld or (not each.allowed and each.where and each.where[0] in own)]
-    changed = False
-    new = list(messages)
-    for at, message in enumerate(messages):
-        if at not in own and passed[at] is not message:
-            new[at], changed = passed[at], True
-    for at, message in own.items():
+    as_given = {id(read_as[at]): message for at, message in own.items()}
+    new = [as_given.get(id(message), message) for message in passed]
+    changed = len(new) != len(messages) or any(one is not other for one, other in zip(new, messages, strict=True))
+    for message in own.values():
         content = message.get("content")
         if not isinstance(content, Mapping) or not (chunks := _chunks(content)):
             continue
-        decision = await guard.acheck(Step.retrieval(chunks, prompt=_question(messages)), **_under(policy))
+        decision = await guard.acheck(Step.retrieval(chunks, prompt=_question(messages)), **under(policy))
         of_turn.append(decision)
         if decision.withheld:
             refusing.append(decision)
         elif not decision.allowed:
-            new[at], changed = {**message, "content": _with_chunks(content, decision)}, True
+            rewritten = {**message, "content": _with_chunks(content, decision)}
+            new, changed = [rewritten if each is message else each for each in new], True
     return Judged(new, of_turn, strictest(refusing), changed)
-
-
-async def judge_transcript(
-    guard: Guard,
-    messages: Sequence[Any],
-    policy: str | None,  # noqa: ARG001
-) -> tuple[list[Any], list[Decision]]:
-    """The transcript to use instead, message by message (the same object where nothing changed), and the decisions."""
-    decisions = await guard.acheck_messages(messages)
-    from turnguard.nemo.transcripts import passed_on, with_calls
-    from turnguard.nemo.turn import by_message
-
-    made = list(messages)
-    for at, decided in by_message(decisions).items():
-        if at < len(made) and isinstance(made[at], Mapping):
-            made[at] = passed_on(made[at], decided, "[removed]")
-            if "tool_calls" in messages[at] and not all(each.allowed for each in decided.values()):
-                made[at] = {**made[at], "tool_calls": with_calls(messages[at]["tool_calls"], decided)}
-    return made, decisions
 
 
 def turn_start(messages: Sequence[Any]) -> int:
@@ -93,7 +69,7 @@ def turn_start(messages: Sequence[Any]) -> int:
     A message that calls tools is no answer: a turn ends with text.
     """
     for at in range(len(messages) - 2, -1, -1):
-        if _role(messages[at]) == "assistant" and not messages[at].get("tool_calls"):
+        if role_of(messages[at]) == "assistant" and not messages[at].get("tool_calls"):
             return at + 1
     return 0
 
@@ -120,7 +96,7 @@ def asked_about(messages: Sequence[Any]) -> Message:
     """The message that `check` tells about: the last answer, else the last of the person's, else the last one."""
     for role in ("assistant", "user"):
         for message in reversed(messages):
-            if _role(message) == role:
+            if role_of(message) == role:
                 return dict(message)
     return dict(messages[-1]) if messages and isinstance(messages[-1], Mapping) else {}
 
@@ -142,14 +118,14 @@ def for_llmrails(messages: Sequence[Any], *, passthrough: bool) -> list[Any]:
     """
     made = _copied(messages)
     calling = [at for at, message in enumerate(made[:-1]) if isinstance(message, dict) and message.get("tool_calls")]
-    if not calling or _role(made[-1]) != "user":
+    if not calling or role_of(made[-1]) != "user":
         return made
     if passthrough:
         made[-1] = _Unwritable(made[-1])
         return made
     for at in calling:
         made[at] = {"role": "assistant", "content": made[at].get("content") or "[called a tool]"}
-    return [message for message in made if _role(message) != "tool"]
+    return [message for message in made if role_of(message) != "tool"]
 
 
 class _Unwritable(dict[str, Any]):
@@ -163,7 +139,8 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-def _role(message: Any) -> Any:
+def role_of(message: Any) -> Any:
+    """A message's role; None for what is no message."""
     return message.get("role") if isinstance(message, Mapping) else None
 
 
@@ -195,10 +172,11 @@ def _with_chunks(content: Mapping[str, Any], decision: Decision) -> Message:
 def _question(messages: Sequence[Any]) -> str | None:
     """The text of the person's last message."""
     for message in reversed(messages):
-        if _role(message) == "user":
+        if role_of(message) == "user":
             return text_of(message) or None
     return None
 
 
-def _under(policy: str | None) -> dict[str, Any]:
+def under(policy: str | None) -> dict[str, Any]:
+    """The argument that names one of the guard's policies; none for its own."""
     return {} if policy is None else {"policy": policy}

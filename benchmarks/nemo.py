@@ -1,9 +1,9 @@
-"""What our rails cost beside rails that do nothing, in the same NeMo engine: `python -m benchmarks.nemo`.
+"""What Turnguard costs a turn in NeMo Guardrails: `python -m benchmarks.nemo`.
 
-Input and output rails, one turn after another, against a server that answers at once; rounds alternate within one
-run. The engine's own cost is printed beside ours, and that of a rail that does nothing but one bare `aiohttp` request.
-Moderator calls are part of ours: each turn's texts are new, so that none is remembered.
-The target is 0.6 ms on the machine where it was set, scaled by what a rail that does nothing costs there and here.
+`guarded` around IORails beside the same engine alone, with no earlier turns and with 30; then the rails of the drop-in
+beside rails that do nothing in the same LLMRails. The main model and the moderator answer at once, so that what is left
+is CPU time of this process, our two requests to the moderator included: each turn's texts are new. Rounds alternate
+within one run; the medians of their differences are printed. Every turn's messages are new objects, as from a server.
 """
 
 from __future__ import annotations
@@ -15,44 +15,39 @@ import json
 import os
 import statistics
 import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 os.environ["NEMO_GUARDRAILS_NO_USAGE_STATS"] = "1"
 
-import aiohttp
-from nemoguardrails import LLMRails, RailsConfig
+from nemoguardrails import Guardrails, LLMRails, RailsConfig
 from nemoguardrails.actions.rail_outcome import RailOutcome
 from nemoguardrails.types import LLMResponse
 
 from benchmarks import rows
 from benchmarks.instant import server
 from turnguard import Guard
-from turnguard.nemo import checked_rails, guard_of
+from turnguard.nemo import checked_rails, guard_of, guarded
 
 PORT = 18_437
-ROUNDS = 120
+ROUNDS = 60
 TURNS = 4
-RAILS = 2
-TARGET = 0.6
-NOOP_THERE = {False: 4.15, True: 2.65}
-"""Milliseconds of a no-op rail where the target was set, sequential and parallel: medians of 200 turns."""
-NOOP = """
-define flow nothing in
-  $outcome = execute nothing
-  if $outcome.is_blocked
-    bot refuse to respond
-    stop
-
-define flow nothing out
-  $outcome = execute nothing
-  if $outcome.is_blocked
-    bot refuse to respond
-    stop
-"""
+EARLIER = (0, 30)
+TARGET = 1.5
+"""Milliseconds of CPU that `guarded` may add to a turn."""
+RAIL_TARGET = 0.6
+NOOP_THERE = 4.15
+"""Milliseconds of a rail of the drop-in beyond one that does nothing, and what that one took where this was set."""
+NOOP = "".join(
+    f"define flow nothing {side}\n  $outcome = execute nothing\n  if $outcome.is_blocked\n    stop\n\n"
+    for side in ("in", "out")
+)
+Turn = Callable[[list[Any]], Awaitable[Any]]
 
 
 class Instant:
-    """A main model that answers at once, each time something else."""
+    """A main model for LLMRails that answers at once, each time something else."""
 
     model_name = "instant"
     provider_name = "none"
@@ -71,94 +66,127 @@ class Instant:
         yield
 
 
-async def nothing() -> RailOutcome:
-    """A rail that does nothing."""
-    return RailOutcome.allow()
+_numbers = itertools.count()
 
 
-def _config(parallel: bool, **flows: str) -> RailsConfig:
-    rails = {kind: {"flows": [flow], "parallel": parallel} for kind, flow in flows.items()}
-    yaml = json.dumps({"models": [], "passthrough": True, "rails": rails})
-    return RailsConfig.from_content(NOOP if flows else None, yaml)
+def messages(earlier: int) -> list[Any]:
+    """A conversation with this many turns before the newest question, as new objects."""
+    past = [
+        {"role": role, "content": f"{text} number {turn}. " + "It goes on for a while, as conversations do. " * 4}
+        for turn in range(earlier)
+        for role, text in (("user", "A question"), ("assistant", "An answer"))
+    ]
+    made: list[Any] = json.loads(json.dumps([*past, {"role": "user", "content": f"What is {next(_numbers)} and one?"}]))
+    return made
 
 
-def _doing(does: Any, parallel: bool) -> LLMRails:
-    """An app whose two rails do this."""
-    rails = LLMRails(_config(parallel, input="nothing in", output="nothing out"), llm=Instant())
-    rails.register_action(does, "nothing")
-    return rails
+async def cpu(turn: Turn, earlier: int) -> float:
+    """Milliseconds of CPU per turn. The first is not counted: it pays for what others left in the caches."""
+    asked = [messages(earlier) for _ in range(TURNS + 1)]
+    await turn(asked.pop())
+    started = time.process_time()
+    for each in asked:
+        await turn(each)
+    return (time.process_time() - started) / TURNS * 1000
 
 
-async def _turn(rails: LLMRails, numbers: Any) -> None:
-    await rails.generate_async(messages=[{"role": "user", "content": f"What is {next(numbers)} plus one?"}])
+async def compared(turns: dict[str, Turn], earlier: int) -> dict[str, list[float]]:
+    """Rounds of each, alternating."""
+    for turn in turns.values():
+        await cpu(turn, earlier)
+    taken: dict[str, list[float]] = {name: [] for name in turns}
+    for number in range(ROUNDS):
+        gc.collect()
+        for name in list(turns) if number % 2 else reversed(list(turns)):
+            taken[name].append(await cpu(turns[name], earlier))
+    return taken
 
 
-async def _turns(rails: LLMRails, numbers: Any) -> tuple[float, float]:
-    """Milliseconds per turn: wall and CPU. A first turn is not counted: it pays for what the other apps put out of the
-    processor's caches.
-    """
-    await _turn(rails, numbers)
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(TURNS):
-        await _turn(rails, numbers)
-    return (time.perf_counter() - wall) / TURNS * 1000, (time.process_time() - cpu) / TURNS * 1000
+def beyond(taken: dict[str, list[float]], one: str, other: str) -> float:
+    """The median of the rounds' differences."""
+    return statistics.median(a - b for a, b in zip(taken[one], taken[other], strict=True))
 
 
-async def measure(base_url: str, *, parallel: bool) -> None:
-    """Alternate, and print the medians of the rounds' differences."""
-    numbers = itertools.count()
-    session = aiohttp.ClientSession()
+async def peak(turn: Turn, earlier: int) -> float:
+    """Kilobytes allocated at once during a turn."""
+    for _ in range(3):
+        await turn(messages(earlier))
+    asked = messages(earlier)
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    await turn(asked)
+    high = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return (high - before) / 1000
 
-    async def post() -> RailOutcome:
-        async with session.post(f"{base_url}/chat/completions", data=b'{"messages":[]}') as response:
-            await response.read()
+
+async def iorails(base_url: str) -> None:
+    """`guarded` beside the engine alone."""
+    model = {"type": "main", "engine": "openai", "model": "nemotron_moderator"}
+    model["parameters"] = {"base_url": base_url, "api_key": "none"}  # type: ignore[assignment]
+    config = RailsConfig.from_content(yaml_content=json.dumps({"models": [model]}))
+    guard = Guard.from_dict({"moderator": {"base_url": base_url}})
+    async with Guardrails(config, require_iorails=True) as engine:
+        ours = guarded(engine, guard)
+        turns: dict[str, Turn] = {
+            "alone": lambda asked: engine.generate_async(messages=asked),
+            "guarded": lambda asked: ours.generate_async(messages=asked),
+        }
+        for earlier in EARLIER:
+            taken = await compared(turns, earlier)
+            extra = beyond(taken, "guarded", "alone")
+            rows.add(
+                f"guarded over IORails, {earlier} earlier turns, beyond the engine alone",
+                f"{extra:.2f} ms of CPU ({statistics.median(taken['alone']):.2f} alone)",
+                f"at most {TARGET} ms",
+                met=extra <= TARGET,
+            )
+        grown = [await peak(turns["guarded"], each) - await peak(turns["alone"], each) for each in EARLIER]
+        print(f"  allocated at once beyond the engine alone: {grown[0]:.0f} kB with none, {grown[1]:.0f} kB with 30")
+    await guard.aclose()
+
+
+async def drop_in(base_url: str) -> None:
+    """Our input and output rails beside two that do nothing."""
+
+    async def nothing() -> RailOutcome:
         return RailOutcome.allow()
 
-    idle, asking = (_doing(does, parallel) for does in (nothing, post))
-    none = LLMRails(RailsConfig.from_content(yaml_content='{"models": [], "passthrough": true}'), llm=Instant())
+    rails = {"input": {"flows": ["nothing in"]}, "output": {"flows": ["nothing out"]}}
+    settings = {"models": [], "passthrough": True}
+    none = LLMRails(RailsConfig.from_content(yaml_content=json.dumps(settings)), llm=Instant())
+    idle = LLMRails(RailsConfig.from_content(NOOP, json.dumps({**settings, "rails": rails})), llm=Instant())
+    idle.register_action(nothing, "nothing")
     guard = Guard.from_dict({"moderator": {"base_url": base_url}})
-    ours = checked_rails(_config(parallel), guard, stages=("input", "output"), llm=Instant())
-    ours.config.rails.input.parallel = ours.config.rails.output.parallel = parallel
-    apps = {"none": none, "idle": idle, "asking": asking, "ours": ours}
-    for app in apps.values():
-        await _turns(app, numbers)
-    rounds: list[dict[str, tuple[float, float]]] = []
-    for number in range(ROUNDS):
-        order = list(apps) if number % 2 else list(reversed(apps))
-        gc.collect()
-        rounds.append({name: await _turns(apps[name], numbers) for name in order})
-    for at, clock in enumerate(("wall", "CPU")):
-        medians = {name: statistics.median(each[name][at] for each in rounds) for name in apps}
-        extra = _beyond(rounds, "ours", at)
-        engine = (medians["idle"] - medians["none"]) / RAILS
-        way = "parallel" if parallel else "sequential"
+    plain = RailsConfig.from_content(yaml_content=json.dumps(settings))
+    ours = checked_rails(plain, guard, stages=("input", "output"), llm=Instant())
+    turns: dict[str, Turn] = {
+        name: lambda asked, app=app: app.generate_async(messages=asked)  # type: ignore[misc]
+        for name, app in (("none", none), ("idle", idle), ("ours", ours))
+    }
+    for earlier in EARLIER:
+        taken = await compared(turns, earlier)
         print(
-            f"  {way:10} {clock:4}  a turn without rails {medians['none']:6.2f} ms   "
-            f"a no-op rail {engine:5.2f} ms   "
-            f"beyond that: one bare request {_beyond(rounds, 'asking', at):5.2f}, ours {extra:5.2f} ms a rail"
+            f"  {earlier:2} earlier turns: " + ", ".join(f"{n} {statistics.median(t):.1f} ms" for n, t in taken.items())
         )
-        if clock == "CPU":
-            scaled = TARGET * engine / NOOP_THERE[parallel]
+        if earlier == 0:
+            noop = beyond(taken, "idle", "none") / 2
+            extra, scaled = beyond(taken, "ours", "idle") / 2, RAIL_TARGET * noop / NOOP_THERE
             rows.add(
-                f"own cost of a NeMo rail beyond a no-op one, {way}",
+                "own cost of a rail of the NeMo drop-in beyond a no-op one",
                 f"{extra:.2f} ms of CPU",
-                f"at most {scaled:.1f} ms on this machine ({TARGET} ms where it was set)",
+                f"at most {scaled:.1f} ms on this machine ({RAIL_TARGET} ms where it was set)",
                 met=extra <= scaled,
             )
-    await session.close()
     await guard_of(ours).aclose()
 
 
-def _beyond(rounds: list[dict[str, tuple[float, float]]], name: str, at: int) -> float:
-    """What a rail costs beyond one that does nothing, milliseconds: the median of the rounds' differences."""
-    return statistics.median((each[name][at] - each["idle"][at]) / RAILS for each in rounds)
-
-
 async def main() -> None:
-    """Both modes."""
+    """Both ways."""
     with server(PORT) as base_url:
-        for parallel in (False, True):
-            await measure(base_url, parallel=parallel)
+        await iorails(base_url)
+        await drop_in(base_url)
 
 
 if __name__ == "__main__":

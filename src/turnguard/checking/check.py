@@ -13,8 +13,8 @@ from turnguard.core.decision import Outcome
 from turnguard.core.exchange import Exchange
 from turnguard.core.policy import Policy
 from turnguard.core.step import Document, Image, Kind, Part, Step, Text, ToolCall, ToolDefinition
-from turnguard.core.verdict import Coverage, Covered, Judgement, Side
-from turnguard.media import Media, split_data_uris
+from turnguard.core.verdict import Coverage, Covered, Judgement, Reduced, Side
+from turnguard.media import Fetches, Media, split_data_uris
 from turnguard.moderators.base import Deadline, Moderator
 from turnguard.text.own_messages import OwnWords
 
@@ -67,6 +67,7 @@ class Plan:
     parts: list[Part]
     inquiries: list[Inquiry] = field(default_factory=list)
     not_judged: list[Covered] = field(default_factory=list)
+    reduced: list[Reduced] = field(default_factory=list)
     kept: dict[int, Kept] = field(default_factory=dict)
     failed: Judgement | None = None
 
@@ -81,7 +82,7 @@ class Check:
 
     `heavy` says whether anything must be decoded or fetched; `shown` are calls and definitions of tools as text, by the
     index of their part. `prepare` fills in `plan`; `judge` the judgements, the coverage and the outcome. `started` is a
-    moment of `perf_counter`.
+    moment of `perf_counter`. `fetches` keeps what was fetched for this step.
     """
 
     step: Step
@@ -92,6 +93,7 @@ class Check:
     deadline: Deadline
     started: float
     plan: Plan
+    fetches: Fetches | None = None
     judgements: tuple[Judgement, ...] = ()
     coverage: Coverage = NOTHING
     outcome: Outcome = UNDECIDED

@@ -78,4 +78,4 @@ def _coverage(plan: Plan, judgements: Sequence[Judgement]) -> Coverage:
             judged.update(dict.fromkeys(inquiry.covers))
         else:
             not_judged += [replace(entry, cause=judgement.verdict.cause, counts=False) for entry in inquiry.covers]
-    return Coverage(tuple(judged), tuple(dict.fromkeys(not_judged)))
+    return Coverage(tuple(judged), tuple(dict.fromkeys(not_judged)), tuple(dict.fromkeys(plan.reduced)))

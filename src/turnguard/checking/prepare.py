@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from turnguard.checking.budget import prepared
 from turnguard.checking.check import Check, Limits, Plan
 from turnguard.checking.requests import Context, Seen, Unit, add_requests
 from turnguard.core.errors import Timeout
-from turnguard.core.step import Document, Image, Kind, Opaque, Part, Step, Text, ToolCall, ToolDefinition
-from turnguard.core.verdict import Covered, Judgement, Verdict
-from turnguard.media import Media, Prepared, split_data_uris
+from turnguard.core.step import Document, Image, Kind, Opaque, Step, Text
+from turnguard.core.verdict import Covered, Judgement, Reduced, Verdict
+from turnguard.media import Prepared, split_data_uris
 from turnguard.moderators.base import about
 from turnguard.text.windows import fits, head_and_tail, room
 
@@ -73,37 +74,35 @@ def _unread(step: Step, cause: str, *, counts: bool) -> Plan:
 
 
 async def _planned(check: Check, limits: Limits) -> Plan:
-    step, media = check.step, check.setup.media
+    step = check.step
     plan = Plan(list(step.parts))
-    units: list[Unit] = []
-    seen: list[Seen] = []
-    texts: list[tuple[int, str]] = []
-    read = await _read(step.parts, media, limits) if check.heavy else {}
+    texts: dict[int, str] = {}
+    files: list[tuple[int, Image | Document]] = []
     for index, part in enumerate(step.parts):
-        if isinstance(part, Text):
-            if not part.text.strip():
-                plan.not_judged.append(Covered(index, "text", cause="empty", counts=False))
-            elif part.text in check.setup.own_words:
-                plan.not_judged.append(Covered(index, "text", cause="Turnguard's own words", counts=False))
-            else:
-                texts.append((index, await _without_data_uris(part.text, index, media, limits, seen, plan)))
-        elif isinstance(part, (ToolCall, ToolDefinition)):
-            found = check.shown[index]
-            plan.not_judged += (Covered(index, missed.kind, cause=missed.cause) for missed in found.missed)
-            text = await _without_data_uris(found.text, index, media, limits, seen, plan)
-            texts.append((index, await _with_files(text, found.files, index, media, limits, seen, plan)))
+        if isinstance(part, (Image, Document)):
+            files.append((index, part))
         elif isinstance(part, Opaque):
             plan.not_judged.append(Covered(index, part.kind, cause=part.cause))
+        elif isinstance(part, Text) and not part.text.strip():
+            plan.not_judged.append(Covered(index, "text", cause="empty", counts=False))
+        elif isinstance(part, Text) and part.text in check.setup.own_words:
+            plan.not_judged.append(Covered(index, "text", cause="Turnguard's own words", counts=False))
         else:
-            plan.parts[index] = read[index].pinned
-            units += _taken(read[index], index, part.kind, seen, plan)
+            said, inside = (part.text, ()) if isinstance(part, Text) else _said(index, check, plan)
+            # placeholders stand where `data:` URIs stood; what those held is judged like any other part
+            texts[index], found = split_data_uris(said)
+            for file in (*found, *inside):
+                files.append((index, file))
+    if check.heavy:
+        check.fetches = check.fetches or check.setup.media.fetches()
+    units, seen = await _read(files, texts, check, limits, plan) if files else ([], [])
     if step.stage in ("retrieval", "tools"):
-        units = [Unit(text, (index,)) for index, text in texts] + units
+        units = [Unit(text, (index,)) for index, text in texts.items()] + units
     elif texts:
-        units.insert(0, Unit.joined(dict(texts)) if len(texts) > 1 else Unit(texts[0][1], texts[0][:1]))
+        units.insert(0, Unit.joined(texts) if len(texts) > 1 else Unit(next(iter(texts.values())), tuple(texts)))
     elif step.stage == "input" and step.history:
         units.insert(0, Unit("", tuple(range(len(step.parts)))))  # the earlier turns are judged all the same
-    context = await _context(step, media, limits, plan) if step.stage in ("output", "tool_call") else Context()
+    context = await _context(check, limits, plan) if step.stage in ("output", "tool_call") else Context()
     add_requests(step, units, seen, context, limits, plan)
     return plan
 
@@ -111,55 +110,54 @@ async def _planned(check: Check, limits: Limits) -> Plan:
 # ---------------------------------------------------------------- reading parts
 
 
-async def _read(parts: Sequence[Part], media: Media, limits: Limits) -> dict[int, Prepared]:
-    """All pictures and documents at once: the media's own pool bounds how many are decoded side by side."""
-    heavy = {index: part for index, part in enumerate(parts) if isinstance(part, (Image, Document))}
-    prepared = await asyncio.gather(*(media.prepare(part, limit=limits.max_requests) for part in heavy.values()))
-    return dict(zip(heavy, prepared, strict=True))
+def _said(index: int, check: Check, plan: Plan) -> tuple[str, Sequence[Image | Document]]:
+    """The text of a call or a definition, and the files inside it."""
+    found = check.shown[index]
+    plan.not_judged += (Covered(index, missed.kind, cause=missed.cause) for missed in found.missed)
+    return found.text, found.files
 
 
-async def _without_data_uris(text: str, index: int, media: Media, limits: Limits, seen: list[Seen], plan: Plan) -> str:
-    """The text with placeholders where `data:` URIs stood; what they held is judged like any other part."""
-    plain, found = split_data_uris(text)
-    return await _with_files(plain, found, index, media, limits, seen, plan) if found else plain
+async def _read(
+    files: Sequence[tuple[int, Image | Document]], texts: dict[int, str], check: Check, limits: Limits, plan: Plan
+) -> tuple[list[Unit], list[Seen]]:
+    """Read all files at once. The words of those that stand in a text go below it; the others' are units."""
+    assert check.fetches is not None  # noqa: S101 - files make a check heavy
+    units: list[Unit] = []
+    seen: list[Seen] = []
+    parts = [file for _, file in files]
+    made = await prepared(parts, check.setup.media, check.fetches, limits.max_requests)
+    for (index, file), one in zip(files, made, strict=True):
+        if index not in texts:
+            plan.parts[index] = one.pinned
+            units += _taken(one, index, file.kind, seen, plan)
+            continue
+        kind: Kind = file.kind if one.views or one.texts or file.kind == "image" else "other"
+        texts[index] = "\n".join([texts[index], *(unit.text for unit in _taken(one, index, kind, seen, plan))])
+    return units, seen
 
 
-async def _with_files(
-    text: str,
-    files: Sequence[Image | Document],
-    index: int,
-    media: Media,
-    limits: Limits,
-    seen: list[Seen],
-    plan: Plan,
-) -> str:
-    """The text, and below it the words of the files that were found in it."""
-    for part in files:
-        prepared = await media.prepare(part, limit=limits.max_requests)
-        kind: Kind = part.kind if prepared.views or prepared.texts or part.kind == "image" else "other"
-        text = "\n".join([text, *(unit.text for unit in _taken(prepared, index, kind, seen, plan))])
-    return text
-
-
-def _taken(prepared: Prepared, index: int, kind: Kind, seen: list[Seen], plan: Plan) -> list[Unit]:
-    seen.extend(Seen(view, index, kind) for view in prepared.views)
-    plan.not_judged.extend(Covered(index, kind, s.detail, s.cause, s.counts) for s in prepared.skipped)
-    text = "\n".join(text for _, text in prepared.texts if text.strip())
-    if text and kind == "image" and not prepared.views:
+def _taken(made: Prepared, index: int, kind: Kind, seen: list[Seen], plan: Plan) -> list[Unit]:
+    seen.extend(Seen(view, index, kind) for view in made.views)
+    plan.not_judged.extend(Covered(index, kind, s.detail, s.cause, s.counts) for s in made.skipped)
+    plan.reduced.extend(Reduced(index, kind, coarse.detail, coarse.scale) for coarse in made.reduced)
+    text = "\n".join(text for _, text in made.texts if text.strip())
+    if text and kind == "image" and not made.views:
         # what the agent's model would make of it is not known, whatever can be read from its bytes here
         plan.not_judged.append(Covered(index, kind, cause="not an image"))
     return [Unit(text, (index,), kind)] if text else []
 
 
-async def _context(step: Step, media: Media, limits: Limits, plan: Plan) -> Context:
+async def _context(check: Check, limits: Limits, plan: Plan) -> Context:
+    step = check.step
     # a quarter of the room: a long prompt never crowds out the response
     prompt = head_and_tail(split_data_uris(step.prompt)[0], limits.tokens // 4) if step.prompt else ""
     if not step.prompt_images:
         return Context(prompt)
-    prepared = await media.prepare(step.prompt_images[-1], limit=1)  # the newest, whole, never tiled
-    whole = prepared.views[0].picture if prepared.views else None
+    # the newest, whole, never tiled
+    made = await check.setup.media.prepare(step.prompt_images[-1], limit=1, fetches=check.fetches)
+    whole = made.views[0].picture if made.views else None
     if whole is None:
-        cause = prepared.skipped[0].cause if prepared.skipped else "unreadable"
+        cause = made.skipped[0].cause if made.skipped else "unreadable"
         plan.not_judged.append(Covered(None, "image", "the request's image, as context", cause, counts=False))
     if len(step.prompt_images) > 1:
         cause = "the model takes one image: the newest was shown"

@@ -9,7 +9,7 @@ from turnguard.core.action import Action
 from turnguard.core.calibration import Calibration
 from turnguard.core.mistakes import mistakes, unreachable
 from turnguard.core.policy_settings import PolicySettings, RuleSettings, StageSettings, UncheckableAction
-from turnguard.core.rules import CALLABLE, TRIMMED, Rule, StagePolicy
+from turnguard.core.rules import CALLABLE, REDUCED, TRIMMED, Rule, StagePolicy
 from turnguard.core.step import KINDS, STAGES, Kind, Stage
 from turnguard.core.taxonomy import MINOR, canonical
 from turnguard.core.validate import Problem
@@ -69,6 +69,7 @@ def _stage(
         on_failure=on_failure,
         on_uncheckable=uncheckable,
         partly=frozenset(kind for kind in TRIMMED if uncheckable[kind].action not in ("review", "block")),
+        on_reduced={kind: _reduced(kind, own, settings, stage) for kind in REDUCED},
     )
 
 
@@ -85,6 +86,19 @@ def _uncheckable(kind: Kind, own: StageSettings, settings: PolicySettings, stage
             return _of_uncheckable(value[kind], _path((*where, kind)))
     cut = kind in TRIMMED and stage in ("tool_result", "retrieval")
     return _of_uncheckable("trim" if cut else "flag" if kind == "encrypted" else "block", "policy.on_uncheckable")
+
+
+def _reduced(kind: Kind, own: StageSettings, settings: PolicySettings, stage: Stage) -> Rule:
+    """The same for what was judged at a low resolution."""
+    for value, where in (
+        (own.on_reduced, ("policy", "stages", stage, "on_reduced")),
+        (settings.on_reduced, ("policy", "on_reduced")),
+    ):
+        if isinstance(value, str):
+            return Rule(value, _path(where))
+        if value is not None and kind in value:
+            return Rule(value[kind], _path((*where, kind)))
+    return Rule(REDUCED[kind], "policy.on_reduced")
 
 
 def _of_uncheckable(action: UncheckableAction, path: str) -> Rule:

@@ -39,6 +39,11 @@ def decide(
     for entry in coverage.not_judged:
         if entry.counts:
             reasons.append(_uncheckable(entry, rules, judgements))
+    for coarse in coverage.reduced:
+        rule = rules.on_reduced[coarse.kind]
+        parts = () if coarse.part is None else (coarse.part,)
+        cause = f"shown at {coarse.scale:.2f} of its size"
+        reasons.append(Reason("reduced", None, rule.path, rule.action, parts=parts, cause=cause))
     if not judgements and not coverage.not_judged:
         rule = rules.on_uncheckable["other"]
         reasons.append(Reason("uncheckable", None, rule.path, rule.action, cause="nothing was judged"))

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from turnguard.core.action import WAYS, Action, Way
 from turnguard.core.step import Document, Image, Opaque, Part, Stage, Text, ToolCall, ToolDefinition
 from turnguard.core.taxonomy import on_record
-from turnguard.core.verdict import Coverage, Covered, Failure, Judgement, Verdict, merged
+from turnguard.core.verdict import Coverage, Covered, Failure, Judgement, Reduced, Verdict, merged
 
-ReasonKind = Literal["verdict", "failure", "uncheckable"]
+ReasonKind = Literal["verdict", "failure", "uncheckable", "reduced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Outcome:
 
     @property
     def uncheckable(self) -> bool:
-        """True when what could not be judged decided, and nothing else asked for the same."""
-        return bool(self.decisive) and all(reason.kind == "uncheckable" for reason in self.decisive)
+        """True when what could not be judged, or only coarsely, decided, and nothing else asked for the same."""
+        return bool(self.decisive) and all(reason.kind in ("uncheckable", "reduced") for reason in self.decisive)
 
     def ways(self) -> dict[int, Way]:
         """How each offending part is rewritten; the strictest way where several rules rewrite one part."""
@@ -166,6 +166,7 @@ class Decision:
             "coverage": {
                 "judged": [_covered(entry) for entry in self.coverage.judged],
                 "not_judged": [_covered(entry) for entry in self.coverage.not_judged],
+                "reduced": [_reduced(entry) for entry in self.coverage.reduced],
             },
             "policy": self.policy_digest,
             "latency": round(self.latency, 6),
@@ -215,6 +216,10 @@ def _covered(entry: Covered) -> dict[str, Any]:
         "counts": entry.counts,
         "trims": entry.trims,
     }
+
+
+def _reduced(entry: Reduced) -> dict[str, Any]:
+    return {"part": entry.part, "kind": entry.kind, "detail": entry.detail, "scale": entry.scale}
 
 
 def _part(part: Part) -> dict[str, Any]:

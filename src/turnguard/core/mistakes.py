@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from turnguard.core.calibration import Calibration
 from turnguard.core.policy_settings import PolicySettings, RuleSettings, StageSettings
-from turnguard.core.rules import CALLABLE, TRIMMED, StagePolicy
+from turnguard.core.rules import CALLABLE, REDUCED, TRIMMED, StagePolicy
 from turnguard.core.step import KINDS, STAGES, Stage
 from turnguard.core.taxonomy import MINOR, canonical, nearest
 from turnguard.core.validate import Problem
@@ -64,7 +64,7 @@ def _overridden(settings: PolicySettings) -> Iterator[Problem]:
         if len(owned) == len(STAGES) and all(_known(name) in names for names in owned):
             told = "this rule can never fire: every stage has its own rule for it"
             yield Problem(("policy", "categories", name), told)
-    for key in ("default", "on_failure", "on_uncheckable"):
+    for key in ("default", "on_failure", "on_uncheckable", "on_reduced"):
         replaced = {stage for stage, own in settings.stages.items() if _replaces(own, key)}
         if key == "default":
             replaced.add("tools")  # it has a default of its own in any case
@@ -122,7 +122,8 @@ def _replaces(stage: StageSettings, key: str) -> bool:
     not name.
     """
     own = getattr(stage, key)
-    return own is not None and not (isinstance(own, dict) and set(own) != set(KINDS))
+    kinds = REDUCED if key == "on_reduced" else KINDS
+    return own is not None and not (isinstance(own, dict) and set(own) != set(kinds))
 
 
 def unreachable(stages: Mapping[Stage, StagePolicy], calibration: Calibration | None) -> Iterator[Problem]:

@@ -31,6 +31,7 @@ class RuleSettings(Section):
 
 _RuleSettings = Annotated[RuleSettings, BeforeValidator(_spelled_out)]
 _Uncheckable = UncheckableAction | dict[Kind, UncheckableAction]
+_Reduced = _FailureAction | dict[Literal["image", "document"], _FailureAction]
 
 
 class StageSettings(Section):
@@ -41,6 +42,7 @@ class StageSettings(Section):
     unsafe_above: _Threshold | None = None
     on_failure: _FailureAction | None = None
     on_uncheckable: _Uncheckable | None = None
+    on_reduced: _Reduced | None = None
 
 
 class PolicySettings(Section):
@@ -51,6 +53,7 @@ class PolicySettings(Section):
     stages: dict[Stage, StageSettings] = Field(default_factory=dict)
     on_failure: _FailureAction = "block"
     on_uncheckable: _Uncheckable | None = None
+    on_reduced: _Reduced | None = None
     calibration: str | None = None
     messages: dict[str, dict[str, str]] = Field(default_factory=dict)
 

@@ -16,6 +16,8 @@ CALLABLE: tuple[Stage, ...] = ("tool_call", "tools")
 """Stages of structured data, in which only strings can be rewritten."""
 TRIMMED: tuple[Kind, ...] = ("text", "document")
 """Kinds that can be cut off where judging ended."""
+REDUCED: Mapping[Kind, Action] = {"image": "block", "document": "flag"}
+"""Kinds that can be judged at a low resolution, and what follows by default: of a document its text is judged too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class StagePolicy:
     on_failure: Rule
     on_uncheckable: Mapping[Kind, Rule]
     partly: frozenset[Kind]
+    on_reduced: Mapping[Kind, Rule]
 
     def rule(self, category: str) -> Rule:
         """The rule for a category, known or unknown."""

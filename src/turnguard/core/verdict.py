@@ -87,16 +87,30 @@ class Covered:
 
 
 @dataclass(frozen=True, slots=True)
+class Reduced:
+    """A part, or a frame or page of it, that was judged whole but at a lower resolution than it has.
+
+    `scale` is the smaller axis of shown / original pixels in the finest view, 0 to 1.
+    """
+
+    part: int | None
+    kind: Kind
+    detail: str
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
-    """Which parts were judged, and which were not and why."""
+    """Which parts were judged, which were not and why, and which were judged at a lower resolution than they have."""
 
     judged: tuple[Covered, ...] = ()
     not_judged: tuple[Covered, ...] = ()
+    reduced: tuple[Reduced, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """True when everything that needs a judgement had one."""
-        return not any(entry.counts for entry in self.not_judged)
+        """True when everything that needs a judgement had one, at its full resolution."""
+        return not self.reduced and not any(entry.counts for entry in self.not_judged)
 
 
 def merged(judgements: Iterable[Judgement]) -> Verdict:

@@ -37,7 +37,13 @@ def asks_a_person(policy: Policy) -> bool:
 
     def rules() -> Iterator[Rule]:
         for stage in policy.stages.values():
-            yield from (stage.default, stage.on_failure, *stage.categories.values(), *stage.on_uncheckable.values())
+            yield from (
+                stage.default,
+                stage.on_failure,
+                *stage.categories.values(),
+                *stage.on_uncheckable.values(),
+                *stage.on_reduced.values(),
+            )
 
     return any("review" in (rule.action, rule.otherwise.action if rule.otherwise else "") for rule in rules())
 

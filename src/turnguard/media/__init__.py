@@ -6,5 +6,6 @@ One entry, `Media.prepare`. Pillow, pypdfium2 and aiohttp are imported only when
 from turnguard.media.data_uris import split_data_uris
 from turnguard.media.media import Media
 from turnguard.media.types import Prepared, Skipped, View
+from turnguard.media.urls.once import Fetches
 
-__all__ = ["Media", "Prepared", "Skipped", "View", "split_data_uris"]
+__all__ = ["Fetches", "Media", "Prepared", "Skipped", "View", "split_data_uris"]

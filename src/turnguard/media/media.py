@@ -19,6 +19,7 @@ from turnguard.media.readings import As, Reading, readings
 from turnguard.media.sniff import media_type
 from turnguard.media.types import Prepared, Skipped, Unreadable
 from turnguard.media.urls.allow import Allowed
+from turnguard.media.urls.once import Fetches
 from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
@@ -90,11 +91,17 @@ class Media:
         # the threads and what they were at are the parent's
         self._begin_anew()
 
-    async def prepare(self, part: Image | Document, *, limit: int | None = None) -> Prepared:
+    def fetches(self) -> Fetches:
+        """What fetches the URLs of one step, each once."""
+        return Fetches(self._allowed, self._settings)
+
+    async def prepare(
+        self, part: Image | Document, *, limit: int | None = None, fetches: Fetches | None = None
+    ) -> Prepared:
         """Views and texts of `part`, at most `limit` views (and never more than `max_requests`).
 
         Never raises for bad content: that is no view, no text and one `Skipped` with the cause. A result that was made
-        before, whatever part the same bytes came in, costs a hash.
+        before, whatever part the same bytes came in, costs a hash. `fetches` are those of the step that it belongs to.
         """
         most = self._settings.max_requests
         most = most if limit is None else max(0, min(limit, most))
@@ -102,7 +109,7 @@ class Media:
         name = getattr(part, "name", None)
         texts = (("name", name),) if name else ()
         try:
-            file = await self._bytes(part)
+            file = await self._bytes(part, fetches or self.fetches())
         except Unreadable as cause:
             return Prepared(part, texts=texts, skipped=(Skipped("", str(cause), True),))
         made = self._memo.get((file.digest, most)) or await self._made((file.digest, most), file)
@@ -115,12 +122,10 @@ class Media:
         if pool is not None:
             pool.shutdown(wait=False)
 
-    async def _bytes(self, part: Image | Document) -> _Read:
+    async def _bytes(self, part: Image | Document, fetches: Fetches) -> _Read:
         """The bytes and what they are: all found in a worker, for they may be many."""
         if isinstance(part.source, str) and part.source[:5].lower() != "data:":
-            from turnguard.media.urls.fetch import fetch
-
-            data = await fetch(part.source, self._allowed, self._settings)
+            data = await fetches.get(part.source)
             return await self._in_thread(lambda: _Read.of(data, _pin(part, data), part))
         return await self._in_thread(
             lambda: _Read.of(*_source.read(part, self._settings.max_bytes, self._settings.max_pixels), part)

@@ -9,7 +9,7 @@ from typing import Any
 from turnguard.core.decide import decide
 from turnguard.core.decision import Outcome
 from turnguard.core.policy import Policy
-from turnguard.core.verdict import Coverage, Covered, Judgement, Verdict
+from turnguard.core.verdict import Coverage, Covered, Judgement, Reduced, Verdict
 
 
 def replay(line: str | Mapping[str, Any], policy: Policy) -> Outcome:
@@ -24,6 +24,7 @@ def replay(line: str | Mapping[str, Any], policy: Policy) -> Outcome:
         coverage = Coverage(
             tuple(Covered(**entry) for entry in record["coverage"]["judged"]),
             tuple(Covered(**entry) for entry in record["coverage"]["not_judged"]),
+            tuple(Reduced(**entry) for entry in record["coverage"].get("reduced", ())),
         )
         stage, language = record["stage"], record.get("language_given")
     except (KeyError, TypeError, AttributeError):

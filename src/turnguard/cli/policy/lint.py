@@ -112,6 +112,10 @@ def _about_gaps(data: Mapping[str, Any]) -> Advice:
                     path,
                     f"{what} that cannot be judged goes on; whoever wants something through makes it uncheckable",
                 )
+        reduced = own.get("on_reduced")
+        if reduced in ("allow", "flag"):
+            told = "small print in a picture that is judged coarsely goes on unread; block or review holds it"
+            yield (*at, "on_reduced"), told
         default = own.get("default")
         if default == "allow" or (isinstance(default, Mapping) and default.get("action") == "allow"):
             yield (*at, "default"), "unsafe content goes on without a trace; 'flag' lets it go on too, and records it"

@@ -179,6 +179,7 @@ _INNER = {
         "unsafe_above": "Unsafe from this P(unsafe) on, whatever the label says. Needs logprobs.",
         "on_failure": "At this stage: when the moderator gave no verdict.",
         "on_uncheckable": "At this stage: what cannot be judged, or an action per kind.",
+        "on_reduced": "At this stage: what is judged at a low resolution, or an action per kind.",
     },
     "FallbackSettings": {"authority": "block_only: its unsafe verdicts count, its safe ones do not."},
 }

@@ -32,7 +32,7 @@ def show(
 
 
 def effective(policy: Policy) -> dict[str, Any]:
-    """Every effective rule, JSON-ready: stage → categories, default, on_failure, on_uncheckable, unsafe_above."""
+    """Every effective rule, JSON-ready: by stage its categories, default, unsafe_above and what stands without one."""
     from turnguard.core.taxonomy import CATEGORIES
 
     return {
@@ -44,6 +44,7 @@ def effective(policy: Policy) -> dict[str, Any]:
                 "unsafe_above": own.unsafe_above,
                 "on_failure": _plain(own.on_failure),
                 "on_uncheckable": {kind: _plain(rule) for kind, rule in own.on_uncheckable.items()},
+                "on_reduced": {kind: _plain(rule) for kind, rule in own.on_reduced.items()},
             }
             for stage, own in policy.stages.items()
         },
@@ -95,6 +96,8 @@ def table(policy: Policy) -> Table:
     row("moderator failed", [own.on_failure for own in stages], bold=True)
     for name, rules in _uncheckable(stages):
         row(name, rules, bold=True)
+    for kind in stages[0].on_reduced:
+        row(f"coarse {kind}", [own.on_reduced[kind] for own in stages], bold=True)
     return shown
 
 

@@ -17,32 +17,32 @@ from turnguard.media.types import Unreadable
 if TYPE_CHECKING:
     import aiohttp
 
-    from turnguard.config.settings import MediaSettings
     from turnguard.media.urls.allow import Allowed, Target
 
 _REDIRECTS = 5
 _REDIRECT = {301, 302, 303, 307, 308}
-_LONGEST = 10.0  # seconds for all of it; the step's own deadline may be shorter
 _CHUNK = 65536
 
 
-async def fetch(url: str, allowed: Allowed, settings: MediaSettings) -> bytes:
-    """The bytes at `url`; `Unreadable` with the cause where it may not be or cannot be fetched."""
+async def fetch(url: str, allowed: Allowed, most: int) -> bytes:
+    """The bytes at `url`, at most `most`; `Unreadable` with the cause where it may not be or cannot be fetched.
+
+    Sets no deadline: the caller does.
+    """
     target = allowed.check(url)
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=min(_LONGEST, settings.deadline))
     connector = aiohttp.TCPConnector(resolver=_resolver(allowed), use_dns_cache=False, limit=1, force_close=True)
     try:
         async with aiohttp.ClientSession(
             connector=connector,
-            timeout=timeout,
+            timeout=aiohttp.ClientTimeout(total=None),
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             headers={"Accept-Encoding": "identity", "Accept": "image/*, application/pdf", "User-Agent": "turnguard"},
         ) as session:
-            return await asyncio.wait_for(_follow(session, target, allowed, settings.max_bytes), timeout.total)
+            return await _follow(session, target, allowed, most)
     except TimeoutError:  # before OSError: it is one from Python 3.11 on
         raise Unreadable("fetching took too long") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:

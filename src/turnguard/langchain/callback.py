@@ -16,6 +16,7 @@ from turnguard.core.step import Step
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain.judge import Judging, Surface
 from turnguard.langchain.messages import Asked, Call, Reading, asked, fingerprint, read
+from turnguard.langchain.results import blocks_of, is_result, receive
 from turnguard.runtime import sync
 from turnguard.runtime.caches import Cache
 from turnguard.transcripts import blocks
@@ -116,9 +117,7 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         """Judge what the tool gave back, after it ran."""
         name = self._tools.get(run_id) or kwargs.get("name") or "tool"
         self._tools.take(run_id)
-        from turnguard.langchain.results import receive
-
-        if not isinstance(output, (ToolMessage, list)) and type(output).__name__ != "Command":
+        if not is_result(output):
             output = ToolMessage(blocks_of(output), tool_call_id="", name=name)
         _, rulings = sync.run(receive(self._judging, output, Asked(), name, Surface()))
         for ruling in rulings:
@@ -158,18 +157,6 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
 
 def _key(call: Call) -> bytes:
     return fingerprint("tool_call", Reading(calls=(Call(call.name, call.args, None),)))
-
-
-def blocks_of(output: Any) -> Any:
-    """A tool's plain return value as message content."""
-    if isinstance(output, str) or (isinstance(output, list) and all(isinstance(item, (str, dict)) for item in output)):
-        return output
-    import json
-
-    try:
-        return json.dumps(output, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):
-        return str(output)
 
 
 def _document(document: Any) -> Any:

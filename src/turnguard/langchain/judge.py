@@ -45,6 +45,10 @@ class Surface:
     tools: frozenset[str] | None = None
 
 
+ALONE = Surface()
+"""Knows nothing of the message, and can wait for nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """What stands in a message's place. `message` is the same object where nothing changed.
@@ -172,7 +176,7 @@ class Judging:
     # ------------------------------------------------------------ ruling
 
     async def rule(
-        self, message: Any, request: Asked, surface: Surface = Surface(), attempts: Attempts | None = None
+        self, message: Any, request: Asked, surface: Surface = ALONE, attempts: Attempts | None = None
     ) -> Ruling:
         """Judge one message. `request` is what it answers; for a person's message, the request that it is. `attempts`
         are the checks of its beginnings.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal
@@ -24,18 +24,17 @@ from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.custom_events import Telling
 from turnguard.langchain.drive import Steps, adrive, drive
+from turnguard.langchain.extension import extend
 from turnguard.langchain.held import HELD
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judge import Judging, Ruling, Surface, Unknown
 from turnguard.langchain.messages import Asked, Call, asked
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.muting import muted
-from turnguard.langchain.results import fallen, receive
 from turnguard.langchain.review import Reviews, asks_a_person, has_checkpointer
-from turnguard.langchain.tool_arguments import Look, last_look
-from turnguard.langchain.tool_streams import Shells, hushed, require_known, speaks_for_itself, telling_of
+from turnguard.langchain.tool_run import JudgedTool, ToolRun
+from turnguard.langchain.tool_streams import Others, hushed, require_known, speaks_for_itself, telling_of
 from turnguard.runtime.caches import Cache
 
 
@@ -237,51 +236,18 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             admitted = yield self._judge_call(request)
         if not hasattr(admitted, "tool_call"):
             return admitted
-        telling: Telling | None = None
+        call = _Call(self, admitted)
         try:
-            with self._inside(admitted) as (inside, telling):
+            with call.inside() as inside:
                 result = yield partial(handler, inside)
-        except Exception as error:  # noqa: BLE001 - judged, and raised where it passes
-            notice = yield self._fell(request, error, telling)
+        except Exception as error:
+            if call.run is None:
+                raise
+            notice = yield call.run.error(error)
             return notice
-        if self.judging.check_tool_results:
-            result = yield self._receive(request, result, telling)
+        if call.run is not None:
+            result = yield call.run.result(result)
         return result
-
-    @contextmanager
-    def _inside(self, request: Any) -> Iterator[tuple[Any, Telling | None]]:
-        """The request as it goes on to the tool: what is changed on the way to it is judged, and so is what it
-        streams.
-        """
-        changes = self._watched(request) if self.judging.check_tool_calls else {}
-        write = getattr(request.runtime, "stream_writer", None)
-        if write is None or not self._hold or not self.judging.check_tool_results:
-            yield _with(request, changes, {}), None
-            return
-        telling = telling_of(self.guard, write, partial(self._asked, request), _tool_name(request))
-        with hushed(request.runtime.config, telling, judged=self.judging.checks_all):
-            kept = {**request.runtime.config}  # restored for us, not for what the tool leaves running
-            yield _with(request, changes, {"stream_writer": telling, "config": kept}), telling
-
-    def _watched(self, request: Any) -> dict[str, Any]:
-        """Tools that look again where a hook inside ours changes the arguments, or the tool."""
-
-        def look_at(name: str) -> Look:
-            async def look(arguments: Any) -> Any:
-                call = {**request.tool_call, "name": name, "args": arguments}
-                changed = request.override(tool_call=call)
-                judged = self._admitted(changed) or await self._judge_call(changed)
-                return judged.tool_call["args"] if hasattr(judged, "tool_call") else judged
-
-            return look
-
-        changes: dict[str, Any] = {}
-        if isinstance(request.tool, BaseTool):
-            changes["tool"] = last_look(request.tool, request.tool_call["args"], look_at(request.tool_call["name"]))
-        others = getattr(request.runtime, "tools", None)
-        if others:
-            changes["tools"] = Shells(others, lambda tool: last_look(tool, None, look_at(tool.name)))
-        return changes
 
     def _admitted(self, request: Any) -> Any:
         """The request, where this very call was judged with its message; None where it has to be judged now."""
@@ -304,32 +270,6 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             text = notices.call_notice(self.guard, decision)
             return notices.answer(text, call.id, call.name, notices.about(decision))
         return request if args is call.args else request.override(tool_call={**tool_call, "args": args})
-
-    async def _fell(self, request: Any, error: Exception, telling: Telling | None) -> Any:
-        """The notice in place of a tool's error, or the error where it may be raised."""
-        if not self.judging.check_tool_results:
-            raise error
-        await self._heard_out(request, telling)
-        call = request.tool_call
-        tell = partial(self._tell, request.runtime)
-        surface = Surface(reviewable=has_checkpointer())
-        decision = await fallen(self.judging, error, self._asked(request), call["name"], surface, tell)
-        text = notices.result_notice(self.guard, decision)
-        return notices.answer(text, call["id"], call["name"], notices.about(decision))
-
-    async def _receive(self, request: Any, result: Any, telling: Telling | None) -> Any:
-        await self._heard_out(request, telling)
-        received, rulings = await receive(
-            self.judging, result, self._asked(request), _tool_name(request), Surface(reviewable=has_checkpointer())
-        )
-        self._tell(request.runtime, rulings)
-        return received
-
-    async def _heard_out(self, request: Any, telling: Telling | None) -> None:
-        """Show what the tool has told, and say so where some of it was withheld."""
-        withheld = None if telling is None else await telling.finished()
-        if withheld is not None:
-            self._tell(request.runtime, [Ruling(None, (withheld,))])
 
     def _asked(self, request: Any) -> Asked:
         state = request.state
@@ -354,6 +294,80 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
                     writer({notices.KEY: notices.about(decision)})
 
 
+class _Call:
+    """One call of a tool in an agent, as it goes on to the hooks inside ours: what they change of it is judged."""
+
+    def __init__(self, middleware: TurnguardMiddleware, request: Any) -> None:
+        self._of = middleware
+        self._request = request
+        self.known: Any = request.tool_call["args"]
+        self.run: ToolRun | None = None
+        if middleware.judging.check_tool_results:
+            self.run = ToolRun(
+                middleware.judging,
+                partial(middleware._asked, request),
+                getattr(request.tool, "name", None) or str(request.tool_call["name"]),
+                request.tool_call["id"],
+                surface=Surface(reviewable=has_checkpointer()),
+                tell=partial(middleware._tell, request.runtime),
+            )
+
+    @contextmanager
+    def inside(self) -> Iterator[Any]:
+        """The request as it goes on to the tool."""
+        request, runtime = self._request, {}
+        if isinstance(request.tool, BaseTool):
+            request = request.override(tool=extend(request.tool, JudgedTool, self))
+        others = getattr(request.runtime, "tools", None)
+        if others:
+            runtime["tools"] = Others(others, lambda tool: extend(tool, JudgedTool, _OtherTool(self._of, self, tool)))
+        write = getattr(request.runtime, "stream_writer", None)
+        if write is None or self.run is None or not self._of._hold:
+            yield request.override(runtime=replace(request.runtime, **runtime)) if runtime else request
+            return
+        asked, name = partial(self._of._asked, request), str(request.tool_call["name"])
+        self.run.telling = telling = telling_of(self._of.guard, write, asked, name)
+        with hushed(request.runtime.config, telling, judged=self._of.judging.checks_all):
+            kept = {**request.runtime.config}  # restored for us, not for what the tool leaves running
+            inside = replace(request.runtime, stream_writer=telling, config=kept, **runtime)
+            yield request.override(runtime=inside)
+
+    # ------------------------------------------------------------ as what a judged tool asks
+
+    def begin(self, call_id: str | None) -> ToolRun | None:
+        return self.run
+
+    async def look(self, arguments: Any, given: Any) -> Any:
+        if not self._of.judging.check_tool_calls:
+            return arguments
+        call = {**self._request.tool_call, "name": self.name, "args": arguments}
+        changed = self._request.override(tool_call=call)
+        judged = self._of._admitted(changed) or await self._of._judge_call(changed)
+        return judged.tool_call["args"] if hasattr(judged, "tool_call") else judged
+
+    def around(self, run: ToolRun | None, given: Any, config: Any) -> Any:
+        return nullcontext((given, config))
+
+    @property
+    def name(self) -> str:
+        """The name of the tool that is called."""
+        return str(self._request.tool_call["name"])
+
+
+class _OtherTool(_Call):
+    """A call that a hook inside ours sends to another of the agent's tools."""
+
+    def __init__(self, middleware: TurnguardMiddleware, first: _Call, tool: BaseTool) -> None:
+        super().__init__(middleware, first._request)
+        self.known = None
+        self.run = first.run
+        self._tool = tool
+
+    @property
+    def name(self) -> str:
+        return self._tool.name
+
+
 @cache
 def _with_hooks(cls: Any, raises: bool, asks: bool) -> Any:
     hooks = [RaisingHooks] * raises + [ReviewHooks] * asks
@@ -376,20 +390,6 @@ def _still_paired(original: AIMessage, ruling: Ruling) -> Ruling:
     calls = [{**call, "args": {}} for call in original.tool_calls]
     message = ruling.message.model_copy(update={"tool_calls": calls})
     return Ruling(message, ruling.decisions, ruling.ended)
-
-
-def _tool_name(request: Any) -> str:
-    return getattr(request.tool, "name", None) or str(request.tool_call["name"])
-
-
-def _with(request: Any, changes: dict[str, Any], inside: dict[str, Any]) -> Any:
-    """The request with another tool, other tools to look one up in, and whatever else its runtime is to have inside."""
-    if "tools" in changes:
-        inside = {**inside, "tools": changes["tools"]}
-    own = {"runtime": replace(request.runtime, **inside)} if inside else {}
-    if "tool" in changes:
-        own["tool"] = changes["tool"]
-    return request.override(**own) if own else request
 
 
 def _field(state: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,23 @@ from turnguard.core.step import Step
 from turnguard.langchain.judge import Judging, Ruling, Surface
 from turnguard.langchain.messages import Asked
 from turnguard.transcripts import blocks
+
+
+def is_result(value: Any) -> bool:
+    """Whether LangGraph takes it as it is: a message, a `Command`, or a list of both."""
+    if isinstance(value, list):
+        return bool(value) and all(map(is_result, value))
+    return isinstance(value, BaseMessage) or type(value).__name__ == "Command"
+
+
+def blocks_of(output: Any) -> Any:
+    """A tool's plain return value as message content."""
+    if isinstance(output, str) or (isinstance(output, list) and all(isinstance(item, (str, dict)) for item in output)):
+        return output
+    try:
+        return json.dumps(output, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):
+        return str(output)
 
 
 async def receive(

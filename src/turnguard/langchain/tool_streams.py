@@ -28,9 +28,9 @@ from turnguard.langchain.messages import Asked
 from turnguard.langchain.muting import keep, kept_around
 from turnguard.transcripts.fields import is_plain_key
 
-STREAM, RUNTIME = "__pregel_stream", "__pregel_runtime"
-"""LangGraph's keys in `configurable` (langgraph/_internal/_constants.py): the stream of the graphs around, and what a
-node runs with.
+STREAM, RUNTIME, SEND = "__pregel_stream", "__pregel_runtime", "__pregel_send"
+"""LangGraph's keys in `configurable` (langgraph/_internal/_constants.py): the stream of the graphs around, what a node
+runs with, and what writes into the state, as `push_message` and `push_ui_message` do.
 """
 MARK = "tap_output_iter"
 """By which langchain-core tells a handler that streams (the protocol in langchain_core/tracers/_streaming.py)."""
@@ -48,11 +48,11 @@ def require_known() -> None:
         from langchain_core.tracers._streaming import _StreamingCallbackHandler
         from langgraph._internal import _constants
 
-        found = (_constants.CONFIG_KEY_STREAM, _constants.CONFIG_KEY_RUNTIME)
+        found = (_constants.CONFIG_KEY_STREAM, _constants.CONFIG_KEY_RUNTIME, _constants.CONFIG_KEY_SEND)
         marked = hasattr(_StreamingCallbackHandler, MARK)
     except (ImportError, AttributeError):
-        found, marked = ("", ""), False
-    if found != (STREAM, RUNTIME) or not marked:
+        found, marked = ("", "", ""), False
+    if found != (STREAM, RUNTIME, SEND) or not marked:
         raise ConfigError(
             "what a tool streams cannot be held with this langgraph or langchain-core, whose streams are not the ones "
             "that Turnguard knows: use versions that it was tested with"
@@ -74,13 +74,16 @@ def hushed(config: dict[str, Any], telling: Telling, *, judged: bool = False) ->
         changes["callbacks"] = callbacks
     configurable: dict[str, Any] = config.get("configurable") or {}
     gates = _gates.get()
+    inside: dict[str, Any] = {}
     if STREAM in configurable:
-        gate = _Gate(configurable[STREAM])
-        gates = (*gates, gate)
-        changes["configurable"] = {**configurable, STREAM: gate}
+        inside[STREAM] = _Gate(configurable[STREAM])
+        gates = (*gates, inside[STREAM])
     if configurable.get(RUNTIME) is not None:
-        node = replace(configurable[RUNTIME], stream_writer=telling)
-        changes["configurable"] = {**changes.get("configurable", configurable), RUNTIME: node}
+        inside[RUNTIME] = replace(configurable[RUNTIME], stream_writer=telling)
+    if SEND in configurable:
+        inside[SEND] = partial(_send, telling, configurable[SEND])
+    if inside:
+        changes["configurable"] = {**configurable, **inside}
     before = {key: config.get(key) for key in changes}
     config.update(changes)
     around: dict[str, Any] = {**(var_child_runnable_config.get() or RunnableConfig()), **changes}
@@ -97,6 +100,12 @@ def hushed(config: dict[str, Any], telling: Telling, *, judged: bool = False) ->
         _gates.reset(opened)
         var_child_runnable_config.reset(ambient)
         config.update(before)
+
+
+def _send(telling: Telling, send: Callable[[Any], Any], writes: Any) -> None:
+    """Write into the state once that is judged, in order with what else the tool tells."""
+    writes = as_it_is(writes)
+    telling.tell([value for _, value in writes], partial(send, writes))
 
 
 def telling_of(guard: Guard, write: Any, request: Callable[[], Asked], tool: str) -> Telling:
@@ -233,16 +242,16 @@ class _CustomEar(_Deaf, BaseCallbackHandler):
         self._telling.tell(content, partial(self._to.on_custom_event, name, data, **kwargs))
 
 
-class Shells(list[Any]):
+class Others(list[Any]):
     """The agent's tools as a hook inside ours may look one up to send a call to: each judges what it is called with."""
 
-    def __init__(self, tools: Any, shell: Callable[[Any], Any]) -> None:
+    def __init__(self, tools: Any, judged: Callable[[Any], Any]) -> None:
         super().__init__(tools)
-        self._shell = shell
+        self._judged = judged
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self._shell, super().__iter__())
+        return map(self._judged, super().__iter__())
 
     def __getitem__(self, at: Any) -> Any:
         found = super().__getitem__(at)
-        return [self._shell(tool) for tool in found] if isinstance(at, slice) else self._shell(found)
+        return [self._judged(tool) for tool in found] if isinstance(at, slice) else self._judged(found)

@@ -346,7 +346,7 @@ async def test_the_applications_own_messages_are_not_judged_unless_they_may_be_t
 @pytest.mark.parametrize(
     "block",
     [
-        {"type": "hologram", "data": "..."},
+        {"type": "hologram", "data": "blue words"},
         {"type": "image", "file_id": "file-1"},
         {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"},
         {"type": "image", "base64": "not an image", "mime_type": "image/png"},
@@ -360,7 +360,7 @@ async def test_what_cannot_be_checked_is_blocked_by_default_and_follows_the_poli
     state = await build(model).ainvoke(said(content))
     assert model.prompts == []
     assert len(state["messages"]) == 2
-    assert "hologram" not in repr(state["messages"])
+    assert "blue words" not in repr(state["messages"])
     lax = Scripted(script=["Fine."])
     state = await build(lax, on_uncheckable="flag").ainvoke(said(content))
     assert state["messages"][-1].content == "Fine."
@@ -375,11 +375,17 @@ async def test_empty_messages_pass_without_a_request(content: Any) -> None:
     assert len(state["messages"]) == 2
 
 
-async def test_a_huge_result_is_uncheckable_and_not_passed_on() -> None:
+async def test_a_huge_result_is_cut_where_judging_ended() -> None:
     model = Scripted(script=[calls("x"), "Done."])
-    state = await build(model, returning("word " * 200_000)).ainvoke(said())
-    assert len(repr(state)) < 20_000
+    state = await build(model, returning("word " * 200_000 + UNSAFE)).ainvoke(said())
+    result = state["messages"][2].content
+    assert result.startswith("word word")
+    assert len(result) < 200_000
+    assert UNSAFE not in repr(state)
     assert state["messages"][-1].content == "Done."
+    strict = Scripted(script=[calls("x"), "Done."])
+    state = await build(strict, returning("word " * 200_000), on_uncheckable="block").ainvoke(said())
+    assert len(repr(state)) < 20_000
 
 
 async def test_the_prompt_of_an_output_is_the_persons_newest_request() -> None:

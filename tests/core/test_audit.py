@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
 import json
 import subprocess
 import sys
@@ -13,6 +16,7 @@ from pydantic import SecretStr
 
 from turnguard import Guard, Policy, Step, Verdict
 from turnguard.config.settings import AuditSettings
+from turnguard.core.action import ACTIONS
 from turnguard.core.decide import decide
 from turnguard.core.verdict import Coverage, Covered, Judgement
 from turnguard.records import replay
@@ -134,6 +138,66 @@ async def test_a_recorded_failure_is_decided_by_the_other_policys_on_failure(tmp
     (line,) = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
     again = replay(line, Policy.from_dict({"on_failure": "review"}))
     assert (again.action, again.failed) == ("review", True)
+
+
+LINE: dict[str, Any] = {
+    "stage": "input",
+    "judgements": [
+        {
+            "parts": [0],
+            "detail": "",
+            "kind": "text",
+            "decides": "user",
+            "user": "unsafe",
+            "response": None,
+            "categories": ["Violence"],
+            "p_user": 0.9,
+            "p_response": None,
+            "failure": None,
+            "cause": None,
+        }
+    ],
+    "coverage": {"judged": [{"part": 0, "kind": "text"}], "not_judged": []},
+}
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, inner in items for place in _places(inner, (*path, key)))]
+
+
+@pytest.mark.parametrize("odd", [None, 7, -1.5, "odd", [], {}, [[]], {"a": {}}, True], ids=repr)
+@pytest.mark.parametrize("place", _places(LINE), ids=lambda place: ".".join(map(str, place)))
+def test_a_line_that_is_none_is_a_value_error(place: tuple[Any, ...], odd: Any) -> None:
+    policy = Policy.from_dict({})
+    assert replay(LINE, policy).action == "block"
+    line = copy.deepcopy(LINE)
+    if not place:
+        line = odd
+    else:
+        holder = functools.reduce(lambda value, key: value[key], place[:-1], line)
+        holder[place[-1]] = odd
+    for given in (line, json.dumps(line)):
+        with contextlib.suppress(ValueError):
+            assert replay(given, policy).action in ACTIONS
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "nul", "[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ud800"], ids=range(7)
+)
+def test_text_that_is_no_json_object_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match="not a line"):
+        replay(text, Policy.from_dict({}))
+
+
+async def test_what_a_dead_moderator_left_is_not_complete() -> None:
+    failing = FakeModerator(script=lambda _: Verdict(failure="unavailable", cause="refused"))
+    async with Guard(Policy.from_dict({"on_failure": "flag"}), failing) as guard:
+        decision = await guard.acheck(Step.input("x"))
+    assert (decision.action, decision.failed, decision.coverage.judged) == ("flag", True, ())
+    assert not decision.coverage.complete
+    (entry,) = decision.to_dict()["coverage"]["not_judged"]
+    assert (entry["cause"], entry["counts"], entry["failed"]) == ("refused", False, True)
 
 
 async def test_with_a_key_of_ones_own_digests_survive_a_restart(tmp_path: Path) -> None:

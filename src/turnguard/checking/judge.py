@@ -77,5 +77,6 @@ def _coverage(plan: Plan, judgements: Sequence[Judgement]) -> Coverage:
         if judgement.verdict.failure is None:
             judged.update(dict.fromkeys(inquiry.covers))
         else:
-            not_judged += [replace(entry, cause=judgement.verdict.cause, counts=False) for entry in inquiry.covers]
+            cause = judgement.verdict.cause
+            not_judged += [replace(entry, cause=cause, counts=False, failed=True) for entry in inquiry.covers]
     return Coverage(tuple(judged), tuple(dict.fromkeys(not_judged)), tuple(dict.fromkeys(plan.reduced)))

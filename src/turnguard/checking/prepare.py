@@ -69,7 +69,8 @@ def _too_slow(step: Step) -> Plan:
 
 
 def _unread(step: Step, cause: str, *, counts: bool) -> Plan:
-    entries = [Covered(index, part.kind, cause=cause, counts=counts) for index, part in enumerate(step.parts)]
+    failed = not counts
+    entries = [Covered(n, part.kind, cause=cause, counts=counts, failed=failed) for n, part in enumerate(step.parts)]
     return Plan(list(step.parts), not_judged=entries)
 
 

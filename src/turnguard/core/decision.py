@@ -215,6 +215,7 @@ def _covered(entry: Covered) -> dict[str, Any]:
         "cause": entry.cause,
         "counts": entry.counts,
         "trims": entry.trims,
+        "failed": entry.failed,
     }
 
 

@@ -74,8 +74,8 @@ class Covered:
     not.
 
     `counts` is False for what needs no judgement (an empty part, a trusted role, a tile of one colour): it is listed,
-    and `on_uncheckable` does not apply to it. `trims` is True where what was not judged can be cut off, because the
-    rest of the text stands by itself.
+    and `on_uncheckable` does not apply to it; nor does it where the moderator `failed`, which `on_failure` decides.
+    `trims` is True where what was not judged can be cut off, because the rest of the text stands by itself.
     """
 
     part: int | None
@@ -84,6 +84,7 @@ class Covered:
     cause: str | None = None
     counts: bool = True
     trims: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Coverage:
     @property
     def complete(self) -> bool:
         """True when everything that needs a judgement had one, at its full resolution."""
-        return not self.reduced and not any(entry.counts for entry in self.not_judged)
+        return not self.reduced and not any(entry.counts or entry.failed for entry in self.not_judged)
 
 
 def merged(judgements: Iterable[Judgement]) -> Verdict:

@@ -154,6 +154,9 @@ class Guard:
         self, step: Step, where: tuple[int, int] | None = None, *, again: bool = True
     ) -> tuple[Decision, Check]:
         """Check a step from end to end and record the decision. `again` also records what came from memory alone."""
+        if not isinstance(step, Step):
+            kind = type(step).__name__  # type: ignore[unreachable]  # not every caller has a type checker
+            raise TypeError(f"a guard checks a Step, not {kind}: use Step.input(...), Step.output(...) and the like")
         with telemetry.check(step.stage) if telemetry.listening() else _UNSEEN as told:
             check = Check.of(step, self._setup)
             await prepare(check)
@@ -178,15 +181,17 @@ class Guard:
         an input that was rewritten is sent again by the caller, as `decision.content`.
         """
         check = asyncio.ensure_future(self.acheck(step))
-        work = asyncio.ensure_future(call())
+        running: list[asyncio.Future[Any]] = [check]
         try:
+            work = asyncio.ensure_future(call())  # which may raise before there is anything to await
+            running.append(work)
             decision = await check
             return decision, await work if decision.allowed else None
         finally:
-            check.cancel()
-            work.cancel()
+            for task in running:
+                task.cancel()
             # an error of a call that was withheld, or cancelled, is nobody's any more
-            await asyncio.gather(check, work, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def acheck_parts(self, step: Step, where: Sequence[tuple[int, int]] = ()) -> list[Decision]:
         """Judge a step as a whole and decide for each of its parts alone: one decision per part, in order.
@@ -194,17 +199,16 @@ class Guard:
         A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
         `where` says for each part where it stands in a transcript, as `Decision.where` does.
         """
-        places = where or (None,) * len(step.parts)
-        whole, check = await self._decide(step, places[0] if len(places) == 1 else None, again=False)
+        whole, check = await self._decide(step, where[0] if len(where) == 1 else None, again=False)
         if len(step.parts) <= 1:
             return [whole]
-        return of_parts(check, whole, places)
+        return of_parts(check, whole, where or (None,) * len(step.parts))
 
     async def acheck_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
         """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""
         from turnguard.transcripts.check import check_messages
 
-        return await check_messages(self, messages)
+        return await check_messages(self, _listed(messages))
 
     def check_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
         """The same from synchronous code."""
@@ -218,7 +222,7 @@ class Guard:
         """
         from turnguard.transcripts.apply import guard_messages
 
-        return await guard_messages(self, messages)
+        return await guard_messages(self, _listed(messages))
 
     def guard_messages(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Decision]]:
         """The same from synchronous code."""
@@ -274,6 +278,12 @@ class Guard:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.aclose()
+
+
+def _listed(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    if isinstance(messages, (str, bytes, Mapping)):
+        raise TypeError(f"a transcript is a list of messages, not {type(messages).__name__}")
+    return messages
 
 
 GuardLike = Union[Guard, str, "os.PathLike[str]"]

@@ -49,7 +49,6 @@ FAILURES: list[tuple[Fault, str]] = [
     (faults.unauthorized(), "rejected"),
     (faults.unknown_model(), "rejected"),
     (faults.not_found(), "rejected"),
-    (faults.prompt_too_long(), "rejected"),
     (faults.bad_image(), "rejected"),
     (faults.too_many_images(), "rejected"),
     (faults.status(400), "rejected"),
@@ -162,7 +161,6 @@ async def test_an_idle_connection_that_the_server_closed_costs_no_check(make_gua
 @pytest.mark.parametrize(("cause", "fault"), [
     ("the API key was refused", faults.unauthorized()),
     ("does not serve the model 'nemotron_moderator'", faults.unknown_model()),
-    ("longer than the server's context", faults.prompt_too_long()),
     ("is this the base_url of a vLLM server?", faults.html()),
 ])  # fmt: skip
 async def test_causes_are_in_plain_words(make_guard: MakeGuard, fake: FakeVLLM, cause: str, fault: Fault) -> None:
@@ -170,6 +168,18 @@ async def test_causes_are_in_plain_words(make_guard: MakeGuard, fake: FakeVLLM, 
     decision = await make_guard().acheck(Step.input("x"))
     assert cause in (decision.verdict.cause or "")
     assert cause in decision.summary()
+
+
+@pytest.mark.parametrize("fault", [faults.prompt_too_long(), faults.status(413)], ids=lambda fault: fault.name)
+async def test_content_that_does_not_fit_is_no_failure(make_guard: MakeGuard, fake: FakeVLLM, fault: Fault) -> None:
+    fake.fail(fault)
+    guard = make_guard({"on_failure": "allow"})
+    decision = await guard.acheck(Step.input("x"))
+    assert (decision.action, decision.failed, decision.verdict.failure) == ("block", False, None)
+    assert decision.reasons[0].cause == "longer than the model's context"
+    assert decision.reasons[0].cause in decision.summary()
+    fake.heal()
+    assert (await guard.acheck(Step.input("x"))).action == "allow"
 
 
 async def test_no_logprobs_is_no_failure_unless_a_rule_needs_them(make_guard: MakeGuard, fake: FakeVLLM) -> None:

@@ -75,7 +75,7 @@ def test_figures_of_own_data(tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: p
 def test_failures_are_counted_apart_and_never_as_safe(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
     fake.when("bomb", p=0.9)
     fake.when("number 8", raw="I cannot say.")  # unsafe rows: an illegible reply, a refused one, and a dead connection
-    fake.fail(faults.prompt_too_long(), when="number 9")
+    fake.fail(faults.status(422), when="number 9")
     fake.fail("crash", when="number 7")
     source = write_rows(tmp_path / "mine.jsonl", rows())
     assert cli("eval", source, "--out", tmp_path / "out") == 3  # something may yet be had by running it again
@@ -120,7 +120,7 @@ def test_rates_are_those_of_the_judged_rows(data: Path, tmp_path: Path, fake: Fa
         return planted[chat.prompt] in range(low, high)
 
     fake.fail("crash", when=lambda chat: fate(chat, 0, 34))
-    fake.fail(faults.prompt_too_long(), when=lambda chat: fate(chat, 34, 68))
+    fake.fail(faults.status(422), when=lambda chat: fate(chat, 34, 68))
     fake.fail(faults.content("I cannot say."), when=lambda chat: fate(chat, 68, 102))
     fake.when(lambda chat: "kill" in chat.prompt or planted[chat.prompt] % 5 == 0, p=0.8)
     assert cli("eval", "xstest", "--data", data, "--out", tmp_path / "out") == 3

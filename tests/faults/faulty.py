@@ -116,12 +116,11 @@ _server("reset during the reply", faults.reset_during_reply(), "unavailable")
 _server("slow headers, a byte a second", faults.slow_headers(1.0), "timeout")
 _server("slow body, a byte a second", faults.slow_body(1.0), "timeout")
 _server("hang", faults.hang(), "timeout")
-for _code in (400, 403, 405, 409, 413, 422):
+for _code in (400, 403, 405, 409, 422):  # 413 says that content does not fit, which is no fault
     _server(f"HTTP {_code}", faults.status(_code), "rejected")
 _server("HTTP 401 with a string for an error", faults.unauthorized(), "rejected")
 _server("HTTP 404, unknown model", faults.unknown_model(), "rejected")
 _server("HTTP 404, unknown path", faults.not_found(), "rejected")
-_server("HTTP 400, prompt too long", faults.prompt_too_long(), "rejected")
 _server("HTTP 400, unreadable image", faults.bad_image(), "rejected")
 _server("HTTP 400, too many images", faults.too_many_images(), "rejected")
 _server("HTTP 400, no messages", faults.status(400, NO_MESSAGES), "rejected")

@@ -9,28 +9,32 @@ from dataclasses import replace
 
 from turnguard.checking.check import Check, Inquiry, Plan
 from turnguard.core.decide import decide
-from turnguard.core.errors import ModeratorError, Timeout
+from turnguard.core.errors import ModeratorError, Rejected, Timeout
 from turnguard.core.verdict import Coverage, Covered, Judgement, Verdict
 from turnguard.moderators.base import Deadline, Moderator
 
 log = logging.getLogger("turnguard")
 
+TOO_LONG = "longer than the model's context"
+
 
 async def judge(check: Check) -> None:
     """Judge each request on its own (one that fails leaves the others' verdicts standing), and decide."""
     plan = check.plan
+    answers: Sequence[Judgement | None]
     if plan.failed is not None:
-        check.judgements = (plan.failed,)
+        answers = (plan.failed,)
     elif len(plan.inquiries) == 1:
-        check.judgements = (await _ask(check.setup.moderator, plan.inquiries[0], check.deadline),)
+        answers = (await _ask(check.setup.moderator, plan.inquiries[0], check.deadline),)
     else:
         asked = (_ask(check.setup.moderator, inquiry, check.deadline) for inquiry in plan.inquiries)
-        check.judgements = await _together([asyncio.ensure_future(each) for each in asked])
-    check.coverage = _coverage(plan, check.judgements)
+        answers = await _together([asyncio.ensure_future(each) for each in asked])
+    check.judgements = tuple(filter(None, answers))
+    check.coverage = _coverage(plan, answers)
     check.outcome = decide(check.judgements, check.coverage, check.policy, check.step.stage, check.step.language)
 
 
-async def _together(tasks: Sequence[asyncio.Future[Judgement]]) -> tuple[Judgement, ...]:
+async def _together(tasks: Sequence[asyncio.Future[Judgement | None]]) -> tuple[Judgement | None, ...]:
     try:
         return tuple(await asyncio.gather(*tasks))
     finally:
@@ -38,7 +42,8 @@ async def _together(tasks: Sequence[asyncio.Future[Judgement]]) -> tuple[Judgeme
             task.cancel()
 
 
-async def _ask(moderator: Moderator, inquiry: Inquiry, deadline: Deadline) -> Judgement:
+async def _ask(moderator: Moderator, inquiry: Inquiry, deadline: Deadline) -> Judgement | None:
+    """The judgement of one request; None where its content does not fit into the model's context."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     before = task.cancelling()
@@ -52,6 +57,8 @@ async def _ask(moderator: Moderator, inquiry: Inquiry, deadline: Deadline) -> Ju
         if not isinstance(verdict, Verdict):
             raise TypeError(f"judge() gave {type(verdict).__name__}, no Verdict")
     except ModeratorError as error:
+        if isinstance(error, Rejected) and error.too_long:
+            return None
         verdict = Verdict(failure=error.failure, cause=error.cause)
     except TimeoutError:
         verdict = Verdict(failure=Timeout.failure, cause="no verdict before the deadline")
@@ -66,15 +73,17 @@ async def _ask(moderator: Moderator, inquiry: Inquiry, deadline: Deadline) -> Ju
     return Judgement(verdict, inquiry.decides, inquiry.parts, entry.detail, entry.kind)
 
 
-def _coverage(plan: Plan, judgements: Sequence[Judgement]) -> Coverage:
+def _coverage(plan: Plan, answers: Sequence[Judgement | None]) -> Coverage:
     """What was judged, and what was not: unreadable, over a budget, or failed (which `on_failure` decides, not this
     list).
     """
     judged: dict[Covered, None] = {}
     not_judged = list(plan.not_judged)
     # where preparing failed, one judgement stands for all and nothing was asked
-    for inquiry, judgement in zip(plan.inquiries, judgements, strict=plan.failed is None):
-        if judgement.verdict.failure is None:
+    for inquiry, judgement in zip(plan.inquiries, answers, strict=plan.failed is None):
+        if judgement is None:
+            not_judged += [replace(entry, cause=TOO_LONG) for entry in inquiry.covers]
+        elif judgement.verdict.failure is None:
             judged.update(dict.fromkeys(inquiry.covers))
         else:
             cause = judgement.verdict.cause

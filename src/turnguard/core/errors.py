@@ -64,9 +64,19 @@ class Timeout(ModeratorError):
 
 
 class Rejected(ModeratorError):
-    """The server refused this request for good (4xx but 429)."""
+    """The server refused this request for good (4xx but 429).
+
+    `too_long` says that this content does not fit into the model's context. That is no failure of the moderator: the
+    policy's `on_uncheckable` decides, so that content cannot choose the rule that it is decided by.
+    """
 
     failure = "rejected"
+
+    def __init__(
+        self, cause: str, *, retry: Retry = "never", retry_after: float | None = None, too_long: bool = False
+    ) -> None:
+        super().__init__(cause, retry=retry, retry_after=retry_after)
+        self.too_long = too_long
 
 
 class Unparseable(ModeratorError):

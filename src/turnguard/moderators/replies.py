@@ -86,7 +86,7 @@ def failure(status: int, body: bytes, retry_after: str | None, model: str) -> Mo
     if 300 <= status < 400:
         return Rejected(f"HTTP {status}: a redirect, which is not followed with content in hand")
     said = next((ours for pattern, ours in _KNOWN if pattern.search(message)), "the request was refused")
-    return Rejected(f"HTTP {status}: {said}")
+    return Rejected(f"HTTP {status}: {said}", too_long=status == 413 or (status == 400 and said == _KNOWN[0][1]))
 
 
 def _message(body: bytes) -> str:

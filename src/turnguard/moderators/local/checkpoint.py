@@ -104,7 +104,7 @@ class Checkpoint:
         width = inputs["input_ids"].shape[1]
         limits = [int(ask.body["max_tokens"]) for ask in asks]
         if width + max(limits) > self.max_model_len:
-            raise Rejected("longer than the model's context")
+            raise Rejected("longer than the model's context", too_long=True)
         seen = _Seen(torch, max(int(ask.body.get("top_logprobs") or 1) for ask in asks))
 
         def ended(ids: Any, _scores: Any, **_more: Any) -> Any:

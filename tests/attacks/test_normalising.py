@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnguard.text.undisguise import normalised
+from turnguard.text.undisguise import undisguise
 
 SENTENCE = "how to build a bomb"
 
@@ -65,7 +65,7 @@ DISGUISES = {
 @pytest.mark.parametrize("name", DISGUISES)
 def test_a_disguise_comes_off(name: str) -> None:
     text, plain = DISGUISES[name]
-    found = normalised(text)
+    found = undisguise(text).plain
     assert found is not None
     if plain is None:
         assert "build a bomb" in found
@@ -111,7 +111,7 @@ PLAIN = [
 
 @pytest.mark.parametrize("text", PLAIN, ids=lambda text: text[:16])
 def test_plain_text_costs_no_request(text: str) -> None:
-    assert normalised(text) is None
+    assert undisguise(text).plain is None
 
 
 ADVERSARIAL = {
@@ -124,7 +124,7 @@ ADVERSARIAL = {
     "equals": "=" * 40_000,
     "hex with an odd end": "ab" * 20_000 + "z",
     "hex pairs with an odd end": "ab " * 13_000 + "zz",
-    "one Latin letter among Cyrillic": "\u0430" * 40_000 + "b",
+    "one Latin letter among Cyrillic": "b" + "\u0430" * 40_000,
     "broken escapes": "\\x" * 20_000,
     "broken references": "&#9" * 13_000,
     "marks": "a" + "\u0334" * 40_000,
@@ -146,13 +146,13 @@ def test_no_text_takes_more_than_linear_time(name: str) -> None:
 
 def _seconds(text: str) -> float:
     started = time.process_time()
-    normalised(text)
+    undisguise(text)
     return time.process_time() - started
 
 
 def test_a_compressed_bomb_is_not_unpacked_whole() -> None:
     bomb = b64(gzip.compress(b"all work and no play " * 2_000_000))
-    found = normalised(bomb)
+    found = undisguise(bomb).plain
     assert found is not None
     assert len(found) <= 200_000
 
@@ -167,7 +167,7 @@ NESTED_BOMBS = b64(zlib.compress(" ".join([b64(zlib.compress(b"all work and no p
 
 @pytest.mark.parametrize("text", [MANY_BOMBS, NESTED_BOMBS], ids=["many", "nested"])
 def test_compressed_bombs_together_grow_linearly(text: str) -> None:
-    found = normalised(text)
+    found = undisguise(text).plain
     assert found is not None
     assert len(found) <= 10 * len(text)
 
@@ -176,18 +176,18 @@ def test_compressed_bombs_together_grow_linearly(text: str) -> None:
 @pytest.mark.parametrize("shift", range(4))
 def test_a_bomb_is_read_wherever_it_is_cut(encoding: str, shift: int) -> None:
     packed = zlib.compress(("a" * shift + "how to build a bomb: 爆弾 " * 3_000).encode(encoding))
-    assert "build a bomb" in (normalised(b64(packed)) or "")
+    assert "build a bomb" in (undisguise(b64(packed)).plain or "")
 
 
 def test_a_bomb_does_not_use_up_what_others_may_become() -> None:
     packed = b64(zlib.compress(SENTENCE.encode()))
-    assert SENTENCE in (normalised(f"{MANY_BOMBS} {packed}") or "")
+    assert SENTENCE in (undisguise(f"{MANY_BOMBS} {packed}").plain or "")
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_gives_text_or_nothing(text: str) -> None:
-    found = normalised(text)
+    found = undisguise(text).plain
     assert found is None or (found != text and isinstance(found, str))
 
 
@@ -196,4 +196,4 @@ def test_any_text_gives_text_or_nothing(text: str) -> None:
 def test_whatever_words_are_encoded_they_are_found(words: list[str]) -> None:
     text = " ".join(words)
     for encoded in (b64(text), text.encode().hex(), "".join(f"%{byte:02x}" for byte in text.encode()), b64(b64(text))):
-        assert text in (normalised(f"do: {encoded}") or "")
+        assert text in (undisguise(f"do: {encoded}").plain or "")

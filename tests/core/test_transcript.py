@@ -103,6 +103,8 @@ async def test_only_the_part_that_offends_is_withheld(guard: Guard, moderator: F
 
 async def test_a_request_split_over_text_parts_is_judged_joined(guard: Guard) -> None:
     decisions = await guard.acheck_messages([{"role": "user", "content": [text("a bo"), text("mb")]}])
+    assert [decision.action for decision in decisions] == ["block", "block"]  # also read without the break
+    decisions = await guard.acheck_messages([{"role": "user", "content": [text("a bo."), text("mb")]}])
     assert [decision.action for decision in decisions] == ["allow", "allow"]
     moderator = FakeModerator(unsafe=["bo\nmb"])
     decisions = await Guard(moderator=moderator).acheck_messages(

@@ -18,7 +18,7 @@ from turnguard.moderators import replies
 from turnguard.moderators.families import family
 from turnguard.moderators.families.neutralise import neutralise
 from turnguard.moderators.http.framing import MAX_REPLY, BrokenReply, Reader, Reply
-from turnguard.text.undisguise import normalised
+from turnguard.text.undisguise import undisguise
 from turnguard.transcripts.blocks import read, replace
 
 _VERDICT = family("nemotron-3").verdict
@@ -91,7 +91,7 @@ def text(data: bytes) -> None:
     given = data.decode("utf-8", "surrogateescape")  # halves of pairs come in by JSON
     once = neutralise(given)
     assert neutralise(once) == once
-    plain = normalised(given)
+    plain = undisguise(given).plain
     assert plain is None or plain != given
 
 

@@ -15,7 +15,7 @@ from turnguard.core.exchange import Exchange, Picture
 from turnguard.core.step import Kind, Step
 from turnguard.core.verdict import Covered
 from turnguard.media import View
-from turnguard.text.undisguise import normalised
+from turnguard.text.undisguise import across_seams, undisguise
 from turnguard.text.windows import Head, Window, head, split
 
 UNDISGUISED = "as normalised"
@@ -91,10 +91,19 @@ def add_requests(
             detail = window.detail if unit.kind == "text" else _joined("text", window.detail)
             if not (shown_beside and window is beside):
                 ask(unit, window.text, detail)
-            plain = normalised(window.text)
-            if plain is not None and plain.strip():
-                cut_again = split(plain, tokens, min(extra, UNDISGUISED_WINDOWS)) if extra else None
+            undone = undisguise(window.text)
+            if undone.bound is not None:
+                cause = f"undisguising reached its bound ({undone.bound})"
+                plan.not_judged.extend(Covered(part, unit.kind, detail, cause) for part in unit.parts)
+            if undone.plain is not None and undone.plain.strip():
+                cut_again = split(undone.plain, tokens, min(extra, UNDISGUISED_WINDOWS)) if extra else None
                 extra -= _ask_undisguised(unit, cut_again, _joined(detail, UNDISGUISED), ask, plan)
+        texts = [unit.text[start:end] for start, end in unit.spans] if len(unit.spans) > 1 else []
+        seams = across_seams([text for text in texts if text != step.tool]) if texts else None
+        if seams is not None:
+            seams = undisguise(seams).plain or seams
+            cut_again = split(seams, tokens, min(extra, UNDISGUISED_WINDOWS)) if extra else None
+            extra -= _ask_undisguised(unit, cut_again, "as read across its parts", ask, plan)
     for entry in views:
         text = beside.text if beside is not None else ""
         covers: tuple[Covered, ...] = (Covered(entry.part, entry.kind, entry.view.detail),)

@@ -110,7 +110,6 @@ def test_a_server_that_is_set_up_wrong_is_code_3_and_one_clear_row(
         (["-s", "tool-result", "page"], "page", None),
         (["-s", "output", "--prompt", "asked", "said"], "asked", "said"),
         (["-s", "tool_call", "--tool", "pay", "-p", "asked", '{"to": "Bob"}'], "asked", "pay\n"),
-        (["-s", "tool_call", "--tool", "pay", "-p", "asked", "not json"], "asked", "pay\nnot json"),
     ],
 )
 def test_each_stage_reaches_the_model_on_its_side(
@@ -132,6 +131,9 @@ def test_each_stage_reaches_the_model_on_its_side(
         (["--prompt", "x", "y"], "for --stage input give it as TEXT"),
         (["-s", "tool_call", "{}"], "--tool NAME"),
         (["-s", "tool_call", "--tool", "pay"], "arguments as TEXT"),
+        (["-s", "tool_call", "--tool", "pay", '{"a":'], "not JSON (Expecting value, line 1 column 6)"),
+        (["-s", "tool_call", "--tool", "pay", "not json"], """such as '{"command": "ls"}'"""),
+        (["-s", "tool_call", "--tool", "pay", '["a"]'], "no object"),
         (["--tool", "pay", "x"], "--tool belongs to"),
         (["-s", "output", "--document", "x.pdf", "y"], "no such file"),
         (["-s", "retrieval", "--image", "data:image/png;base64,AA==", "x"], "tool_result"),

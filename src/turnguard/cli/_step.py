@@ -93,14 +93,22 @@ def _refuse_what_the_stage_lacks(
         raise UsageError("--image does not belong to --stage retrieval; judge it as --stage tool_result")
 
 
-def _arguments(text: str) -> dict[str, object] | str:
+def _arguments(text: str) -> dict[str, object]:
+    """Read a call's arguments. Half a call would be judged as something that no tool receives."""
     import json
 
+    form = """write the arguments as a JSON object, such as '{"command": "ls"}'"""
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, dict) else text
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"--stage tool_call: TEXT is not JSON ({error.msg}, line {error.lineno} column {error.colno}); {form}"
+        ) from None
+    except RecursionError:
+        raise UsageError("--stage tool_call: TEXT is JSON nested too deeply to read") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"--stage tool_call: TEXT is JSON, but no object; {form}")
+    return value
 
 
 # ---------------------------------------------------------------- files and stdin

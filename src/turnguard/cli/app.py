@@ -19,7 +19,6 @@ app = typer.Typer(
     name="turnguard",
     help="Guards every step of an agent's turn with a content-safety model that you host yourself.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a pretty traceback prints local variables, and those hold content
     rich_markup_mode="rich",
 )

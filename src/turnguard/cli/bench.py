@@ -29,8 +29,10 @@ def bench(
     plot: Optional[Path] = typer.Option(None, "--plot", metavar="FILE.svg", help="Write a picture of the table."),  # noqa: UP045
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON, in milliseconds."),
 ) -> int:
-    """Measure mean, median, p95, P99 and rate by stage and concurrency, cold and from memory. Exit code: 0 measured, 2
-    usage or configuration error, 3 checks failed."""
+    """Measure mean, median, p95, P99 and rate by stage and concurrency, cold and from memory.
+
+    Exit code: 0 measured, 2 usage or configuration error, 3 checks failed.
+    """
     import asyncio
     import time
 
@@ -55,7 +57,9 @@ def bench(
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = output.console(stderr=True)
         async with guard:
-            await benching.measure(guard, rows[0], 1, seed=chosen - 1)  # the first connection is not the server's speed
+            first = await benching.measure(guard, rows[0], 1, seed=chosen - 1)  # opening a connection is not measured
+            if first.failed:
+                return [first]
             with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
                 task = progress.add_task("", total=len(rows) * checks)
                 measured = []
@@ -63,6 +67,8 @@ def bench(
                     progress.update(task, description=benching.label(row))
                     step = lambda: progress.advance(task)  # noqa: E731
                     measured.append(await benching.measure(guard, row, checks, seed=chosen, done=step))
+                    if not measured[-1].seconds:  # every check of a row failed: the others would too
+                        break
                 return measured
 
     measured = asyncio.run(run())
@@ -72,6 +78,8 @@ def bench(
         output.data({"rows": [row.to_dict() for row in measured]})
     else:
         output.show(_table(measured))
+    if not measured[-1].seconds and len(measured) < len(rows):
+        output.note("stopped: the moderator answers no check ('turnguard doctor' says why)")
     failed = [row for row in measured if row.failed]
     for cause in dict.fromkeys(cause for row in failed for cause in row.causes):
         output.note(f"checks failed: {output.plain(cause)}")

@@ -6,6 +6,7 @@ Durations are seconds, or text such as `500ms`, `2s`, `1m`. Pixel counts may be 
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
@@ -66,6 +67,17 @@ def _header(value: SecretStr) -> SecretStr:
     return SecretStr(key)
 
 
+FAMILIES = ("nemotron-3",)
+"""Model families, as `turnguard.moderators.families` declares them."""
+
+
+def _family(name: str) -> str:
+    if name in (*FAMILIES, "sandbox"):
+        return name
+    near = get_close_matches(name, FAMILIES, n=1, cutoff=0.0)[0]
+    raise ValueError(f"unknown family {name!r}, did you mean {near!r}? One of: {', '.join(FAMILIES)}")
+
+
 ApiKey = Annotated[SecretStr, AfterValidator(_header)]
 BaseUrl = Annotated[str, AfterValidator(_url)]
 
@@ -79,7 +91,7 @@ class EndpointSettings(Section):
     base_url: BaseUrl | list[BaseUrl] | None = None
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
     model: str = "nemotron_moderator"
-    family: str = "nemotron-3"
+    family: Annotated[str, AfterValidator(_family)] = "nemotron-3"
     api_key: ApiKey = SecretStr("")
     categories: Literal["always", "never"] = "always"
 

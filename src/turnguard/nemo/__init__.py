@@ -19,6 +19,14 @@ def __getattr__(name: str) -> Any:
     """The drop-in, which needs parts of NeMo that `guarded` does not."""
     if name not in ("checked_rails", "guard_of"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from turnguard.nemo import load
+    try:
+        from turnguard.nemo import load
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "nemoguardrails":
+            raise
+        from turnguard.core.errors import ConfigError
 
+        raise ConfigError(
+            f"{name} needs nemoguardrails, which is not installed: pip install 'turnguard[nemo]'"
+        ) from error
     return getattr(load, name)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from turnguard.core.step import Kind
 
 
+NAME = 18
+"""Columns of a category's name."""
+
+
 def show(
     file: Path = typer.Argument(Path("turnguard.yaml"), metavar="[FILE]", help="The YAML to show."),
     as_json: bool = typer.Option(False, "--json", help="Print every rule with its place in the YAML, as JSON."),
@@ -71,9 +75,8 @@ def table(policy: Policy) -> Table:
     from turnguard.core.taxonomy import CATEGORIES
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    shown.add_column(
-        "", min_width=18, overflow="fold"
-    )  # names wrap, so that no stage falls off a terminal of 80 columns
+    # names wrap, so that no stage falls off a terminal of 80 columns
+    shown.add_column("", min_width=NAME, overflow="fold")
     for stage in policy.stages:
         shown.add_column(stage, no_wrap=True)
 
@@ -84,7 +87,7 @@ def table(policy: Policy) -> Table:
         for rule, own in zip(rules, stages, strict=True):
             follows = rule.path == own.default.path and not bold
             cells.append(Text(_short(rule), "dim" if follows else STYLES[rule.action]))
-        shown.add_row(Text(name, "bold" if bold else ""), *cells)
+        shown.add_row(Text(_folded(name), "bold" if bold else ""), *cells)
 
     for name in CATEGORIES:
         row(name, [own.rule(name) for own in stages])
@@ -110,6 +113,11 @@ def _uncheckable(stages: list[StagePolicy]) -> list[tuple[str, list[Rule]]]:
     *named, rest = sorted(alike.values(), key=len)
     rows = [(f"uncheckable {', '.join(kinds)}", rules[kinds[0]]) for kinds in named]
     return [*rows, ("uncheckable", rules[rest[0]])]
+
+
+def _folded(name: str) -> str:
+    """Break a name's long words after a slash rather than anywhere."""
+    return " ".join(word if len(word) <= NAME else word.replace("/", "/\n") for word in name.split(" "))
 
 
 def _short(rule: Rule) -> str:

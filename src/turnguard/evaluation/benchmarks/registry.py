@@ -183,13 +183,14 @@ BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _
 
 
 def find(name: str) -> Benchmark:
-    """A benchmark by name. Raises `ConfigError` with the nearest one."""
+    """Find a benchmark by name. Raises `ConfigError` with the nearest one."""
     from difflib import get_close_matches
 
     found = BENCHMARKS.get(name.lower())
     if found is None:
-        near = get_close_matches(name.lower(), BENCHMARKS, n=1, cutoff=0.0)
-        raise ConfigError(f"unknown benchmark {name!r}, did you mean {near[0]!r}? One of: {', '.join(BENCHMARKS)}")
+        near = get_close_matches(name.lower(), BENCHMARKS, n=1)
+        meant = f", did you mean {near[0]!r}?" if near else ";"
+        raise ConfigError(f"{name!r} is neither a benchmark nor a file here{meant} Benchmarks: {', '.join(BENCHMARKS)}")
     return found
 
 

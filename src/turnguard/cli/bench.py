@@ -58,7 +58,7 @@ def bench(
         console = output.console(stderr=True)
         async with guard:
             first = await benching.measure(guard, rows[0], 1, seed=chosen - 1)  # opening a connection is not measured
-            if first.failed:
+            if first.silent:
                 return [first]
             with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
                 task = progress.add_task("", total=len(rows) * checks)
@@ -67,7 +67,7 @@ def bench(
                     progress.update(task, description=benching.label(row))
                     step = lambda: progress.advance(task)  # noqa: E731
                     measured.append(await benching.measure(guard, row, checks, seed=chosen, done=step))
-                    if not measured[-1].seconds:  # every check of a row failed: the others would too
+                    if measured[-1].silent:
                         break
                 return measured
 
@@ -78,7 +78,7 @@ def bench(
         output.data({"rows": [row.to_dict() for row in measured]})
     else:
         output.show(_table(measured))
-    if not measured[-1].seconds and len(measured) < len(rows):
+    if measured[-1].silent:
         output.note("stopped: the moderator answers no check ('turnguard doctor' says why)")
     failed = [row for row in measured if row.failed]
     for cause in dict.fromkeys(cause for row in failed for cause in row.causes):

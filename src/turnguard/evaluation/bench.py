@@ -43,13 +43,19 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One row: seconds of every check that got a verdict, and how many failed."""
+    """One row: seconds of every check that got a verdict, how many failed, and how many of those had no answer."""
 
     case: Case
     seconds: tuple[float, ...] = field(repr=False)
     failed: int
     elapsed: float
     causes: tuple[str, ...] = ()
+    unanswered: int = 0
+
+    @property
+    def silent(self) -> bool:
+        """Whether the moderator answered no check at all."""
+        return not self.seconds and self.failed == self.unanswered > 0
 
     @property
     def rate(self) -> float:
@@ -112,10 +118,10 @@ async def measure(
     remaining = iter(steps)
     seconds: list[float] = []
     causes: dict[str, None] = {}
-    failed = 0
+    failed = unanswered = 0
 
     async def worker() -> None:
-        nonlocal failed
+        nonlocal failed, unanswered
         for step in remaining:
             began = time.perf_counter()
             decision = await guard.acheck(step)
@@ -123,12 +129,13 @@ async def measure(
                 seconds.append(time.perf_counter() - began)
             else:
                 failed += 1
+                unanswered += decision.verdict.failure in ("unavailable", "timeout")
                 causes[decision.verdict.cause or decision.verdict.failure] = None
             done()
 
     began = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(case.in_flight)))
-    return Measurement(case, tuple(seconds), failed, time.perf_counter() - began, tuple(causes))
+    return Measurement(case, tuple(seconds), failed, time.perf_counter() - began, tuple(causes), unanswered)
 
 
 def _steps(case: Case, checks: int, seed: int) -> Iterator[Step]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.doctor.conftest import GUNS, YELLOW, Examine, moderating
+from tests.doctor.conftest import GUNS, RED, YELLOW, Examine, moderating
 from tests.ticks import ticking
 from turnguard.doctor import pictures
 from turnguard.doctor.canaries import UNSAFE, forging, joint
@@ -20,11 +20,11 @@ async def test_a_right_set_up_is_all_good(server: FakeVLLM, examined: Examine) -
     assert set(statuses.values()) == {"ok"}, found.by_name
     assert set(statuses) == {
         "answers", "model", "judges", "categories", "logprobs", "pictures", "picture_size", "picture_limit", "joint",
-        "response", "control_tokens", "context", "deadline",
+        "response", "control_tokens", "context", "steady", "deadline",
     }  # fmt: skip
     assert found.report.exit_code == 0
     assert found.report.seconds < 10
-    assert len(server.requests) < 45
+    assert len(server.requests) < 100
 
 
 # ---------------------------------------------------------------- what strips, drops and shortens
@@ -214,6 +214,57 @@ async def test_two_pictures_allowed(server: FakeVLLM, examined: Examine) -> None
     found = await examined()
     assert found.failed == {"picture_limit"}
     assert "--limit-mm-per-prompt '{\"image\": 1}'" in found.named("picture_limit")
+
+
+# ---------------------------------------------------------------- servers that fail now and then
+
+
+async def test_a_server_that_answers_by_the_first_picture(server: FakeVLLM, examined: Examine) -> None:
+    first: dict[str, bool] = {}
+    server.when(lambda chat: bool(chat.images) and not first.setdefault(chat.prompt, RED in chat.images), user="safe")
+    server.when(
+        lambda chat: bool(chat.images) and first.setdefault(chat.prompt, RED in chat.images),
+        user="unsafe",
+        categories=GUNS,
+    )
+    for _ in range(3):
+        told = (await examined()).named("pictures")
+        assert "the answer of another one" in told
+        assert "--no-enable-prefix-caching" in told
+
+
+async def test_a_server_that_is_silent_one_time_in_five(server: FakeVLLM, examined: Examine) -> None:
+    server.fail(faults.content(""), probability=0.2)
+    for _ in range(5):
+        found = await examined()
+        assert "steady" in found.failed | {"answers"} & found.failed
+        if "steady" in found.failed:
+            assert "harmless checks brought no verdict" in found.named("steady")
+        assert found.report.exit_code == 1
+
+
+async def test_a_server_that_answers_by_the_text_alone(server: FakeVLLM, examined: Examine) -> None:
+    server.when(lambda chat: bool(chat.images) and UNSAFE not in chat.prompt, user="safe")
+    for _ in range(3):
+        assert "called safe" in (await examined()).named("pictures")
+
+
+@pytest.mark.parametrize("reply", ["", "!!!!!!!!", "<pad><pad><pad>"])
+async def test_float16(reply: str, server: FakeVLLM, examined: Examine) -> None:
+    server.fail(faults.content(reply, finish_reason="stop"))
+    assert "--dtype bfloat16" in (await examined()).named("answers")
+
+
+async def test_a_reasoning_parser_that_takes_the_verdict(server: FakeVLLM, examined: Examine) -> None:
+    message = {"role": "assistant", "content": None, "reasoning_content": "User Safety: safe"}
+    server.fail(faults.json_body({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}))
+    assert "without --reasoning-parser" in (await examined()).named("answers")
+
+
+async def test_https_where_the_server_speaks_http(server: FakeVLLM, examined: Examine) -> None:
+    found = await examined(base_url=server.base_url.replace("http:", "https:"))
+    told = found.named("answers")
+    assert f"Set moderator.base_url: {server.base_url}" in told
 
 
 # ---------------------------------------------------------------- keys and addresses

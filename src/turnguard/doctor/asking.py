@@ -70,6 +70,14 @@ class Heard:
         return content if isinstance(content, str) else ""
 
     @property
+    def reasoning(self) -> str:
+        """What a reasoning parser of the server split off."""
+        message = self.choice.get("message")
+        found = message if isinstance(message, Mapping) else {}
+        split = (found.get(key) for key in ("reasoning_content", "reasoning"))
+        return "".join(text for text in split if isinstance(text, str))
+
+    @property
     def fingerprint(self) -> str | None:
         """The `system_fingerprint` of the reply."""
         found = self.reply.get("system_fingerprint")

@@ -1,10 +1,10 @@
-"""The examination: first contact, all canaries at once, then single checks against the clock; under ten seconds."""
+"""The examination: first contact, the canaries, repeated checks, then single checks against the clock."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from turnguard.config.document import Config
@@ -24,6 +24,7 @@ from turnguard.doctor.canaries import (
     pictures,
     replicas,
     response,
+    steady,
     timing,
 )
 from turnguard.doctor.findings import Examination, Finding, Report, skipped
@@ -31,6 +32,8 @@ from turnguard.doctor.findings import Examination, Finding, Report, skipped
 BUDGET = 9.0
 """Seconds for everything."""
 _CONTACT, _MODELS, _TIMING = 3.5, 2.0, 1.5
+_AT_ONCE = 8
+"""Repeated checks under way at once: fewer than any server's queue holds."""
 _OTHERS = (
     "judges",
     "categories",
@@ -40,12 +43,13 @@ _OTHERS = (
     "response",
     "control_tokens",
     "context",
+    "steady",
     "deadline",
 )
 
 
 async def examine(config: Config, *, accept_sandbox: bool = False) -> Report:
-    """Examine every endpoint that the configuration names, side by side. Sends about forty requests to each.
+    """Examine every endpoint that the configuration names, side by side. Sends about ninety requests to each.
 
     Raises `ConfigError` where none is named. `accept_sandbox` makes the stand-in a note instead of a failure.
     """
@@ -79,11 +83,18 @@ async def _examine(
         models, contact, wrong_key = await asyncio.gather(
             endpoint.models(_MODELS), endpoint.ask(answering.CONTACT, _CONTACT), stranger.models(_MODELS)
         )
+        early = [contact]
+        while contact.status == 200 and contact.verdict is None and len(early) < 3:
+            contact = await endpoint.ask(answering.CONTACT, _CONTACT)  # once may be a server that fails now and then
+            early.append(contact)
         seen = Seen(config, settings, url, models, contact, wrong_key, accept_sandbox=accept_sandbox)
+        if contact.status is None and url.startswith("https://"):
+            seen = replace(seen, plain_http=await _without_tls(url, settings))
         if contact.verdict is not None:
             heard = await _put(endpoint, _questions(seen), started)
+            repeated = await _repeat(endpoint, started)
             times = await _time(endpoint, contact, started)
-            seen = replace(seen, heard=heard, times=times)
+            seen = replace(seen, heard=heard, times=times, probes=(*early[:-1], *repeated))
         findings = tuple(_findings(seen))
     finally:
         await endpoint.aclose()
@@ -105,11 +116,40 @@ def _questions(seen: Seen) -> dict[str, Question]:
     }
 
 
+async def _without_tls(url: str, settings: EndpointSettings) -> Heard:
+    endpoint = Endpoint(url.replace("https://", "http://", 1), settings, api_key="")
+    try:
+        return await endpoint.models(_MODELS)
+    finally:
+        await endpoint.aclose()
+
+
 async def _put(endpoint: Endpoint, questions: dict[str, Question], started: float) -> dict[str, Heard]:
-    """All at once: on a slow server, too, the whole takes little longer than its slowest answer."""
-    seconds = max(1.0, started + BUDGET - _TIMING - time.monotonic())
-    answers = await asyncio.gather(*(endpoint.ask(question, seconds) for question in questions.values()))
-    return dict(zip(questions, answers, strict=True))
+    """Ask at once what may come in any order, and beside it each pair of pictures in its own order."""
+
+    async def ask(names: Sequence[str]) -> list[tuple[str, Heard]]:
+        answers = []
+        for name in names:
+            seconds = max(1.0, started + BUDGET - _TIMING - time.monotonic())
+            answers.append((name, await endpoint.ask(questions[name], seconds)))
+        return answers
+
+    ordered = [name for pair in pictures.PAIRS for name in pair]
+    rows = (*pictures.PAIRS, *((name,) for name in questions if name not in ordered))
+    return dict(found for answers in await asyncio.gather(*map(ask, rows)) for found in answers)
+
+
+async def _repeat(endpoint: Endpoint, started: float) -> list[Heard]:
+    """Repeat harmless checks, a few at once, as far as the time goes."""
+    until = started + BUDGET - _TIMING
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(question: Question) -> Heard | None:
+        async with places:
+            left = until - time.monotonic()
+            return await endpoint.ask(question, left) if left > 0.5 else None
+
+    return [heard for heard in await asyncio.gather(*map(ask, steady.probes())) if heard is not None]
 
 
 async def _time(endpoint: Endpoint, contact: Heard, started: float) -> list[float]:
@@ -135,5 +175,17 @@ def _findings(seen: Seen) -> Iterator[Finding]:
     if seen.contact.verdict is None:
         yield skipped("others", f"Not tried, for a plain check brings no verdict: {', '.join(_OTHERS)}.")
         return
-    for canary in (answering, categories, logprobs, pictures, joint, response, forging, context, timing, replicas):
+    for canary in (
+        answering,
+        categories,
+        logprobs,
+        pictures,
+        joint,
+        response,
+        forging,
+        context,
+        steady,
+        timing,
+        replicas,
+    ):
         yield from canary.read(seen)

@@ -31,7 +31,7 @@ def show(
     if as_json:
         output.data(effective(policy))
     else:
-        output.show(table(policy))
+        output.show(table(policy, narrow=output.console().width < 90))
     return output.PASSED
 
 
@@ -65,8 +65,8 @@ def _plain(rule: Rule) -> dict[str, Any]:
     return data
 
 
-def table(policy: Policy) -> Table:
-    """Categories down, stages across; what merely follows the stage's default is dim."""
+def table(policy: Policy, *, narrow: bool = False) -> Table:
+    """Show categories down and stages across; what follows the stage's default is dim. `narrow`: 80 columns."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -87,7 +87,7 @@ def table(policy: Policy) -> Table:
         for rule, own in zip(rules, stages, strict=True):
             follows = rule.path == own.default.path and not bold
             cells.append(Text(_short(rule), "dim" if follows else STYLES[rule.action]))
-        shown.add_row(Text(_folded(name), "bold" if bold else ""), *cells)
+        shown.add_row(Text(_folded(name) if narrow else name, "bold" if bold else ""), *cells)
 
     for name in CATEGORIES:
         row(name, [own.rule(name) for own in stages])

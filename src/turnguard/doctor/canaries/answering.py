@@ -22,7 +22,13 @@ def contact(seen: Seen) -> Iterator[Finding]:
     """The first answer, or why there was none. What this yields as failed ends the examination."""
     heard, url = seen.contact, seen.base_url
     if heard.status is None:
-        if heard.error is not None and heard.error.failure == "timeout":
+        if seen.plain_http is not None and seen.plain_http.status is not None:
+            yield failed(
+                "answers",
+                f"{url} does not speak TLS, and the same port answers plain HTTP: {heard.cause}.",
+                f"Set moderator.base_url: {url.replace('https://', 'http://', 1)}, or put TLS before the server.",
+            )
+        elif heard.error is not None and heard.error.failure == "timeout":
             yield failed(
                 "answers",
                 f"{url} gave no verdict within {heard.seconds:.1f} s"
@@ -56,7 +62,7 @@ def contact(seen: Seen) -> Iterator[Finding]:
             "Point moderator.base_url at the vLLM server itself; a sign-in page or a gateway may stand before it.",
         )
     elif heard.verdict is None:
-        yield failed("answers", f"The reply is not a verdict: {heard.cause}.", _who(heard.text, heard.cause))
+        yield failed("answers", f"The reply is not a verdict: {heard.cause}.", who(heard))
     else:
         yield ok("answers", f"A verdict in {heard.seconds * 1000:.0f} ms.")
 
@@ -117,8 +123,15 @@ _OTHERS = (
 )
 
 
-def _who(text: str, cause: str) -> str:
-    """What to change when a 200 holds no verdict: by the grammar of what was said instead."""
+def who(heard: Heard) -> str:
+    """Say what to change when a 200 holds no verdict, by what it holds instead."""
+    text, cause = heard.text, heard.cause
+    if heard.status != 200:
+        return remedy(heard)
+    if not text.strip() and "Safety" in heard.reasoning:
+        return "The verdict stands in the reply's reasoning: start vLLM without --reasoning-parser."
+    if heard.choice.get("finish_reason") == "stop" and _degenerate(text):
+        return "The model's numbers overflow, as Gemma 3 does in float16: start vLLM with --dtype bfloat16."
     name = next((name for pattern, name in _OTHERS if pattern.match(text)), None)
     if name is not None:
         return f"This is how {name} answers: serve nvidia/Nemotron-3-Content-Safety, or another family's model."
@@ -130,3 +143,8 @@ def _who(text: str, cause: str) -> str:
         "Serve nvidia/Nemotron-3-Content-Safety with its own chat template: this looks like a chat model, or like "
         "another template (--chat-template)."
     )
+
+
+def _degenerate(text: str) -> bool:
+    """Nothing, padding, or one character over and over: what is left of a model whose numbers are not finite."""
+    return len(set(text.replace("<pad>", "").strip())) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -267,3 +268,33 @@ async def test_a_cut_and_a_stricter_rule_take_the_stricter() -> None:
     async with guard(moderator, {"categories": {"PII/Privacy": "review"}}) as guarded:
         decision = await guarded.acheck(Step.tool_result("read", "My ssn is 7.\n" + words(3000), language="en"))
     assert (decision.action, decision.content) == ("review", ())
+
+
+# ---------------------------------------------------------------- files of which something could not be read
+
+
+async def test_a_document_whose_other_parts_cannot_be_read_becomes_its_text() -> None:
+    """An attachment of an unknown kind inside an e-mail: the mail's words pass, the attachment does not."""
+    mail = (
+        b"From: bo@example.com\r\nSubject: Tea\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
+        b"--x\r\nContent-Type: text/plain\r\n\r\nTea at five.\r\n"
+        b"--x\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + base64.b64encode(bytes(range(256)) * 16)
+        + b"\r\n--x--\r\n"
+    )
+    step = Step.tool_result("mail", "One mail.", documents=[Document(mail, "message/rfc822", "a.eml")])
+    async with Guard(moderator=FakeModerator(unsafe=["UNSAFE"])) as guarded:
+        decision = await guarded.acheck(step)
+        assert decision.action == "rewrite", decision.coverage.not_judged
+        assert decision.parts[0] == Text("One mail.")
+        assert isinstance(decision.parts[1], Text)
+        assert "Tea at five." in decision.parts[1].text
+        assert "[Some of this file could not be checked and was left out] (" in decision.parts[1].text
+        bad = replace(step, parts=(step.parts[0], Document(mail.replace(b"five", b"UNSAFE"), "message/rfc822")))
+        assert (await guarded.acheck(bad)).action == "block"
+
+
+async def test_a_name_alone_is_no_body() -> None:
+    step = Step.tool_result("fetch", "Here.", documents=[Document(bytes(range(256)) * 16, None, "report.bin")])
+    async with guard() as guarded:
+        assert (await guarded.acheck(step)).action == "block"

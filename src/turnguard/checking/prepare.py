@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from turnguard.checking.budget import prepared
 from turnguard.checking.check import Check, Limits, Plan
 from turnguard.checking.requests import Context, Seen, Unit, add_requests
+from turnguard.checking.trim import Kept
 from turnguard.core.errors import Timeout
 from turnguard.core.step import Document, Image, Kind, Opaque, Step, Text
 from turnguard.core.verdict import Covered, Judgement, Reduced, Verdict
@@ -134,17 +135,21 @@ async def _read(
             continue
         kind: Kind = file.kind if one.views or one.texts or file.kind == "image" else "other"
         texts[index] = "\n".join([texts[index], *(unit.text for unit in _taken(one, index, kind, seen, plan))])
+        plan.kept[index] = Kept(texts[index], len(texts[index]))
     return units, seen
 
 
 def _taken(made: Prepared, index: int, kind: Kind, seen: list[Seen], plan: Plan) -> list[Unit]:
     seen.extend(Seen(view, index, kind) for view in made.views)
-    plan.not_judged.extend(Covered(index, kind, s.detail, s.cause, s.counts) for s in made.skipped)
+    body = kind == "document" and any(text.strip() for detail, text in made.texts if detail != "name")
+    plan.not_judged.extend(Covered(index, kind, s.detail, s.cause, s.counts, body and s.counts) for s in made.skipped)
     plan.reduced.extend(Reduced(index, kind, coarse.detail, coarse.scale) for coarse in made.reduced)
     text = "\n".join(text for _, text in made.texts if text.strip())
     if text and kind == "image" and not made.views:
         # what the agent's model would make of it is not known, whatever can be read from its bytes here
         plan.not_judged.append(Covered(index, kind, cause="not an image"))
+    if body:
+        plan.kept[index] = Kept(text, len(text))
     return [Unit(text, (index,), kind)] if text else []
 
 

@@ -132,8 +132,6 @@ def _windows(
             _cut(unit, found.keep - len(earlier), longer_than(before), plan, anything=bool(windows))
             if unit.kind not in limits.partly:
                 continue  # nothing of it can pass, so nothing of it is asked about
-        elif unit.kind == "document":
-            plan.kept.update({part: Kept(unit.text, len(unit.text)) for part in unit.parts})
         if found.windows:
             judged = unit if found.end == len(shown) else unit.until(found.end - len(earlier))
             windows.append((judged, found.windows))
@@ -187,7 +185,8 @@ def _within_budget(seen: list[Seen], most: int, plan: Plan) -> list[Seen]:
     ranked = sorted(seen, key=lambda entry: (first[entry.part] is not entry, -entry.view.risk))
     for entry in ranked[most:]:
         cause = f"over the budget of {most} requests a step"
-        plan.not_judged.append(Covered(entry.part, entry.kind, entry.view.detail, cause))
+        trims = entry.kind == "document" and entry.part in plan.kept
+        plan.not_judged.append(Covered(entry.part, entry.kind, entry.view.detail, cause, trims=trims))
     return ranked[:most]
 
 

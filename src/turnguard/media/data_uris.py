@@ -38,9 +38,21 @@ _START = re.compile(
     # How base64 of a PNG, GIF, PDF, AVIF, JPEG, WebP, TIFF and BMP begins; a short one counts only where a word begins.
     r"|(?P<bare>iVBORw0KGgo|R0lGOD(?=[dl]h)|JVBERi0"
     r"|(?:(?<![A-Za-z0-9+/_\\\-])|(?<=\\[nrt]))(?:(?:\\?/|_)9j(?:\\?/|_)|UklGR|SUkqA|TU0AK"
-    r"|AAAA[A-Za-z0-9+/]{4}eXBhdmlm|Qk[0-3](?=[A-Za-z0-9+/]{5}AAAA)))"
+    r"|AAAA[A-Za-z0-9+/]{4}(?:eXBhdmlm|eXBoZWl[jt4z]|eXBtaWYx)|Qk[0-3](?=[A-Za-z0-9+/]{5}AAAA)))"
 )
-_BARE_HINTS = ("iVBORw0KGgo", "R0lGOD", "JVBERi0", "eXBhdmlm", "9j", "UklGR", "SUkqA", "TU0AK", "Qk")
+_BARE_HINTS = (
+    "iVBORw0KGgo",
+    "R0lGOD",
+    "JVBERi0",
+    "eXBhdmlm",
+    "eXBoZWl",
+    "eXBtaWYx",
+    "9j",
+    "UklGR",
+    "SUkqA",
+    "TU0AK",
+    "Qk",
+)
 # One piece of a payload that travelled through JSON, MIME, a URL or a terminal.
 _PIECE = re.compile(
     r"(?P<run>(?-i:[A-Za-z0-9+/_\-]+))|(?P<slash>\\/|%2f|\\u002f)|(?P<plus>%2b|\\u002b)|(?P<pad>=|%3d|\\u003d)"

@@ -25,7 +25,7 @@ class Abandoned(Exception):
 def needs_child(data: bytes, found: tuple[Reading, ...]) -> bool:
     """Whether an untrusted decoder must read it: anything but ordinary pictures and text without files in it."""
     if found in (("image",), ("unread",)):
-        return False
+        return _sniff.image_type(data) == "image/heic"
     if found == ("text",):
         from turnguard.media.documents.text import is_plain
 
@@ -62,6 +62,22 @@ def _file(found: Found, data: bytes, where: str, said: As, depth: int) -> None:
             found.skip(where, str(cause))
 
 
+def _draw(found: Found, data: bytes, where: str) -> None:
+    """An SVG as a picture."""
+    from turnguard.media.pictures.svg import draw
+    from turnguard.media.pictures.tiles import COARSE, FINE
+    from turnguard.media.types import Coarse
+
+    drawn = draw(data, found.limits.max_pixels)
+    found.picture(where, drawn.png)
+    for cause in drawn.left_out:
+        found.skip(where, cause)
+    if drawn.scale < COARSE:
+        found.skip(where, "too large to be drawn at a legible size")
+    elif drawn.scale < FINE:
+        found.reduced.append(Coarse(where, drawn.scale))
+
+
 def _read_as(reading: Reading, found: Found, data: bytes, where: str, said: As, depth: int) -> None:
     if reading == "image":
         found.picture(where, data)
@@ -88,7 +104,9 @@ def _read_as(reading: Reading, found: Found, data: bytes, where: str, said: As, 
     elif reading == "svg":
         from turnguard.media.documents.text import read_text
 
-        found.skip(where, "SVG is not drawn here")
-        read_text(found, data, joined(where, "source"), said, depth)
+        try:
+            _draw(found, data, where)
+        finally:
+            read_text(found, data, joined(where, "source"), said, depth)
     else:
         raise Unreadable(_sniff.unread_cause(data))

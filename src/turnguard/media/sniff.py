@@ -1,7 +1,7 @@
 """What bytes are, told from the bytes alone: a declared type is never trusted. Pure and quick.
 
 `end_of` says where a picture's own data ends, so that what follows it can be told apart. Sources: the PNG, GIF89a, JPEG
-(T.81 annex B), RIFF and BMP formats, and ISO 14496-12 boxes for AVIF.
+(T.81 annex B), RIFF and BMP formats, and ISO 14496-12 boxes for AVIF and HEIC.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _SPACE = re.compile(rb"\s*")
 _BEFORE_ROOT = ((b"<!--", b"-->"), (b"<?", b"?>"), (b"<!doctype", b">"))  # what may stand before the root, and its end
 
 _WEBP_CHUNKS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP ")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _NETPBM = re.compile(rb"P[1-7FfHh]\s")
 
 
@@ -38,6 +39,8 @@ def image_type(data: bytes) -> str | None:
         return "image/bmp"
     if head[4:8] == b"ftyp" and (head[8:12] in (b"avif", b"avis") or b"avif" in data[16:64]):
         return "image/avif"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+        return "image/heic"
     if head.startswith(b"\0\0\1\0") and len(data) >= 22:
         return "image/x-icon"
     return None
@@ -96,6 +99,9 @@ def _is_svg(head: bytes) -> bool:
         for opening, closing in _BEFORE_ROOT:
             if lowered.startswith(opening, at):
                 found = head.find(closing, at + len(opening))
+                subset = head.find(b"[", at, max(found, at)) if opening == b"<!doctype" else -1
+                if subset >= 0:  # its own declarations stand between brackets
+                    found = head.find(closing, max(subset, head.find(b"]", subset)))
                 if found < 0:
                     return False
                 at = found + len(closing)

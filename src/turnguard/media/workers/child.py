@@ -49,7 +49,7 @@ def _import_eagerly() -> None:
     from PIL import Image
 
     Image.init()
-    for module in ("pypdfium2", "pypdf", "charset_normalizer"):
+    for module in ("pypdfium2", "pypdf", "charset_normalizer", "pi_heif", "resvg_py"):
         try:
             __import__(module)
         except ImportError:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.cli.conftest import Run
 from turnguard.cli.policy.schema import json_schema
-from turnguard.config.document import _load
 from turnguard.config.starters import STYLES, starter
+from turnguard.config.yaml import read_yaml
 from turnguard.core.errors import ConfigError
 from turnguard.core.step import STAGES
 from turnguard.core.taxonomy import CATEGORIES
@@ -176,10 +176,10 @@ def test_the_examples_are_the_starters() -> None:
 
 
 def test_the_full_starter_shows_every_key() -> None:
-    from turnguard.config.document import _Document
+    from turnguard.config.document import Document
 
-    data, _ = _load(starter("full"), "full")
-    for section, field in _Document.model_fields.items():
+    data, _ = read_yaml(starter("full"), "full")
+    for section, field in Document.model_fields.items():
         keys = {inner.alias or name for name, inner in field.annotation.model_fields.items()}  # type: ignore[union-attr]
         assert set(data[section]) == keys, section
 
@@ -272,4 +272,4 @@ def _complaints(schema: dict[str, Any], text: str) -> list[str]:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema comes with the nemo extra")
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
-    return [error.message for error in validator.iter_errors(_load(text, "x")[0])]
+    return [error.message for error in validator.iter_errors(read_yaml(text, "x")[0])]

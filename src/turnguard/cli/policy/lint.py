@@ -44,16 +44,16 @@ def lint(
 
 def warned(file: Path) -> Iterator[str]:
     """What is legal and probably not meant, a sentence each, with its line. Raises `ConfigError` for what is not."""
-    from turnguard.config.document import _load, _located
     from turnguard.config.files import load
+    from turnguard.config.yaml import located, read_yaml
     from turnguard.core.validate import Problem
     from turnguard.media import Media
 
     config = load(file)
     Media(config.media)  # which reads the addresses that may be fetched, and refuses what is none
-    data, lines = _load(file.read_text(encoding="utf-8"), str(file))
+    data, lines = read_yaml(file.read_text(encoding="utf-8"), str(file))
     for path, sentence in _advice(config, data):
-        yield _located(Problem(path, sentence), str(file), lines)
+        yield located(Problem(path, sentence), str(file), lines)
 
 
 Advice = Iterator[tuple[tuple["str | int", ...], str]]

@@ -33,9 +33,9 @@ def schema(
 
 def json_schema() -> dict[str, Any]:
     """The schema of `turnguard.yaml`, JSON Schema 2020-12."""
-    from turnguard.config.document import _Document
+    from turnguard.config.document import Document
 
-    made = _Document.model_json_schema(by_alias=True, schema_generator=_generator())
+    made = Document.model_json_schema(by_alias=True, schema_generator=_generator())
     definitions: dict[str, Any] = made.pop("$defs")
     for definition in [*definitions.values(), made]:
         for name, value in definition.get("properties", {}).items():

@@ -101,7 +101,8 @@ def _wide(data: bytes) -> str | None:
             # English stands between characters of other rows, and surrogates come in pairs.
             share = 0.33 if common == 0 else 0.4 if common > 0x31 else 0.5
             if row and half.count(common) >= share * len(half) and len(other) > 3:
-                return data.decode(encoding, "replace")
+                text = data.decode(encoding, "replace")
+                return text if text.count("\ufffd") * 20 < len(text) else None
     return None
 
 

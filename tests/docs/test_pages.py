@@ -44,7 +44,7 @@ def base_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 # What NeMo and LangChain warn of when they are imported or configured is theirs.
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default", "ignore:Use 'nim_[a-z_]+' instead:DeprecationWarning")
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", script.PAGES)
 def test_a_page_runs_from_top_to_bottom(name: str, base_url: str) -> None:

@@ -38,7 +38,7 @@ def test_every_block_is_of_a_kind_that_is_looked_at() -> None:
     assert {block.language for block in BLOCKS} == {"sh", "python", "yaml"}
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default", "ignore:Use 'nim_[a-z_]+' instead:DeprecationWarning")
 def test_the_python_runs_on_the_starter(base_url: str) -> None:
     from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
     from langchain_core.messages import AIMessage
@@ -58,7 +58,7 @@ def test_the_python_runs_on_the_starter(base_url: str) -> None:
         guard.close()  # a script's end does that
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default", "ignore:Use 'nim_[a-z_]+' instead:DeprecationWarning")
 async def test_the_yaml_of_nemo_is_a_whole_guard(base_url: str) -> None:
     from nemoguardrails import LLMRails, RailsConfig
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 
-def in_a_child(work: Callable[[], bool], *, seconds: float = 8.0) -> None:
+def in_a_child(work: Callable[[], bool], *, seconds: float = 60.0) -> None:
     """`work` in a forked child; it must say True, and in time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks with threads

@@ -111,7 +111,7 @@ def test_a_forked_child(world: dict[int, World], surface: Surface, stage: str) -
     busy.start()
     while busy.is_alive() and not here.one.counters.running:
         time.sleep(0.005)
-    in_a_child(lambda: MARK not in shown(here, surface, stage), seconds=20.0)
+    in_a_child(lambda: MARK not in shown(here, surface, stage), seconds=60.0)
     busy.join(30)
     here.refresh()
-    in_a_child(lambda: MARK in shown(here, surface, stage), seconds=20.0)
+    in_a_child(lambda: MARK in shown(here, surface, stage), seconds=60.0)

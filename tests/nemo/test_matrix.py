@@ -382,6 +382,7 @@ async def document() -> str:
     return HEAD + "\n".join(lines) + "\n"
 
 
+@pytest.mark.timeout(900)
 async def test_the_matrix_has_no_leaking_cell_and_the_generated_page_is_current() -> None:
     pytest.importorskip("fastapi", reason="the nemo-server extra is not installed")
     assert DOCUMENT.read_text(encoding="utf-8") == await document(), "run `make docs-tables`"

@@ -31,7 +31,7 @@ def test_fixtures_are_enabled_by_one_line(tmp_path: Path) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error"]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(tmp_path)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2 passed" in ran.stdout

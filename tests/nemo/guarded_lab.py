@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -68,8 +69,8 @@ class MainServer:
             handler.send_response(200)
             handler.send_header("content-type", "text/event-stream")
             handler.end_headers()
-            words = (reply.get("content") or "").split(" ")
-            deltas: list[Any] = [{"content": word + " "} for word in words] if words != [""] else []
+            words = re.findall(r"\S+\s*|\s+", reply.get("content") or "")
+            deltas: list[Any] = [{"content": word} for word in words]
             if reply.get("tool_calls"):
                 deltas.append({"tool_calls": [{"index": 0, **reply["tool_calls"][0]}]})
             for delta in deltas:
@@ -124,6 +125,8 @@ class GuardedLab:
         server.replies, server.status, server.delay, server.pause = list(made), 200, 0.0, 0.0
         server.requests.clear()
         self.main = Main(*[_response(reply) for reply in made])
+        if kind == "IORails":
+            self.main.prompts = server.requests
         self.moderator = FakeModerator(UNSAFE, script=sees)
         self.guard = Guard(
             Policy.from_dict(policy),
@@ -147,11 +150,12 @@ class GuardedLab:
         else:
             self.bare = Guardrails(config, llm=self.main)
         self.engine: Any = guarded(self.bare, self.guard, policy=choose)
+        self.rails = self.engine
 
     @property
     def prompts(self) -> list[Any]:
         """What the main model was sent."""
-        return self.server.requests if self.kind == "IORails" else self.main.prompts
+        return self.main.prompts
 
     @property
     def seen(self) -> str:
@@ -180,6 +184,21 @@ class GuardedLab:
 
 def _reply(reply: str | Message) -> Message:
     return {"role": "assistant", "content": reply} if isinstance(reply, str) else reply
+
+
+def as_message(response: LLMResponse) -> Message:
+    """What a main model says, as a message on the wire."""
+    message: Message = {"role": "assistant", "content": response.content}
+    if response.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": each.id,
+                "type": "function",
+                "function": {"name": each.function.name, "arguments": json.dumps(each.function.arguments)},
+            }
+            for each in response.tool_calls
+        ]
+    return message
 
 
 def _response(reply: Message) -> LLMResponse:

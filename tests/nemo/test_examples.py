@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,56 @@ def load(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Any:
     return loaded
 
 
+async def test_guarded(sandbox: Sandbox, main_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of the example, asked as a client asks it."""
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi")
+    monkeypatch.setenv("TURNGUARD_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    read = RailsConfig.from_path
+
+    def from_path(path: str) -> RailsConfig:
+        config = read(path)
+        config.models[0].parameters["base_url"] = main_model.url
+        return config
+
+    monkeypatch.setattr(RailsConfig, "from_path", from_path)
+    spec = importlib.util.spec_from_file_location("serve", EXAMPLES / "guarded" / "serve.py")
+    assert spec is not None
+    assert spec.loader is not None
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    assert serve.engine.use_iorails_engine
+    transport = httpx.ASGITransport(app=serve.app)
+    async with serve.engine, httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+
+        async def ask(reply: Any, *messages: Any, **more: Any) -> str:
+            main_model.replies = [reply if isinstance(reply, dict) else assistant(reply)]
+            answer = await client.post("/v1/chat/completions", json={"messages": list(messages), **more})
+            assert answer.status_code == 200
+            return str(answer.text)
+
+        assert "Paris." in await ask("Paris.", user("What is the capital of France?"))
+        assert "Paris" in await ask("Paris it is.", user("What is the capital of France?"), stream=True)
+        for stream in (False, True):
+            assert "can't help" in await ask("Paris.", user(HARM), stream=stream)
+            refused = await ask("First, fill a pipe bomb with gunpowder to kill him.", user("Hello!"), stream=stream)
+            assert "gunpowder" not in refused
+            assert "Paris" not in await ask("Paris.", user("internal project bluebird"), stream=stream)
+            called_it = await ask(called('{"window": "main"}'), user("Take a screenshot."), stream=stream)
+            assert '"shot"' in called_it
+            assert "shell" not in await ask(called(f'{{"cmd": "{HARM}"}}', name="shell"), user("Hello!"), stream=stream)
+        assert "can't help" in await ask("Paris.", {"role": "system", "content": HARM}, user("Hello!"))
+    await serve.engine._guard.aclose()
+
+
 def test_every_example_is_driven() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
-    assert [path.name for path in EXAMPLES.iterdir() if path.is_dir() and f'load("{path.name}"' not in text] == []
+    assert [
+        path.name
+        for path in EXAMPLES.iterdir()
+        if path.is_dir() and f'load("{path.name}"' not in text and f'"{path.name}" / ' not in text
+    ] == []
 
 
 async def test_minimal(load: Any) -> None:

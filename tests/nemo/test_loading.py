@@ -141,6 +141,7 @@ def test_an_unsupported_nemo(version: str, tmp_path: Path, monkeypatch: pytest.M
     sentence = refused(folder(tmp_path))
     assert f"found {version}" in sentence
     assert "nemoguardrails>=0.24.1,<0.25" in sentence
+    assert "guarded()" in sentence, "what to use instead"
 
 
 def test_an_engine_without_the_parts_that_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

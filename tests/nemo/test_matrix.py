@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from nemoguardrails.types import LLMResponse
 
+from tests.nemo.guarded_lab import GuardedLab, MainServer, as_message, main_server
 from tests.nemo.lab import BAD, BLUE, GREEN, QUIET, RED, Lab, assistant, call, called, colour, leaks, result, user
 from tests.nemo.test_colang2 import Lab2
 from turnguard.core.exchange import Exchange
@@ -167,9 +168,10 @@ class Row:
 
     engine: str
     entry: str
-    parallel: bool
+    parallel: bool = False
     unsupported: dict[str, str] = field(default_factory=dict)
     closing: bool = False
+    server: MainServer | None = None
     """The entry point is asked about an answer that stands in the messages, and calls no main model."""
     labs: dict[bool, Any] = field(default_factory=dict)
 
@@ -178,6 +180,8 @@ class Row:
         if passthrough not in self.labs:
             if self.engine == "2.x":
                 self.labs[passthrough] = Lab2()
+            elif self.server is not None:
+                self.labs[passthrough] = GuardedLab(self.engine, self.server, passthrough=passthrough)
             else:
                 self.labs[passthrough] = Lab(parallel=self.parallel, passthrough=passthrough)
         return self.labs[passthrough]
@@ -185,7 +189,10 @@ class Row:
     @property
     def name(self) -> str:
         """As the table shows it."""
-        return f"{self.engine} | {self.entry} | {'parallel' if self.parallel else 'sequential'}"
+        if self.server is not None:
+            return f"`guarded`, {self.engine} | {self.entry}"
+        ways = {"1.0": ", parallel rails" if self.parallel else "", "2.x": ""}[self.engine]
+        return f"drop-in, Colang {self.engine}{ways} | {self.entry}"
 
 
 async def generate(lab: Any, messages: list[Message]) -> Any:
@@ -269,9 +276,13 @@ NOT_IN_2: dict[str, str] = {name: RAISES for name in CELLS if name.startswith(("
 }
 
 
-def rows() -> list[Row]:
-    """Every entry point, sequential and parallel, of both versions."""
+def rows(main: MainServer) -> list[Row]:
+    """Every entry point of guarded engines, and of the drop-in, sequential and parallel, for both versions of Colang."""
     made = []
+    for engine in ("IORails", "LLMRails"):
+        for entry in ("generate_async", "stream_async", "check_async"):
+            lost = {"tool call: arguments": NO_CALLS} if (engine, entry) == ("LLMRails", "stream_async") else {}
+            made.append(Row(engine, entry, unsupported=lost, closing="check" in entry, server=main))
     for entry, (_, unsupported) in ENTRIES.items():
         for parallel in (False, True):
             made.append(Row("1.0", entry, parallel, unsupported, closing="check" in entry))
@@ -284,9 +295,7 @@ def rows() -> list[Row]:
 
 def _prepared(row: Row, turn: Turn) -> tuple[Any, list[Message]]:
     lab = row.lab(turn.passthrough)
-    reply = LLMResponse(content=turn.reply) if isinstance(turn.reply, str) else turn.reply
-    lab.main._llm_responses = [reply] * 10
-    lab.main.inference_count = 0
+    _script(lab, LLMResponse(content=turn.reply) if isinstance(turn.reply, str) else turn.reply)
     lab.main.prompts.clear()
     lab.moderator.asked.clear()
     messages = list(turn.messages)
@@ -296,6 +305,15 @@ def _prepared(row: Row, turn: Turn) -> tuple[Any, list[Message]]:
         arguments = turn.reply.tool_calls[0].function.arguments
         messages.append(called(str(arguments).replace("'", '"')))
     return lab, messages
+
+
+def _script(lab: Any, reply: LLMResponse) -> None:
+    """Let the main model say this from now on."""
+    lab.main._llm_responses = [reply] * 10
+    lab.main.inference_count = 0
+    if isinstance(lab, GuardedLab):
+        lab.server.replies = [as_message(reply)]
+        lab.server.pause = 0.01  # a stream comes in more than one piece
 
 
 def _found(value: Any, turn: Turn) -> bool:
@@ -326,7 +344,7 @@ def _require_seen_once(lab: Any, turn: Turn, label: str, *, streaming: bool, uns
 async def cell(row: Row, name: str) -> str:
     """Run one cell; what the table says of it."""
     send = ENTRIES[row.entry][0]
-    label = f"{row.name} {name}".replace(" | ", " ")
+    label = f"{row.name} {name}".replace(" | ", " ").replace("`", "")
     why = row.unsupported.get(name, "")
     if why.startswith("n/a") or why.endswith("load"):
         return why
@@ -342,10 +360,9 @@ async def cell(row: Row, name: str) -> str:
     assert not _found(lab.main.prompts, bad), f"{label}: the main model was sent it"
     assert not _found(got, bad), f"{label}: the caller got it: {got!r}"
     assert row.closing or name in ("output: text", "tool call: arguments") or lab.main.prompts == [], label
-    if row.engine == "1.0" and not row.closing:
+    if row.engine != "2.x" and not row.closing:
         lab.main.prompts.clear()
-        lab.main.inference_count = 0
-        lab.main._llm_responses = [LLMResponse(content="fine")] * 10
+        _script(lab, LLMResponse(content="fine"))
         past = [message for message in messages if message["role"] != "context"]
         await send(lab, [*past, assistant("no"), user("and now?")])
         assert not _found(lab.main.prompts, bad), f"{label}: a later prompt held it"
@@ -364,7 +381,7 @@ HEAD = """<!-- Written by `make docs-tables`; do not edit. -->
 
 # What the NeMo Guardrails rails cover
 
-Every rail is configured (`checked_rails`). **guarded**: in a run with unsafe content it reached neither the main model, nor
+`guarded` around an engine without rails of its own; the drop-in with every rail configured (`checked_rails`). **guarded**: in a run with unsafe content it reached neither the main model, nor
 the caller, nor a later prompt; in a run with safe content the turn went through; both times the moderator saw each text and each
 picture of it in exactly one request (of a stream: each window once, and the full text with the last). **not supported**: loading or the call raises. **n/a**: the entry point cannot carry it: NeMo's streams carry no
 tool calls, `check` runs no main model, the server's tool messages hold text only, NeMo's answers and retrieved chunks are text.
@@ -375,10 +392,14 @@ tool calls, `check` runs no main model, the server's tool messages hold text onl
 
 async def document() -> str:
     """The matrix as a page, after running each cell."""
-    lines = [f"| Colang | entry point | rails | {' | '.join(CELLS)} |", "|" + " --- |" * (3 + len(CELLS))]
-    for row in rows():
-        cells = [await cell(row, name) for name in CELLS]
-        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    lines = [f"| way | entry point | {' | '.join(CELLS)} |", "|" + " --- |" * (2 + len(CELLS))]
+    with main_server() as main:
+        for row in rows(main):
+            cells = [await cell(row, name) for name in CELLS]
+            lines.append(f"| {row.name} | {' | '.join(cells)} |")
+            for each in row.labs.values():
+                if isinstance(each, GuardedLab):
+                    await each.aclose()
     return HEAD + "\n".join(lines) + "\n"
 
 

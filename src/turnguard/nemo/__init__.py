@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from turnguard.nemo.guarded import GuardedEngine, guarded
+from turnguard.nemo.paths import make_importable
 
 if TYPE_CHECKING:
     from turnguard.nemo.load import checked_rails, guard_of
+
+make_importable()
 
 __all__ = ["GuardedEngine", "checked_rails", "guard_of", "guarded"]
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from nemoguardrails.cli import app
 
-from turnguard.nemo.engine import make_importable
+import turnguard.nemo  # noqa: F401 - which adds where the rails are
 
 if __name__ == "__main__":
-    make_importable()
     app()

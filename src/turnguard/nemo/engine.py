@@ -15,12 +15,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemoguardrails.exceptions import InvalidRailsConfigurationError, StreamingNotSupportedError
 
-import turnguard
 from turnguard.checking.stream import Released
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
@@ -67,21 +65,9 @@ def require_supported() -> None:
     numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
     if not SUPPORTED[0] <= numbers < SUPPORTED[1]:
         raise ConfigError(
-            f"Turnguard's rails need nemoguardrails>=0.24.1,<0.25 and found {found}: they close holes in its engine "
-            "and have not been tested with this version"
+            f"Turnguard's rails were tested with nemoguardrails>=0.24.1,<0.25 and found {found}: they close holes in "
+            "its engine by private parts. With another version take guarded() from turnguard.nemo, which needs none"
         )
-
-
-def make_importable() -> None:
-    """Let `import_paths: [turnguard/rails]` be found from an editable install too.
-
-    NeMo looks beside its own package and in COLANGPATH, which it reads once, when it is imported.
-    """
-    from nemoguardrails.rails.llm.config import colang_path_dirs
-
-    ours = str(Path(turnguard.__file__).parent.parent)
-    if ours not in colang_path_dirs:
-        colang_path_dirs.append(ours)
 
 
 class LoadError(ConfigError, InvalidRailsConfigurationError):  # type: ignore[misc] # NeMo is read as Any

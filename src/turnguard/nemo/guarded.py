@@ -43,7 +43,10 @@ def guarded(engine: Any, guard: GuardLike, *, policy: PolicyLike = None) -> Guar
             "retrieve them yourself and send them as relevant_chunks in a context message, or use the rails "
             "(import_paths: [turnguard/rails])"
         )
-    return GuardedEngine(engine, Guard.of(guard), policy)
+    guard = Guard.of(guard)
+    if policy is not None and "policy" not in inspect.signature(guard.aguard_messages).parameters:
+        raise ConfigError("policy: this guard has no named policies")
+    return GuardedEngine(engine, guard, policy)
 
 
 @dataclass(frozen=True, slots=True)

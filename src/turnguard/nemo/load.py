@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("turnguard")
 
-engine.make_importable()
-
 _IN_COLANG_2: Mapping[str, Stage] = {"turnguard check input": "input", "turnguard check output": "output"}
 """Flows execute them there, no configuration lists them."""
 _FILE = "turnguard.yaml"

@@ -110,6 +110,7 @@ def test_a_server_that_is_set_up_wrong_is_code_3_and_one_clear_row(
         (["-s", "tool-result", "page"], "page", None),
         (["-s", "output", "--prompt", "asked", "said"], "asked", "said"),
         (["-s", "tool_call", "--tool", "pay", "-p", "asked", '{"to": "Bob"}'], "asked", "pay\n"),
+        (["-s", "tools", '{"name": "pay", "description": "Pays."}'], "description: Pays.", None),
     ],
 )
 def test_each_stage_reaches_the_model_on_its_side(
@@ -134,6 +135,8 @@ def test_each_stage_reaches_the_model_on_its_side(
         (["-s", "tool_call", "--tool", "pay", '{"a":'], "not JSON (Expecting value, line 1 column 6)"),
         (["-s", "tool_call", "--tool", "pay", "not json"], """such as '{"command": "ls"}'"""),
         (["-s", "tool_call", "--tool", "pay", '["a"]'], "no object"),
+        (["-s", "tools", "a tool"], "write the tool's definition as a JSON object"),
+        (["-s", "tools", "--prompt", "x", "{}"], "--prompt is the request"),
         (["--tool", "pay", "x"], "--tool belongs to"),
         (["-s", "output", "--document", "x.pdf", "y"], "no such file"),
         (["-s", "retrieval", "--image", "data:image/png;base64,AA==", "x"], "tool_result"),

@@ -298,7 +298,7 @@ def test_bad_rows_are_told_in_their_place_and_the_rest_is_done(
     assert [record["error"].split(": ", 1) for record in records[1:8]] == [
         ["row 2", "not valid JSON (Expecting property name enclosed in double quotes)"],
         ["row 3", "label is neither safe nor unsafe"],
-        ["row 4", "stage is none of input, retrieval, tool_call, tool_result, output"],
+        ["row 4", "stage is none of input, retrieval, tool_call, tool_result, output, tools"],
         ["row 5", "nothing to judge: the input step holds neither text, image nor document"],
         ["row 6", "not valid UTF-8"],
         ["row 7", "expected a JSON object, not list"],

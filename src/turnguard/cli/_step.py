@@ -63,9 +63,13 @@ def _step(
     if stage == "tool_call":
         if not text.strip():
             raise UsageError("a tool call needs its arguments as TEXT; '{}' where it has none")
-        return Step.tool_call(tool or "", _arguments(text), prompt=prompt, prompt_images=images, language=language)
+        return Step.tool_call(
+            tool or "", _object(text, stage, ARGUMENTS), prompt=prompt, prompt_images=images, language=language
+        )
     if stage == "tool_result":
         return Step.tool_result(tool or "tool", text, images, documents, prompt=prompt, language=language)
+    if stage == "tools":
+        return Step.tools([_object(text, stage, DEFINITION)], language=language)
     return Step.output(text, images, prompt=prompt, language=language)
 
 
@@ -81,7 +85,7 @@ def _refuse_what_the_stage_lacks(
     stage: str, prompt: str | None, tool: str | None, documents: bool, images: bool
 ) -> None:
     """An option that would be ignored is an error: what it holds would pass unjudged."""
-    if prompt is not None and stage == "input":
+    if prompt is not None and stage in ("input", "tools"):
         raise UsageError("--prompt is the request that a later step answers; for --stage input give it as TEXT")
     if stage == "tool_call" and not tool:
         raise UsageError("--stage tool_call needs --tool NAME, and the arguments as TEXT")
@@ -89,25 +93,28 @@ def _refuse_what_the_stage_lacks(
         raise UsageError(f"--tool belongs to --stage tool_call or tool_result, not {stage}")
     if documents and stage not in ("input", "tool_result"):
         raise UsageError(f"--document belongs to --stage input or tool_result, not {stage}")
-    if images and stage == "retrieval":
-        raise UsageError("--image does not belong to --stage retrieval; judge it as --stage tool_result")
+    if images and stage in ("retrieval", "tools"):
+        raise UsageError(f"--image does not belong to --stage {stage}; judge it as --stage tool_result")
 
 
-def _arguments(text: str) -> dict[str, object]:
-    """Read a call's arguments. Half a call would be judged as something that no tool receives."""
+ARGUMENTS = """write the arguments as a JSON object, such as '{"command": "ls"}'"""
+DEFINITION = """write the tool's definition as a JSON object, such as '{"name": "ls", "description": "Lists files."}'"""
+
+
+def _object(text: str, stage: str, form: str) -> dict[str, object]:
+    """Read a JSON object. Half of one would be judged as something that no tool or model receives."""
     import json
 
-    form = """write the arguments as a JSON object, such as '{"command": "ls"}'"""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError(
-            f"--stage tool_call: TEXT is not JSON ({error.msg}, line {error.lineno} column {error.colno}); {form}"
+            f"--stage {stage}: TEXT is not JSON ({error.msg}, line {error.lineno} column {error.colno}); {form}"
         ) from None
     except RecursionError:
-        raise UsageError("--stage tool_call: TEXT is JSON nested too deeply to read") from None
+        raise UsageError(f"--stage {stage}: TEXT is JSON nested too deeply to read") from None
     if not isinstance(value, dict):
-        raise UsageError(f"--stage tool_call: TEXT is JSON, but no object; {form}")
+        raise UsageError(f"--stage {stage}: TEXT is JSON, but no object; {form}")
     return value
 
 

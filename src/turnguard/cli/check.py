@@ -21,7 +21,7 @@ def check(
     ),
     config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The policy and the moderator."),
     stage: str = typer.Option(
-        "input", "--stage", "-s", metavar="STAGE", help="input, retrieval, tool_call, tool_result or output."
+        "input", "--stage", "-s", metavar="STAGE", help="input, retrieval, tool_call, tool_result, output or tools."
     ),
     prompt: Optional[str] = typer.Option(  # noqa: UP045
         None, "--prompt", "-p", metavar="TEXT", help="The person's request that this step answers."

@@ -160,6 +160,8 @@ def _step(stage: Stage, text: str, pictures: list[bytes]) -> Step:
         return Step.tool_call("search", {"query": text}, prompt="look it up", language="en")
     if stage == "tool_result":
         return Step.tool_result("search", text, images=pictures, prompt="look it up", language="en")
+    if stage == "tools":
+        return Step.tools([{"name": "search", "description": text}], language="en")
     return Step.output(text, prompt="what is it about?", language="en")
 
 

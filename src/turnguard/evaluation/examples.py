@@ -28,8 +28,8 @@ class BadRow(ValueError):
 class Example:
     """A step to judge and what is known about it.
 
-    `label` is the truth about the side that the stage judges (the user's for input, retrieval and tool_result; the
-    response's for output and tool_call). `categories` and `attack` are the data's own words, for breakdowns only.
+    `label` is the truth about the side that the stage judges (the user's for input, retrieval, tool_result and tools;
+    the response's for output and tool_call). `categories` and `attack` are the data's own words, for breakdowns only.
     Rows that share a `group` (translations of one prompt) are not independent: intervals and folds keep them together.
     """
 
@@ -64,6 +64,10 @@ class Example:
             return Step.tool_result(
                 self.tool, self.text, self.images, self.documents, prompt=self.prompt, language=self.language
             )
+        if self.stage == "tools":
+            if self.images:
+                raise BadRow("images cannot stand in a row of stage tools")
+            return Step.tools([_definition(self.text)], language=self.language)
         if self.stage == "retrieval":
             if self.images:
                 raise BadRow("images cannot stand in a row of stage retrieval")
@@ -152,6 +156,17 @@ def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) and not value.lstrip().startswith("["):
         return tuple(name.strip() for name in value.split(",") if name.strip())
     return tuple(str(name) for name in _listed(value, "categories"))
+
+
+def _definition(text: str) -> Mapping[str, Any]:
+    """One tool's definition, as a JSON object."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise BadRow("the text of a row of stage tools is one tool's definition, as a JSON object")
+    return data
 
 
 def _call(text: str, tool: str) -> tuple[str, Mapping[str, Any] | str]:

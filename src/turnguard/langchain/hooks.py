@@ -12,7 +12,6 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from turnguard.core.errors import Blocked
 from turnguard.langchain.drive import Steps, adrive, drive
-from turnguard.langchain.messages import asked
 
 State = AgentState[Any]
 Update = dict[str, Any] | None
@@ -81,7 +80,7 @@ def _settle_answer(middleware: Any, state: State) -> Steps[Update]:
     last = _last_ai(state["messages"])
     if last is None or not middleware.reviews.waits(last):
         return None
-    request = asked(state["messages"], middleware.guard.checks.history)
+    request = middleware.judging.asked(state["messages"])
     settled, refused = yield middleware.reviews.answer(last, request)
     if refused is None:
         return {"messages": settled}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from turnguard.langchain.messages import Asked, Call, Reading, fingerprint, is_r
 from turnguard.langchain.rewrites import Draft
 from turnguard.runtime.caches import Cache
 from turnguard.transcripts import blocks
+from turnguard.transcripts.seen import Unfreezable, frozen_copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Surface:
     tools: frozenset[str] | None = None
 
 
+NOTHING_ASKED = Asked()
 ALONE = Surface()
 """Knows nothing of the message, and can wait for nobody."""
 
@@ -81,6 +84,19 @@ class Unknown:
     request: Asked
 
 
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """A message as it was when it was read, the requests before and after it, and whether nothing in it waits. It is
+    forgotten with the message.
+    """
+
+    message: weakref.ref[BaseMessage]
+    frozen: Any
+    before: Asked
+    after: Asked
+    judged: bool
+
+
 @dataclass
 class Judging:
     """Rules on messages with a guard. What passed is remembered by content, so that a loop costs no second look.
@@ -98,6 +114,7 @@ class Judging:
     passed: Cache[bytes, bool] = field(default_factory=lambda: Cache(PASSED))
     approved: Cache[tuple[bytes, str], bool] = field(default_factory=lambda: Cache(PASSED))
     refused: Cache[str, Decision] = field(default_factory=lambda: Cache(HELD))
+    recognised: dict[int, _Same] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # our own texts are read from files when first asked for: here, not in an event loop that must not block
@@ -111,17 +128,56 @@ class Judging:
     # ------------------------------------------------------------ which messages need a look
 
     def unknown(self, messages: Sequence[Any]) -> Iterator[Unknown]:
-        """The messages that were not judged yet, in order."""
-        request = Asked()
+        """The messages that were not judged yet, in order. One that is the very object that was known before, and
+        holds the very same, is not read again.
+        """
+        request = NOTHING_ASKED
         for at, message in enumerate(messages):
-            if is_request(message):
+            if not isinstance(message, BaseMessage):
+                continue
+            before = request
+            same = self._recognised(message, before)
+            if same is not None:
+                request = same.after
+                if same.judged:
+                    continue
+            elif is_request(message):
                 request = request.then(message, self.guard.checks.history)
-            if isinstance(message, BaseMessage) and self.concerns(message):
-                if isinstance(message, AIMessageChunk):  # of a stream that somebody kept: read whole
-                    message = message_chunk_to_message(message)  # noqa: PLW2901
-                reading = read(message)
-                if not reading.empty and not self._is_known(message, reading, request):
-                    yield Unknown(at, message, request)
+            if self.concerns(message):
+                whole = message_chunk_to_message(message) if isinstance(message, AIMessageChunk) else message
+                reading = read(whole)
+                if not reading.empty and not self._is_known(whole, reading, request):
+                    self._remember(message, before, request, judged=False)
+                    yield Unknown(at, whole, request)
+                    continue
+            self._remember(message, before, request, judged=True)
+
+    def asked(self, messages: Sequence[Any]) -> Asked:
+        """The newest request in a conversation."""
+        request = NOTHING_ASKED
+        for message in messages:
+            if is_request(message):
+                same = self._recognised(message, request)
+                before, request = request, same.after if same else request.then(message, self.guard.checks.history)
+                if same is None:
+                    self._remember(message, before, request, judged=False)
+        return request
+
+    def _recognised(self, message: BaseMessage, before: Asked) -> _Same | None:
+        same = self.recognised.get(id(message))
+        if same is None or same.message() is not message or not (same.before is before or same.before == before):
+            return None
+        # the copy holds the very strings, and Python compares what is identical without looking at it
+        return same if message.__dict__ == same.frozen else None
+
+    def _remember(self, message: BaseMessage, before: Asked, after: Asked, *, judged: bool) -> None:
+        try:
+            frozen, _ = frozen_copy(message.__dict__)
+        except Unfreezable:
+            return
+        key = id(message)
+        gone = weakref.ref(message, lambda _: self.recognised.pop(key, None))
+        self.recognised[key] = _Same(gone, frozen, before, after, judged)
 
     def known(self, message: BaseMessage, request: Asked) -> bool:
         """Whether a message was judged with this content under this request."""

@@ -29,7 +29,7 @@ from turnguard.langchain.extension import extend
 from turnguard.langchain.held import HELD
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judge import Judging, Ruling, Surface, Unknown
-from turnguard.langchain.messages import Asked, Call, asked
+from turnguard.langchain.messages import Asked, Call
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.muting import muted
 from turnguard.langchain.review import Reviews, asks_a_person, has_checkpointer
@@ -274,7 +274,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     def _asked(self, request: Any) -> Asked:
         state = request.state
         messages = state if isinstance(state, list) else _field(state, "messages") or []
-        return asked(messages, self.guard.checks.history)
+        return self.judging.asked(messages)
 
     def blocks(self, decision: Decision, refusal: BaseMessage) -> None:
         """Remember to raise this one when the turn has ended. Raised at once it would leave the input in the thread,

@@ -26,7 +26,6 @@ from turnguard.langchain import notices
 from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.extension import Extension, adopted, extend, own
 from turnguard.langchain.judge import Judging, Ruling, Surface
-from turnguard.langchain.messages import asked
 from turnguard.langchain.muting import heard, silence
 from turnguard.langchain.turn import Turn, as_chunk
 from turnguard.runtime import sync
@@ -154,7 +153,7 @@ class _Chain(Turn):
     """A model call in a chain: its messages are judged before it, its answer after it."""
 
     def __init__(self, judging: Judging, messages: Sequence[BaseMessage], *, raises: bool) -> None:
-        request = asked(messages, judging.guard.checks.history)
+        request = judging.asked(messages)
         super().__init__(judging, request, Surface(refuse_calls=True))
         self._raises = raises
 

@@ -16,7 +16,7 @@ from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
 from turnguard.langchain import notices
 from turnguard.langchain.judge import Ruling, Surface, Unknown
-from turnguard.langchain.messages import asked, stage_of
+from turnguard.langchain.messages import stage_of
 from turnguard.langchain.model import Guarding, guarded
 from turnguard.langchain.review import has_checkpointer
 from turnguard.langchain.turn import Turn
@@ -65,7 +65,7 @@ class ModelCall:
         self._retries = middleware._retries
         self._turn: Turn | None = None
         self._gate: asyncio.Task[Decision | None] | None = None
-        self._asked = asked(request.messages, middleware.guard.checks.history)
+        self._asked = self._judging.asked(request.messages)
         structured = _structured(request.response_format)
         self._structured = request.response_format is not None
         names = frozenset(filter(None, (getattr(tool, "name", None) for tool in request.tools)))

@@ -25,7 +25,7 @@ from turnguard.langchain import notices
 from turnguard.langchain import review_requests as questions
 from turnguard.langchain.held import HELD, Held
 from turnguard.langchain.judge import Judging, Ruling, Surface
-from turnguard.langchain.messages import Asked, Call, Reading, asked, fingerprint, read, stage_of
+from turnguard.langchain.messages import Asked, Call, Reading, fingerprint, read, stage_of
 from turnguard.runtime.caches import Cache
 
 REJECT: Mapping[str, Any] = {"type": "reject"}
@@ -84,9 +84,8 @@ class Reviews:
         """Input and tool results that wait: what stands in their place now, and the decision that ends the turn if
         one does.
         """
-        history = self._judging.guard.checks.history
         waiting = [
-            (message, asked(messages[: at + 1], history))
+            (message, self._judging.asked(messages[: at + 1]))
             for at, message in enumerate(messages)
             if isinstance(self._held(message), str)
         ]

@@ -27,7 +27,7 @@ SECONDS = 3600.0
 _DEPTH = 32
 
 
-class _Unfreezable(Exception):
+class Unfreezable(Exception):
     """The message holds objects that can change without notice."""
 
 
@@ -102,8 +102,8 @@ class Seen:
             return
         number = next((decision.where[0] for decision in decisions if decision.where), 0)
         try:
-            frozen, size = _frozen(message)
-        except _Unfreezable:
+            frozen, size = frozen_copy(message)
+        except Unfreezable:
             return
         digest = self._digest(message)
         if digest is None:
@@ -135,7 +135,7 @@ class Seen:
         digest = blake2b(key=self._secret, digest_size=20)
         try:
             _feed(digest, message, 0)
-        except _Unfreezable:
+        except Unfreezable:
             return None
         return digest.digest()
 
@@ -166,21 +166,21 @@ def _remembered(decision: Decision, number: int) -> Decision:
 # ---------------------------------------------------------------- the same objects, or the same content
 
 
-def _frozen(value: Any, depth: int = 0) -> tuple[Any, int]:
+def frozen_copy(value: Any, depth: int = 0) -> tuple[Any, int]:
     """A copy of the structure that holds the very strings, and how many bytes it holds."""
     if value is None or isinstance(value, (bool, int, float)):
         return value, 16
     if isinstance(value, (str, bytes)):
         return value, len(value) + 64
     if depth > _DEPTH:
-        raise _Unfreezable
+        raise Unfreezable
     if type(value) is dict:
-        pairs = [(key, *_frozen(item, depth + 1)) for key, item in value.items()]
+        pairs = [(key, *frozen_copy(item, depth + 1)) for key, item in value.items()]
         return {key: item for key, item, _ in pairs}, 64 + sum(len(str(key)) + size for key, _, size in pairs)
     if type(value) in (list, tuple):
-        items = [_frozen(item, depth + 1) for item in value]
+        items = [frozen_copy(item, depth + 1) for item in value]
         return [item for item, _ in items], 64 + sum(size for _, size in items)
-    raise _Unfreezable
+    raise Unfreezable
 
 
 def _is_same(value: Any, frozen: Any) -> bool:
@@ -215,7 +215,7 @@ def _feed(digest: Any, value: Any, depth: int) -> None:
         _feed(digest, f"{type(value).__name__} {shown}", depth)
         digest.update(b"n")
     elif depth > _DEPTH:
-        raise _Unfreezable
+        raise Unfreezable
     elif type(value) is dict:
         digest.update(b"{%d:" % len(value))
         for key, item in value.items():
@@ -226,4 +226,4 @@ def _feed(digest: Any, value: Any, depth: int) -> None:
         for item in value:
             _feed(digest, item, depth + 1)
     else:
-        raise _Unfreezable
+        raise Unfreezable

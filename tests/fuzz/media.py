@@ -10,12 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import struct
 import sys
 import time
 import warnings
+import zlib
 
 from benchmarks.media import high_water
 from PIL import Image as Pillow
+from PIL import ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from tests.media.drawing import AVIF, encoded, noise, page
 from tests.media.pdfs import pdf, words
@@ -31,6 +35,7 @@ SETTINGS = MediaSettings(max_pixels=4_000_000, max_requests=6, max_frames=6)
 def seeds() -> dict[str, bytes]:
     """One small valid file of each kind that is read, and of some that are not."""
     still, grain = page((160, 120)), noise((90, 70))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
     def several(form: str, count: int = 3) -> bytes:
         frames = [page((80, 60), str(at)) for at in range(count)]  # fresh: saving as MPO marks them (Pillow)
@@ -54,6 +59,16 @@ def seeds() -> dict[str, bytes]:
         "tiff deflate": encoded(still, "TIFF", compression="tiff_adobe_deflate"),
         "tiff pages": several("TIFF"),
         "bmp": encoded(still, "BMP"),
+        "png 16 transparent": _with_level(encoded(still.convert("L").convert("I").convert("I;16"))),
+        "png that speaks": encoded(still, pnginfo=_info(), exif=_exif(), icc_profile=profile),
+        "jpeg that speaks": encoded(still, "JPEG", comment=b"a comment", exif=_exif(), icc_profile=profile),
+        "webp that speaks": encoded(
+            still, "WEBP", exif=_exif(), icc_profile=profile, xmp=b"<x:xmpmeta>said</x:xmpmeta>"
+        ),
+        "gif that speaks": encoded(still, "GIF", comment=b"a comment"),
+        "tiff that speaks": encoded(still, "TIFF", tiffinfo={270: "a description"}, icc_profile=profile),
+        "tiff float": encoded(still.convert("F"), "TIFF"),
+        "large": encoded(page((1500, 1200))),
         "ico": encoded(page((64, 64)), "ICO", sizes=[(32, 32), (64, 64)]),
         "pdf": pdf(words("first"), words("second"), image=grain),
         "text": b"<p>words</p>",
@@ -61,6 +76,26 @@ def seeds() -> dict[str, bytes]:
     if AVIF:
         found["avif"] = encoded(grain, "AVIF")
     return found
+
+
+def _with_level(png: bytes) -> bytes:
+    """A grey PNG of 16 bits with one transparent level."""
+    body = b"tRNS\0\0"
+    return png[:33] + struct.pack(">I", 2) + body + struct.pack(">I", zlib.crc32(body)) + png[33:]
+
+
+def _info() -> PngInfo:
+    info = PngInfo()
+    info.add_text("Comment", "a comment")
+    info.add_itxt("Title", "a title", "en", "title", zip=True)
+    return info
+
+
+def _exif() -> bytes:
+    exif = Pillow.Exif()
+    exif[0x010E] = "a description"
+    exif[0x9C9B] = "a title".encode("utf-16-le")
+    return exif.tobytes()
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
@@ -107,10 +142,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--count", type=int, default=1000)
     arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--pictures", action="store_true", help="only picture files")
     chosen = arguments.parse_args()
     warnings.simplefilter("ignore")  # Pillow warns about much that it then reads
     chance = random.Random(chosen.seed)  # noqa: S311 - reproducible, not secret
-    files = list(seeds().items())
+    files = [(name, data) for name, data in seeds().items() if not (chosen.pictures and name in ("pdf", "text"))]
     for _, data in files:
         assert one_input(data).views or one_input(data).texts  # warm, and the seeds themselves are good
     Pillow.init()

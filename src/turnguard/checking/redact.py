@@ -1,8 +1,9 @@
-"""Masking the unsafe pieces of a text or of a call's arguments."""
+"""Masking the unsafe pieces of a text, of a call's arguments or of a picture."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from turnguard.core.decision import Outcome
-from turnguard.core.step import Step, Text, ToolCall, ToolDefinition
+from turnguard.core.step import Image, Step, Text, ToolCall, ToolDefinition
 
 MASK = "[redacted]"
 GROUPS = 6
@@ -21,6 +22,8 @@ _PIECE = re.compile(r"(?s:.+?)(?:[.!?;\u3002\uff01\uff1f\u0964][\"')\]\u201d\u20
 """A sentence or a line, with the white space after it: nowhere else may a text be cut, or `jane.doe@example.com` falls
 into pieces that are safe.
 """
+
+_MOST_BYTES = _MOST_PIXELS = 1_000_000_000  # the picture was judged: it is within the settings' own limits
 
 Ask = Callable[[Step], Awaitable[Outcome]]
 
@@ -41,6 +44,33 @@ async def redacted_text(step: Step, part: Text, ask: Ask, *, among_others: bool 
     if among_others and not await _unsafe(part.text, alone, ask):
         return part
     return Text(await _masked(part.text, alone, ask))
+
+
+async def redacted_picture(step: Step, part: Image, ask: Ask) -> Image | None:
+    """The picture with its unsafe tiles painted over, as PNG without metadata; None where that cannot help.
+
+    It cannot for an animation, for what is small, and where no tile is unsafe by itself.
+    """
+    from turnguard.media.pictures import masking
+    from turnguard.media.source import read
+    from turnguard.media.types import Unreadable
+
+    try:
+        data, _ = await asyncio.to_thread(read, part, _MOST_BYTES, _MOST_PIXELS)
+        tiles = await asyncio.to_thread(masking.cut, data, _MOST_PIXELS)
+        outcomes = await asyncio.gather(
+            *(ask(replace(step, parts=(Image(tile, "image/png"),), history=())) for _, tile in tiles)
+        )
+        unsafe = [box for (box, _), outcome in zip(tiles, outcomes, strict=True) if not _passes(outcome)]
+        if not unsafe:
+            return None
+        made = await asyncio.to_thread(masking.painted, data, unsafe, _MOST_PIXELS)
+    except Unreadable:
+        return None
+    if isinstance(part.source, str):
+        uri = f"data:image/png;base64,{base64.b64encode(made).decode('ascii')}"
+        return replace(part, source=uri, media_type="image/png")
+    return replace(part, source=made, media_type="image/png")
 
 
 async def redacted_call(step: Step, call: ToolCall, ask: Ask) -> ToolCall:
@@ -100,4 +130,8 @@ async def _masked(text: str, alone: Callable[[str], Step], ask: Ask, *, nested: 
 
 
 async def _unsafe(text: str, alone: Callable[[str], Step], ask: Ask) -> bool:
-    return bool(text.strip()) and (await ask(alone(text))).action not in ("allow", "flag")
+    return bool(text.strip()) and not _passes(await ask(alone(text)))
+
+
+def _passes(outcome: Outcome) -> bool:
+    return outcome.action in ("allow", "flag")

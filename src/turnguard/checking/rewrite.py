@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
-from turnguard.checking.redact import TooMany, redacted_call, redacted_definition, redacted_text
+from turnguard.checking.redact import TooMany, redacted_call, redacted_definition, redacted_picture, redacted_text
 from turnguard.core.action import Way
 from turnguard.core.decision import Outcome
-from turnguard.core.step import Part, Step, Text, ToolCall, ToolDefinition
+from turnguard.core.step import Image, Part, Step, Text, ToolCall, ToolDefinition
 
 Judge = Callable[[Step], Awaitable[Outcome]]
 """Decides a step as the guard does, without rewriting it."""
@@ -79,7 +79,9 @@ async def _round(step: Step, parts: dict[int, Part | None], ways: dict[int, Way]
             ways = {**ways, **_shifted(outcome, kept).ways()}
             pictures = []
     for index in pictures:
-        parts[index] = None  # an image is dropped, not redrawn
+        part = parts[index]
+        by_tiles = isinstance(part, Image) and ways[index] == "redact"
+        parts[index] = await redacted_picture(step, part, ask) if by_tiles else None  # type: ignore[arg-type]
     await _words(step, parts, words, ways, ask, notice)
 
 

@@ -208,7 +208,7 @@ def test_every_key_of_the_schema_is_explained(schema: dict[str, Any]) -> None:
     ]
     assert silent == []
     moderator = schema["$defs"]["ModeratorSettings"]["properties"]
-    assert moderator["fallback"]["description"].endswith("it may block but never allow")
+    assert moderator["fallback"]["description"].endswith("it may never allow.")
 
 
 def test_categories_are_offered_for_completion(schema: dict[str, Any]) -> None:

@@ -88,12 +88,18 @@ class EndpointSettings(Section):
     `checkpoint` is a directory or `owner/name` on the hub, and takes the place of `base_url`.
     """
 
-    base_url: BaseUrl | list[BaseUrl] | None = None
-    checkpoint: Annotated[str, Field(min_length=1)] | None = None
-    model: str = "nemotron_moderator"
-    family: Annotated[str, AfterValidator(_family)] = "nemotron-3"
-    api_key: ApiKey = SecretStr("")
-    categories: Literal["always", "never"] = "always"
+    base_url: BaseUrl | list[BaseUrl] | None = Field(None, description="The server, up to /v1; a list names replicas.")
+    checkpoint: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="A folder or owner/name on the hub, judged with in this process; instead of base_url."
+    )
+    model: str = Field("nemotron_moderator", description="The name that the server serves (vLLM: --served-model-name).")
+    family: Annotated[str, AfterValidator(_family)] = Field(
+        "nemotron-3", description="How the model is asked and how its reply is read."
+    )
+    api_key: ApiKey = Field(SecretStr(""), description="Never shown again, in no log and no error.")
+    categories: Literal["always", "never"] = Field(
+        "always", description='"never" asks for labels only: faster, but every rule per category is idle.'
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> EndpointSettings:
@@ -112,7 +118,9 @@ class EndpointSettings(Section):
 class FallbackSettings(EndpointSettings):
     """A second moderator. `block_only` may block but never allow; the in-process `sandbox` rules are always that."""
 
-    authority: Literal["full", "block_only"] = "full"
+    authority: Literal["full", "block_only"] = Field(
+        "full", description="block_only: its unsafe verdicts count, its safe ones do not."
+    )
 
     @model_validator(mode="after")
     def _somewhere(self) -> FallbackSettings:
@@ -131,35 +139,52 @@ class FallbackSettings(EndpointSettings):
 class ModeratorSettings(EndpointSettings):
     """The moderator, and how long and how much it may be asked."""
 
-    deadline: Duration = 2.0
-    attempt_timeout: Duration | None = None
-    max_input_tokens: Annotated[Count, Field(ge=64)] = 2000
-    max_windows: Count = 32
-    max_in_flight: Count = 64
-    max_waiting: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = 1024
-    fallback: FallbackSettings | None = None
+    deadline: Duration = Field(2.0, description="For a text step: queueing, retries and failover included.")
+    attempt_timeout: Duration | None = Field(
+        None, description="For one request; null: half the deadline when there is another endpoint to try."
+    )
+    max_input_tokens: Annotated[Count, Field(ge=64)] = Field(
+        2000, description="Longer text is judged in overlapping windows; the server's limit counts when smaller."
+    )
+    max_windows: Count = Field(32, description="More than this many windows is uncheckable, and nothing is sent.")
+    max_in_flight: Count = Field(64, description="Requests open at once, per guard.")
+    max_waiting: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
+        1024, description="Checks that wait for a free request; beyond that the moderator is unavailable."
+    )
+    fallback: FallbackSettings | None = Field(
+        None,
+        description="A second moderator, such as {family: sandbox}; with authority: block_only it may never allow.",
+    )
 
 
 class MediaSettings(Section):
     """How pictures, documents and URLs are read."""
 
-    deadline: Duration = 15.0
-    max_bytes: Size = 50_000_000
-    max_pixels: Pixels = 50_000_000
-    max_frames: Count = 32
-    max_requests: Count = 64
-    tiles: Literal["auto", "never"] = "auto"
-    allow_urls: tuple[str, ...] = ()
-    allow_private: tuple[str, ...] = ()
-    max_urls: Count = 16
+    deadline: Duration = Field(15.0, description="For a step with images or documents.")
+    max_bytes: Size = Field(50_000_000, description="A larger file is uncheckable, undecoded.")
+    max_pixels: Pixels = Field(50_000_000, description="A larger picture is uncheckable, undecoded.")
+    max_frames: Count = Field(
+        32, description="Frames or pages with a view of their own; the others share contact sheets."
+    )
+    max_requests: Count = Field(64, description="Requests of one step, shared among its pictures and pages.")
+    tiles: Literal["auto", "never"] = Field(
+        "auto", description='Large screenshots are judged whole and in tiles; "never": whole only.'
+    )
+    allow_urls: tuple[str, ...] = Field(
+        (), description="URL prefixes that may be fetched, such as https://cdn.example.com/; nothing else is."
+    )
+    allow_private: tuple[str, ...] = Field(
+        (), description="Address ranges inside your own network that allow_urls may resolve to."
+    )
+    max_urls: Count = Field(16, description="URLs of one step; more are uncheckable and not fetched.")
 
 
 class StreamSettings(Section):
     """How a stream is judged: `window` new characters per check; text waits at most `max_delay` for its window."""
 
-    window: Count = 200
-    max_delay: Duration = 1.0
-    keep_shown_prefix: bool = False
+    window: Count = Field(200, description="New characters per check.")
+    max_delay: Duration = Field(1.0, description="Text never waits longer than this for its window to fill.")
+    keep_shown_prefix: bool = Field(False, description="The state keeps what was shown before a stream was blocked.")
 
 
 class ChecksSettings(Section):
@@ -167,10 +192,19 @@ class ChecksSettings(Section):
     those that the application itself defines.
     """
 
-    input: Literal["before", "beside"] = "before"
-    history: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = 0
-    trusted_roles: tuple[str, ...] = ("system", "developer")
-    tools: Literal["dynamic", "all", "none"] = "dynamic"
+    input: Literal["before", "beside"] = Field(
+        "before", description="beside: judged beside the agent's model call; nothing is shown before the verdict."
+    )
+    history: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
+        0, description="Earlier user turns judged together with the newest, against split requests."
+    )
+    trusted_roles: tuple[str, ...] = Field(
+        ("system", "developer"),
+        description="Roles that your own application writes; [] where a client writes the roles.",
+    )
+    tools: Literal["dynamic", "all", "none"] = Field(
+        "dynamic", description="Tool definitions that are judged: those from outside (MCP), all, or none."
+    )
 
 
 class AuditSettings(Section):
@@ -180,8 +214,12 @@ class AuditSettings(Section):
     Without one a key is made at random for each guard.
     """
 
-    path: str | None = None
-    content: bool = False
-    key: SecretStr = SecretStr("")
-    max_bytes: Size = 100_000_000
-    backups: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = 5
+    path: str | None = Field(None, description="A file that takes one JSON line per decision.")
+    content: bool = Field(False, description="Record the content itself, too.")
+    key: SecretStr = Field(
+        SecretStr(""), description="Keys the digests: equal content stays recognisable across restarts and machines."
+    )
+    max_bytes: Size = Field(100_000_000, description="The file is rotated at this size.")
+    backups: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
+        5, description="Rotated files that are kept."
+    )

@@ -23,10 +23,18 @@ def _spelled_out(value: Any) -> Any:
 class RuleSettings(Section):
     """`flag`, or `{action: rewrite, with: redact}`, or `{action: block, above: 0.85, otherwise: flag}`."""
 
-    action: Action
-    way: Literal["redact", "replace", "drop"] = Field("replace", alias="with")
-    above: _Threshold | None = None
-    otherwise: Annotated[RuleSettings, BeforeValidator(_spelled_out)] | None = None
+    action: Action = Field(description="What happens: allow, flag, rewrite, review or block.")
+    way: Literal["redact", "replace", "drop"] = Field(
+        "replace",
+        alias="with",
+        description="How a rewrite is done: replace the text by a notice, drop the part, or redact the unsafe pieces.",
+    )
+    above: _Threshold | None = Field(
+        None, description="The rule fires only when P(unsafe) is greater than this; else 'otherwise' applies."
+    )
+    otherwise: Annotated[RuleSettings, BeforeValidator(_spelled_out)] | None = Field(
+        None, description="The action below 'above'; flag when it is not given."
+    )
 
 
 _RuleSettings = Annotated[RuleSettings, BeforeValidator(_spelled_out)]
@@ -37,25 +45,53 @@ _Reduced = _FailureAction | dict[Literal["image", "document"], _FailureAction]
 class StageSettings(Section):
     """What one stage decides for itself."""
 
-    default: _RuleSettings | None = None
-    categories: dict[str, _RuleSettings] = Field(default_factory=dict)
-    unsafe_above: _Threshold | None = None
-    on_failure: _FailureAction | None = None
-    on_uncheckable: _Uncheckable | None = None
-    on_reduced: _Reduced | None = None
+    default: _RuleSettings | None = Field(
+        None, description="At this stage: a category with no rule of its own here or in policy.categories."
+    )
+    categories: dict[str, _RuleSettings] = Field(
+        default_factory=dict, description="At this stage: a rule per category, before policy.categories."
+    )
+    unsafe_above: _Threshold | None = Field(
+        None, description="Unsafe from this P(unsafe) on, whatever the label says. Needs logprobs."
+    )
+    on_failure: _FailureAction | None = Field(None, description="At this stage: when the moderator gave no verdict.")
+    on_uncheckable: _Uncheckable | None = Field(
+        None, description="At this stage: what cannot be judged, or an action per kind."
+    )
+    on_reduced: _Reduced | None = Field(
+        None, description="At this stage: what is judged at a low resolution, or an action per kind."
+    )
 
 
 class PolicySettings(Section):
     """The policy. An empty one blocks whatever the model calls unsafe, and passes nothing that could not be judged."""
 
-    default: _RuleSettings = RuleSettings(action="block")
-    categories: dict[str, _RuleSettings] = Field(default_factory=dict)
-    stages: dict[Stage, StageSettings] = Field(default_factory=dict)
-    on_failure: _FailureAction = "block"
-    on_uncheckable: _Uncheckable | None = None
-    on_reduced: _Reduced | None = None
-    calibration: str | None = None
-    messages: dict[str, dict[str, str]] = Field(default_factory=dict)
+    default: _RuleSettings = Field(
+        RuleSettings(action="block"), description="A category with no rule; an unsafe verdict with no category."
+    )
+    categories: dict[str, _RuleSettings] = Field(
+        default_factory=dict, description="A rule per category, for all stages."
+    )
+    stages: dict[Stage, StageSettings] = Field(
+        default_factory=dict,
+        description="A stage's own rules: input, retrieval, tool_call, tool_result, output, tools.",
+    )
+    on_failure: _FailureAction = Field(
+        "block", description="The moderator gave no verdict: block, review, flag or allow; per stage too."
+    )
+    on_uncheckable: _Uncheckable | None = Field(
+        None,
+        description="What cannot be judged, per kind; one word sets all. It blocks by default, and text and documents "
+        "of tool results and retrievals are trimmed.",
+    )
+    on_reduced: _Reduced | None = Field(
+        None, description="Judged whole, but too coarsely for 12-pixel print; one word sets both."
+    )
+    calibration: str | None = Field(None, description="A file that `turnguard calibrate` wrote.")
+    messages: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="What the person reads: per category, default, failure, uncheckable, removed, cut or left_out.",
+    )
 
 
 RuleSettings.model_rebuild()

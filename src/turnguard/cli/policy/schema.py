@@ -1,8 +1,7 @@
-"""`turnguard policy schema`: a JSON Schema, so that editors complete and check `turnguard.yaml` while it is written.
+"""`turnguard policy schema`: a JSON Schema with which editors complete and check `turnguard.yaml`.
 
-Made from the same pydantic models that read the file. What they say in validators (durations, amounts, the short form
-of a rule, category names in any case, variables in any value) is added here. Descriptions are the comments of the
-starter with every key, so that they stand once.
+The schema comes from the pydantic models that read the file. What they check in validators is added here: durations,
+amounts, the short form of a rule, category names in any case, variables in any value.
 """
 
 from __future__ import annotations
@@ -46,7 +45,6 @@ def json_schema() -> dict[str, Any]:
         "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^{}]*)?\}",
         "description": "A value from the environment: ${VAR}, or ${VAR:-default}.",
     }
-    _described(made, definitions, comments())
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "turnguard.yaml",
@@ -109,11 +107,11 @@ def _rules(definitions: dict[str, Any]) -> None:
 
     rule = definitions["RuleSettings"]
     above = {"type": "number", "minimum": 0.5, "exclusiveMaximum": 1}
-    rule["properties"]["above"] = {"anyOf": [above, {"type": "null"}], "default": None}
+    _bounded(rule["properties"], "above", above)
     rule["dependentRequired"] = {"otherwise": ["above"]}
     stage = definitions["StageSettings"]["properties"]
     below = {"type": "number", "minimum": 0, "exclusiveMaximum": 0.5}
-    stage["unsafe_above"] = {"anyOf": [below, {"type": "null"}], "default": None}
+    _bounded(stage, "unsafe_above", below)
     general = definitions["PolicySettings"]["properties"]["categories"]
     definitions["Rule"] = general["additionalProperties"]
     for categories in (stage["categories"], general):
@@ -122,6 +120,10 @@ def _rules(definitions: dict[str, Any]) -> None:
     _named(definitions["PolicySettings"]["properties"]["messages"], CATEGORIES, MESSAGE_KEYS)
     languages = definitions["PolicySettings"]["properties"]["messages"]["additionalProperties"]
     languages["description"] = "The text in each language: {en: ..., de: ...}."
+
+
+def _bounded(properties: dict[str, Any], name: str, bounds: dict[str, Any]) -> None:
+    properties[name] = {**properties[name], "anyOf": [bounds, {"type": "null"}], "default": None}
 
 
 def _named(node: dict[str, Any], categories: tuple[str, ...], more: tuple[str, ...]) -> None:
@@ -137,66 +139,3 @@ def _any_case(name: str) -> str:
     """JSON Schema has no flag for it. Spacing does not count either (`taxonomy.canonical`)."""
     letters = [f"[{c.lower()}{c.upper()}]" if c.isalpha() else re.escape(c) for c in name if not c.isspace()]
     return r"\s*" + r"\s*".join(letters) + r"\s*"
-
-
-# ---------------------------------------------------------------- descriptions
-
-_KEY = re.compile(r"^( *)([A-Za-z_/ ()]+?):(?: .*?)?(?: # ?(.*))?$")
-
-
-def comments() -> dict[tuple[str, ...], str]:
-    """The comment behind each key of the starter that holds every key."""
-    from turnguard.config.starters import starter
-
-    found: dict[tuple[str, ...], str] = {}
-    path: tuple[str, ...] = ()
-    for line in starter("full").splitlines():
-        if line.lstrip().startswith("#"):
-            if path and line.startswith(" " * 8):
-                found[path] += " " + line.strip("# ")
-            continue
-        match = _KEY.match(line)
-        if match is None:
-            path = ()
-            continue
-        indent, key, comment = match.groups()
-        path = (*path[: len(indent) // 2], key)
-        if comment:
-            found[path] = re.sub(r"\s+", " ", comment)
-    return found
-
-
-_INNER = {
-    "RuleSettings": {
-        "action": "What happens: allow, flag, rewrite, review or block.",
-        "with": "How a rewrite is done: replace the text by a notice, drop the part, or redact the unsafe pieces.",
-        "above": "The rule fires only when P(unsafe) is greater than this; else 'otherwise' applies.",
-        "otherwise": "The action below 'above'; flag when it is not given.",
-    },
-    "StageSettings": {
-        "default": "At this stage: a category with no rule of its own here or in policy.categories.",
-        "categories": "At this stage: a rule per category, before policy.categories.",
-        "unsafe_above": "Unsafe from this P(unsafe) on, whatever the label says. Needs logprobs.",
-        "on_failure": "At this stage: when the moderator gave no verdict.",
-        "on_uncheckable": "At this stage: what cannot be judged, or an action per kind.",
-        "on_reduced": "At this stage: what is judged at a low resolution, or an action per kind.",
-    },
-    "FallbackSettings": {"authority": "block_only: its unsafe verdicts count, its safe ones do not."},
-}
-"""What the starter shows only in passing."""
-
-
-def _described(made: dict[str, Any], definitions: dict[str, Any], said: dict[tuple[str, ...], str]) -> None:
-    for inner, texts in _INNER.items():
-        for name, value in definitions[inner]["properties"].items():
-            text = texts.get(name) or said.get(("moderator", name))
-            if text:
-                value["description"] = text
-    for section, node in made["properties"].items():
-        if (section,) in said:
-            node["description"] = said[section,]
-        # a section is `$ref`, or `allOf` around it where it has a default, depending on pydantic's version
-        reference = node.get("$ref") or node.get("allOf", [{}])[0].get("$ref", "")
-        for name, value in definitions[reference.rpartition("/")[2]]["properties"].items():
-            if (section, name) in said:
-                value["description"] = said[section, name]

@@ -11,11 +11,14 @@ from turnguard.media.memo import Made
 from turnguard.media.pictures.views import Limits
 from turnguard.media.readings import As, Reading, readings
 from turnguard.media.types import Unreadable
+from turnguard.runtime.quiet import at_work, hush_package
 
 if TYPE_CHECKING:
     from turnguard.config.settings import MediaSettings
 
 _SAID = As()
+READERS = ("PIL",)
+"""Packages that write down at DEBUG what they read in a file."""
 
 
 class Abandoned(Exception):
@@ -42,12 +45,15 @@ def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[
 
     limits = Limits(settings.max_pixels, settings.max_frames, views, settings.tiles == "auto", check)
     found = Found(limits, _file)
-    _file(found, data, "", said, 0)
-    if found.pictures:
-        from turnguard.media.pictures.decode import read_picture
+    for package in READERS:
+        hush_package(package)
+    with at_work():
+        _file(found, data, "", said, 0)
+        if found.pictures:
+            from turnguard.media.pictures.decode import read_picture
 
-        found.draw(read_picture)
-    return found.made()
+            found.draw(read_picture)
+        return found.made()
 
 
 def _file(found: Found, data: bytes, where: str, said: As, depth: int) -> None:

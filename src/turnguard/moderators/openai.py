@@ -7,9 +7,7 @@ both.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,26 +18,14 @@ from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.replies import ID_HEADER, failure, new_id, parse, refuse_others
 from turnguard.moderators.vllm import ABOUT_WAIT, Identity
+from turnguard.runtime.quiet import at_work, hush
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
-_JUDGING: ContextVar[bool] = ContextVar("turnguard_judging", default=False)
 _SPEAKS_OF_BODIES = ("openai._base_client", "openai._legacy_response", "openai._response")
-
-
-class _Quiet(logging.Filter):
-    """Keeps what is judged out of the `openai` client's own log: at DEBUG it writes down whole requests.
-
-    Only while a check of ours is under way in the same task; the caller's other use of the client logs as before.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not _JUDGING.get()
-
-
-_QUIET = _Quiet()
+"""Loggers that write whole requests down at DEBUG."""
 
 
 class OpenAIModerator:
@@ -59,8 +45,7 @@ class OpenAIModerator:
         self._client = client.with_options(max_retries=0)
         # the client imports its resources when they are first touched: not inside the first check's deadline
         self._create: Any = self._client.chat.completions.with_raw_response.create
-        for name in _SPEAKS_OF_BODIES:
-            logging.getLogger(name).addFilter(_QUIET)  # harmless when it is there already
+        hush(*_SPEAKS_OF_BODIES)
         self._family = family_of(family)
         self._identity = Identity(self._family, model, categories)
 
@@ -105,12 +90,12 @@ class OpenAIModerator:
         if remaining <= 0.0:
             raise Timeout("the deadline passed")
         name = new_id()
-        quiet = _JUDGING.set(True)
         try:
-            async with asyncio.timeout(remaining):
-                answer = await self._create(
-                    **body, extra_body=extra, extra_headers={ID_HEADER: name}, timeout=remaining + 1.0
-                )
+            with at_work():
+                async with asyncio.timeout(remaining):
+                    answer = await self._create(
+                        **body, extra_body=extra, extra_headers={ID_HEADER: name}, timeout=remaining + 1.0
+                    )
         except (TimeoutError, openai.APITimeoutError):
             raise Timeout("no answer before the deadline") from None
         except openai.APIConnectionError as error:
@@ -123,8 +108,6 @@ class OpenAIModerator:
             raise failure(error.status_code, error.response.content, retry_after, self.model) from None
         except openai.APIError as error:
             raise Unparseable(f"the client could not read the reply ({type(error).__name__})") from None
-        finally:
-            _JUDGING.reset(quiet)
         refuse_others(name, answer.content)
         return answer.status_code, answer.content, None
 

@@ -135,8 +135,9 @@ async def _language(step: Step, deadline: Deadline) -> str:
     try:
         if language.ready() or len(theirs) < 3:
             return language.guess(theirs)
-        # the first guess of a process reads a model for about a second: off the loop, and never past the deadline
-        async with asyncio.timeout(max(0.05, deadline.remaining)):
+        # the first guess of a process reads a model for about a second: off the loop, and for half of the time that is
+        # left, since a rewrite must still be judged again
+        async with asyncio.timeout(max(0.05, deadline.remaining / 2)):
             return await asyncio.to_thread(language.guess, theirs)
     except TimeoutError:
         return "en"

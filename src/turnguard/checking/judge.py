@@ -77,6 +77,10 @@ def _coverage(plan: Plan, answers: Sequence[Judgement | None]) -> Coverage:
     """What was judged, and what was not: unreadable, over a budget, or failed (which `on_failure` decides, not this
     list).
     """
+    if len(plan.inquiries) == 1 and not plan.not_judged and not plan.reduced:
+        answer = answers[0]
+        if answer is not None and answer.verdict.failure is None:  # the usual check
+            return Coverage(plan.inquiries[0].covers)
     judged: dict[Covered, None] = {}
     not_judged = list(plan.not_judged)
     # where preparing failed, one judgement stands for all and nothing was asked

@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from turnguard.core.errors import ModeratorError, Timeout
 from turnguard.core.exchange import Exchange
@@ -36,6 +36,11 @@ has left.
 """
 
 
+@dataclass(slots=True)
+class _Kept:
+    verdict: Verdict
+
+
 class Remembering(Wrapper):
     """Remembers `inner`'s verdicts in memory: at most `entries`, at most `max_bytes`, each for `seconds`."""
 
@@ -47,7 +52,7 @@ class Remembering(Wrapper):
         super().__init__(inner)
         self._secret = os.urandom(32)
         self._lock = threading.Lock()
-        self._verdicts: Cache[Key, Verdict] = Cache(entries, weight=max_bytes, weigh=_size, seconds=seconds)
+        self._verdicts: Cache[Key, _Kept] = Cache(entries, weight=max_bytes, weigh=_size, seconds=seconds)
         # flights belong to the event loop that they run in, and go with it
         self._flights: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Flights] = weakref.WeakKeyDictionary()
         watch(self)
@@ -56,9 +61,11 @@ class Remembering(Wrapper):
         """A remembered verdict at once (`remembered=True`), one that is under way, or a new one."""
         content = self._digest(exchange)
         who = (await about(self.inner, deadline)).identity
-        found = None if who is None else self._verdicts.get((who, content))
-        if found is not None:
-            return found
+        kept = None if who is None else self._verdicts.get((who, content))
+        if kept is not None:
+            if not kept.verdict.remembered:  # marked when it is first asked for again, which most never are
+                kept.verdict = replace(kept.verdict, remembered=True)
+            return kept.verdict
         loop = asyncio.get_running_loop()
         flights = self._flights.get(loop)
         if flights is None:
@@ -116,7 +123,7 @@ class Remembering(Wrapper):
             landing.set_result(verdict)
         decides = verdict.user if exchange.response is None else verdict.response
         if verdict.failure is None and decides is not None and (identity := verdict.identity or who) is not None:
-            self._verdicts.put((identity, content), replace(verdict, remembered=True))
+            self._verdicts.put((identity, content), _Kept(verdict))
         return verdict
 
 
@@ -132,6 +139,7 @@ async def _landing(flights: Flights, content: bytes) -> Verdict | None:
         raise error.with_traceback(None) from None
 
 
-def _size(verdict: Verdict) -> int:
+def _size(kept: _Kept) -> int:
     """Bytes that a remembered verdict holds, roughly."""
+    verdict = kept.verdict
     return OVERHEAD + len(verdict.raw or "") + sum(map(len, (*verdict.categories, *verdict.unknown_categories)))

@@ -15,13 +15,18 @@ from aiohttp import web
 
 from tests.media.drawing import counted, encoded, page, prepare
 from tests.media.pdfs import pdf, words
+from tests.media.test_pictures import lines
+from turnguard import Decision, Guard, Step
 from turnguard.config.settings import MediaSettings
 from turnguard.core.errors import ConfigError
 from turnguard.core.step import Image
 from turnguard.media import Media, Prepared
 from turnguard.media.types import Unreadable
 from turnguard.media.urls.allow import Allowed, parse
+from turnguard.media.urls.once import FEW
+from turnguard.testing import FakeModerator
 
+LARGE = encoded(lines((1500, 1300)))
 PNG = encoded(page())
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -353,3 +358,66 @@ async def test_cancelling_a_fetch_cancels_it(serve: Serve) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+# ---------------------------------------------------------------- the URLs of one step
+
+
+async def judged(step: Step, base: str, **settings: Any) -> Decision:
+    media = MediaSettings(allow_urls=(base,), allow_private=LOOPBACK, **settings)
+    async with Guard(moderator=FakeModerator(), media=media) as guard:
+        return await guard.acheck(step)
+
+
+async def test_one_url_is_fetched_once_for_a_step(serve: Serve) -> None:
+    asked: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=LARGE)
+
+    base = await serve(note)
+    again = [f"{base}/a.png"] * 4
+    decision = await judged(Step.output("Here.", images=again, prompt="Draw", prompt_images=again[:1]), base)
+    assert decision.action == "allow"
+    assert asked == ["/a.png"]
+    asked.clear()
+    # what needs more than its share is read again, and not fetched again
+    await judged(Step.input("x", images=[f"{base}/{at}" for at in range(6)]), base, max_requests=20)
+    assert sorted(asked) == [f"/{at}" for at in range(6)]
+
+
+async def test_urls_beyond_the_bound_are_uncheckable_and_not_fetched(serve: Serve) -> None:
+    asked: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=PNG)
+
+    base = await serve(note)
+    decision = await judged(Step.input("x", images=[f"{base}/{at}" for at in range(300)]), base)
+    assert decision.action == "block"
+    assert len(asked) == 16
+    causes = [entry.cause for entry in decision.coverage.not_judged if entry.counts]
+    assert causes.count("more than 16 addresses in one step") == 284
+
+
+async def test_few_are_fetched_at_a_time_and_all_before_one_deadline(serve: Serve) -> None:
+    open_now, most = 0, 0
+
+    async def slow(request: web.Request) -> web.Response:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        try:
+            await asyncio.sleep(0.02 if request.path < "/8" else 60)
+        finally:
+            open_now -= 1
+        return web.Response(body=PNG)
+
+    base = await serve(slow)
+    decision = await judged(Step.input("x", images=[f"{base}/{at}" for at in range(10)]), base, deadline=9.0)
+    assert most == FEW
+    late = [entry.part for entry in decision.coverage.not_judged if entry.cause == "fetching took too long"]
+    assert late == [9, 10]
+    assert {entry.part for entry in decision.coverage.judged if entry.kind == "image"} == set(range(1, 9))

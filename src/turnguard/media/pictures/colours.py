@@ -53,7 +53,9 @@ def _transform(profile: bytes) -> tuple[Draw, str] | None:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()
         mode = {"GRAY": "L", "CMYK": "CMYK"}.get(space, "RGB")
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        # of a grey profile littlecms would smooth the steps away
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
     except Exception:  # noqa: BLE001 - a hostile profile makes littlecms raise anything
         return None
 
@@ -73,8 +75,11 @@ def _by_gamma(gamma: float) -> Draw:
 @lru_cache(maxsize=64)
 def _is_wild(profile: bytes) -> bool:
     made = _transform(profile)
+    if made is None:
+        return False
+    draw, space = made
     try:
-        return made is not None and _separates(made[0])
+        return _greys_separate(draw) if space == "GRAY" else _separates(draw)
     except Exception:  # noqa: BLE001 - littlecms on a hostile profile: viewers fail on it too, and show the samples
         return False
 
@@ -100,6 +105,17 @@ def _separates(draw: Draw) -> bool:
     ramps += [(one, ramp, other) for one in levels for other in levels]
     ramps += [(one, other, ramp) for one in levels for other in levels]
     return any(_parted(draw(Image.merge("RGB", one))) > _MOST_OF_ONE for one in ramps)
+
+
+def _greys_separate(draw: Draw) -> bool:
+    """The same for what shows greys alone."""
+    from PIL import Image, ImageChops, ImageStat
+
+    ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
+    every_fourth = Image.frombytes("L", (_LEVELS, 1), bytes(range(0, 256, _STEP)))
+    now = draw(ramp)
+    shift = ImageStat.Stat(ImageChops.difference(ramp, now.convert("L"))).mean[0]
+    return _parted(now) > _MOST_OF_ONE or _parted(draw(every_fourth)) > _MOST_LUMA_OF_FOUR or shift > _MOST_SHIFT
 
 
 def _cubes() -> Iterator[PillowImage]:

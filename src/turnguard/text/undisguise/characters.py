@@ -20,6 +20,7 @@ _MARK = re.compile(MARK)
 # Blank, or shown as a box: Braille's blank, the object and the replacement character.
 _BLANK = "\u2800\ufffc\ufffd"
 _LAYOUT = "\t\n\r"
+_WAYS_OF_JOINING = frozenset(("<initial", "<medial", "<final", "<isolated", "<narrow", "<wide"))
 _TELLING = "%\\&=<"
 
 
@@ -90,4 +91,6 @@ def _form(char: str) -> Kind:
         return ITSELF  # the vowels of Thai and the letters of Korean are written so
     if not any(sign.isalnum() or sign in _TELLING for sign in plain):
         return Kind("sign", plain)  # the punctuation of Chinese and Japanese
-    return Kind("form" if plain.isascii() else "joined", plain)
+    if plain.isascii():
+        return Kind("form", plain)
+    return Kind("joined" if way in _WAYS_OF_JOINING else "sign", plain)

@@ -13,7 +13,7 @@ _H = "[0-9A-Fa-f]"
 _WIDE = rf"u{_H}{{4}}"
 _BYTE = rf"(?!0[0-9][dxXuo](?![0-9A-Za-z])){_H}{{2}}"  # "%02x" is a format
 _PERCENT = re.compile(rf"%(?:{_WIDE}(?:%{_WIDE})*+|{_BYTE}(?:%{_BYTE})*+)")
-_CODE = rf"(?:x{_H}{{2}}|u{_H}{{4}}|[ux]\{{{_H}{{1,8}}\}}|U{_H}{{8}}|[0-3][0-7]{{2}}|[\"'/bfnrt])"
+_CODE = rf"(?:x{_H}{{2}}|u{_H}{{4}}|[ux]\{{{_H}{{1,8}}\}}|U{_H}{{8}}|[0-3][0-7]{{2}}|[\"'/fnrt])"
 # A pattern that begins with a literal is many times faster to search: the backslash comes before what is asked of it.
 _BACKSLASH = re.compile(rf"\\(?<!\\\\)\\*+{_CODE}(?:\\++{_CODE})*+")
 _ONE_BACKSLASH = re.compile(rf"\\+(?:[xuU]\{{?({_H}+)\}}?|([0-7]{{3}})|(.))")
@@ -25,10 +25,12 @@ _QUOTED = re.compile(rf"=(?:[0-9A-F]{{2}}(?:=[0-9A-F]{{2}})*+|{_H}{{2}}(?:={_H}{
 _SOFT_BREAK = re.compile(r"=(?<!==)[ \t]{0,76}\r?\n")
 # A query string holds "=41" too. Several escapes in a row, a soft break or an escaped equals sign show the encoding.
 _IS_QUOTED = re.compile(
-    r"=(?:3D|(?<=[A-Za-z]=)(?:0[0-8BCEF]|1[A-F]|7F)(?=[A-Za-z[])|[0-9A-F]{2}=[0-9A-F]{2}|(?<=[^\s=]=)\r?\n"
+    r"=(?:3D|(?<=[A-Za-z]=)(?:0[0-8BCEF]|1[A-F]|7F)(?=[A-Zg-z[])|[0-9A-F]{2}=[0-9A-F]{2}|(?<=[^\s=]=)\r?\n"
     rf"|{_H}{{2}}(?:={_H}{{2}}){{2}})"
 )
-_SIGNS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
+# The overstrike of a printer; elsewhere it is the end of a word in a pattern, or begins a command of TeX.
+_OVERSTRIKE = re.compile(r"(\w)\\{1,4}b(?=\1|_)|_\\{1,4}b(?=\w)")
+_SIGNS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
 _LETTERS = re.compile("[A-Za-z]")
 
 
@@ -54,6 +56,7 @@ def decode(reading: Reading) -> None:
     if "%" in text:
         text = _PERCENT.sub(written(_percent), text)
     if "\\" in text:
+        text = _OVERSTRIKE.sub(lambda match: f"{match[0][0]}\b", text)
         text = _BACKSLASH.sub(written(_backslash), text)
     if "&" in text:
         text = _REFERENCE.sub(written(_references), text)
@@ -73,8 +76,8 @@ def _hides(text: str, match: re.Match[str]) -> bool:
         return len(letters) * 2 > len(text)  # bytes of a binary format are escaped too
     if not letters:
         return False
-    if letters[0].isascii():
-        return before.isalpha() or after.isalpha()
+    if letters[0].isascii():  # but a folder may be named "\\x64"
+        return after.isalpha() or (before.isalpha() and after != "\\")
     return any(char.isalpha() and not char.isascii() for char in (before, after))
 
 
@@ -86,16 +89,12 @@ def _percent(match: re.Match[str]) -> str:
 
 
 def _backslash(match: re.Match[str]) -> str:
-    before, after = around(match)
-
     def one(escape: re.Match[str]) -> str:
         if escape[1]:
             code = int(escape[1], 16)
             return chr(code) if code < 0x110000 else escape[0]
         if escape[2]:
             return chr(int(escape[2], 8))
-        if escape[3] == "b" and not ((before.isalnum() and before == after) or "_" in (before, after)):
-            return escape[0]  # the end of a word in a pattern, or a command of TeX; not the overstrike of a printer
         return _SIGNS.get(escape[3], escape[3])
 
     text = _ONE_BACKSLASH.sub(one, match[0])

@@ -31,7 +31,7 @@ _GAP = r"(?:[ .,_*|/\\~+\u00b7\u2022-]{1,3}|\s)"
 _SPACED = re.compile(
     rf"(?<![^\W_])[^\W_](?:{_GAP}[^\W_](?![^\W_])){{3,}}|(?<![^\W_])[^\W_]([\W_]{{1,3}}?)[^\W_](?:\1[^\W_](?![^\W_])){{2,}}"
 )
-_STRUNG = re.compile(r"(?<!\S)\S([^\w\s])\S(?:\1\S){2,}(?!\S)")
+_STRUNG = re.compile(r"(?<!\S)\S([^\w\s%\\&=])\S(?:\1\S){2,}(?!\S)")
 _NOTHING = re.compile(r"[^A-Za-z\\%&=\x80-\U0010ffff]*")
 _SINGLES = re.compile(r"(?<!\S)\S(?:\s{1,16}\S(?!\S)){5,}")
 _LIGHT = frozenset(" \t\n.-*_\u00b7\u2022")

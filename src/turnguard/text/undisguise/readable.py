@@ -69,7 +69,8 @@ def score(data: bytes) -> tuple[float, bool]:
         text = rest.decode("utf-8", "ignore")
         broken = len(rest) - len(text.encode())
         beyond = [char for char in text if not char.isascii()]
-        foreign = sum(char.isalpha() for char in beyond)
+        # The same letter again and again is a pattern in the bytes.
+        foreign = min(sum(char.isalpha() for char in beyond), 3 * len(set(beyond)))
         # Chance makes few sequences of three or four bytes, whatever they stand for.
         rare = sum(2.0 if char > "\uffff" else 1.0 if char > "\u07ff" else 0.0 for char in beyond) * 1.5
     # One control character again and again is a disguise; random bytes hold many kinds.
@@ -117,10 +118,11 @@ def unpacked(data: bytes, most: int) -> list[Found]:
             continue
         inner, used, cut = _inflated(memoryview(data)[match.start() :], 31 if data[match.start()] == 0x1F else 15, most)
         pieces = texts(inner, bonus=4.0)
-        if pieces:
+        bits = sum(piece.bits for piece in pieces)
+        # A few bytes of chance may inflate to a long row of the same letters: they bear no more than two bits each.
+        if pieces and min(bits, 2.0 * used) >= THRESHOLD + 8:
             end = match.start() + used
-            text = " ".join(piece.text for piece in pieces)
-            found.append(Found(match.start(), end, sum(piece.bits for piece in pieces) + 16.0, text, True, cut))
+            found.append(Found(match.start(), end, bits + 16.0, " ".join(piece.text for piece in pieces), True, cut))
     return found
 
 

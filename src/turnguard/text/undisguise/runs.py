@@ -116,7 +116,8 @@ def _decoded(code: _Code, text: str, segments: Spans, padding: int, reading: Rea
         return []
     most = max(2, min(MOST_UNPACKED, GROWTH * len(run), reading.room))
     found: list[tuple[int, int, Found]] = []
-    for shift in range(min(code.characters, len(run))):
+    # Pairs of hexadecimal figures that stand apart begin where they stand.
+    for shift in range(1 if code.characters == 2 and len(segments) > 4 else min(code.characters, len(run))):
         data = code.decode(run[shift:])
         bonus = 0.0 if shift else _PADDED if padding else _WHOLE
         for piece in (*unpacked(data, most), *texts(data, bonus)):

@@ -155,7 +155,7 @@ def _formed(text: str, reading: Reading) -> str:
             table[ord(char)] = becomes
             joined += sort == "joined"
     if joined and not reading.told:
-        reading.told = sum(kind(char).sort == "joined" for char in text) > 2
+        reading.told = sum(kind(char).sort == "joined" for char in text) > 4
     text = text.translate(table)
     return _FORMED.sub(lambda match: _plain_form(match, reading), text) if letters else text
 

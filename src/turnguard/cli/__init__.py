@@ -1,6 +1,6 @@
 """The command line. `main()` is the entry point; each command is one file that imports what it needs when it runs.
 
-Exit codes (design section 9): 0 passed on, 1 withheld, 2 usage or configuration error, 3 the moderator failed; 130
+Exit codes: 0 passed on, 1 withheld, 2 usage or configuration error, 3 the moderator failed; 130
 after Ctrl-C. Nothing ends in a traceback: `TURNGUARD_TRACEBACK=1` asks for one.
 """
 

@@ -1,4 +1,4 @@
-"""What the bulk commands share: opening the guard, and a bar with rate and time left."""
+"""Shared by the bulk commands: open the guard, show progress."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def open_guard(path: Path) -> tuple[Guard, Config]:
 
 
 def need_all() -> None:
-    """What the figures and the report will need, asked for before hours of judging rather than after."""
+    """Raise before the run, not after hours of judging, where a package for the report is missing."""
     from turnguard.evaluation.rows import need
 
     for module in ("numpy", "sklearn", "jinja2", "markupsafe"):
@@ -72,7 +72,7 @@ def need_all() -> None:
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Look for reference cycles more seldom: a run makes hardly any, and looking took a tenth of its time."""
+    """Collect garbage less often: bulk runs make few cycles, and collecting took a tenth of their time."""
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 50)
     try:
@@ -83,7 +83,7 @@ def few_collections() -> Iterator[None]:
 
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """A progress bar on stderr: rows, rate, time left. Without a terminal, a line now and then."""
+    """Show rows, rate and time left on stderr. Without a terminal, print a line now and then."""
     if sys.stderr.isatty():
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -117,7 +117,7 @@ def bar() -> Iterator[Progress]:
 
 
 class _Pace:
-    """When to show, and how fast it went since the phase began."""
+    """Says when to update the display, and the rate since the phase began."""
 
     def __init__(self) -> None:
         self._shown = time.monotonic()

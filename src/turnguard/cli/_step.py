@@ -84,7 +84,7 @@ def _stage(given: str) -> str:
 def _refuse_what_the_stage_lacks(
     stage: str, prompt: str | None, tool: str | None, documents: bool, images: bool
 ) -> None:
-    """An option that would be ignored is an error: what it holds would pass unjudged."""
+    """Refuse options that the stage would ignore: their content would pass unjudged."""
     if prompt is not None and stage in ("input", "tools"):
         raise UsageError("--prompt is the request that a later step answers; for --stage input give it as TEXT")
     if stage == "tool_call" and not tool:

@@ -84,7 +84,7 @@ def calibrate(
 
 
 def goals_of(recall: list[str], false_positives: list[str], precision: list[str]) -> list[Goal]:
-    """The goals as they were asked for."""
+    """Parse the goals."""
     from turnguard.cli import output
     from turnguard.evaluation.thresholds import Goal
 

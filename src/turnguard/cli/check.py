@@ -69,7 +69,7 @@ def check(
 
 
 def exit_code(decision: Decision) -> int:
-    """0 passed on, 1 withheld, 3 the moderator failed whatever the action: a script must not read a gap as a pass."""
+    """Return 0 if passed on, 1 if withheld, 3 if the moderator failed, whatever the action."""
     from turnguard.cli import output
 
     if decision.failed or decision.verdict.failure is not None:
@@ -84,7 +84,7 @@ _SHOWN = 4
 
 
 def panel(decision: Decision) -> Panel:
-    """One decision as a compact panel: what happens, why, by which rule, and what was not judged."""
+    """Draw one decision: the action, why, by which rule, and what was not judged."""
     from rich.box import ROUNDED
     from rich.panel import Panel
     from rich.table import Table

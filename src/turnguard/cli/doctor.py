@@ -1,4 +1,4 @@
-"""`turnguard doctor`: is this set-up the one that you mean?"""
+"""`turnguard doctor`: check that the server is set up right."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def doctor(
 
 
 def _waiting() -> AbstractContextManager[object]:
-    """Something moves while a person waits; a script sees nothing of it."""
+    """Show a spinner on a terminal."""
     import sys
     from contextlib import nullcontext
 
@@ -58,7 +58,7 @@ _STYLES = {"ok": "green", "note": "yellow", "failed": "red", "skipped": "dim"}
 
 
 def _shown(examination: Examination) -> Group:
-    """One endpoint: a line per finding, and under a failed one what to change."""
+    """Draw one endpoint: a line per finding, and what to change below a failed one."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""`turnguard eval`: measure the moderator through the rail that will run."""
+"""`turnguard eval`: measure the moderator through the guard that will run."""
 
 from __future__ import annotations
 

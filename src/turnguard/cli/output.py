@@ -1,4 +1,4 @@
-"""What the commands print, and how errors are told. Stdout carries the answer, stderr everything else."""
+"""Print results to stdout and everything else to stderr; turn errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PASSED, WITHHELD, USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class UsageError(Exception):
-    """The command line itself is wrong: one sentence that says what to write instead."""
+    """The command line is wrong; the message says what to write instead."""
 
 
 def prepare() -> None:
-    """No character may stop the output: what the terminal's encoding lacks is written as an escape."""
+    """Escape characters that the terminal's encoding lacks, so that none stops the output."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -46,7 +46,7 @@ def _to_nowhere(stream: Any) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Colours on a terminal only; no markup is read, so that content cannot style (or link) anything."""
+    """Return a console with colours on a terminal only, and without markup, so that content cannot style anything."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -55,7 +55,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print for a person. A reader who left does not change the command's exit code."""
+    """Print for a person. A closed pipe does not change the exit code."""
     try:
         console().print(*renderables)
     except BrokenPipeError:
@@ -63,7 +63,7 @@ def show(*renderables: RenderableType) -> None:
 
 
 def line(text: str) -> None:
-    """One line on stdout, whatever its length."""
+    """Print one line to stdout, unwrapped."""
     try:
         sys.stdout.write(text + "\n")
     except BrokenPipeError:
@@ -71,23 +71,23 @@ def line(text: str) -> None:
 
 
 def data(value: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document to stdout."""
     line(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 def note(text: str) -> None:
-    """A sentence for the person at the terminal, on stderr."""
+    """Print a sentence to stderr."""
     with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stderr.write(f"turnguard: {text}\n")
 
 
 def plain(text: str) -> str:
-    """Text without control characters: what a file or a server is called cannot move the cursor."""
+    """Return text without control characters, so that names cannot move the cursor."""
     return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c != "\n" else c for c in text)
 
 
 def report(error: Exception, *, as_json: bool) -> int:
-    """Tell an error and return the exit code that belongs to it."""
+    """Print an error and return its exit code."""
     code, problems = _told(error)
     if as_json:
         data({"error": "\n".join(problems), "problems": problems, "exit_code": code})

@@ -1,4 +1,4 @@
-"""Proves that a set-up works: canaries are sent to the configured server, and what comes back is read closely.
+"""Send canaries to the configured server and examine its replies, to prove that the set-up works.
 
 A rail that is set up wrong looks exactly like one that works: it answers, and lets things through. Framework-free;
 `turnguard doctor` prints what `examine` finds.

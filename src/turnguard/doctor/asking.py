@@ -1,4 +1,4 @@
-"""Asking as the product asks, and keeping everything that a reply says besides its verdict."""
+"""Ask with the product's own client, and keep everything that a reply holds besides its verdict."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Heard:
 
     @property
     def cause(self) -> str:
-        """Why there is no verdict, in our words."""
+        """Why there is no verdict."""
         return "" if self.error is None else self.error.cause
 
     @property
@@ -64,7 +64,7 @@ class Heard:
 
     @property
     def text(self) -> str:
-        """What the server said instead of a verdict, or in it."""
+        """The text of the reply."""
         message = self.choice.get("message")
         content = message.get("content") if isinstance(message, Mapping) else None
         return content if isinstance(content, str) else ""
@@ -85,7 +85,7 @@ class Heard:
 
 
 class Endpoint(VLLMModerator):
-    """The product's own client, which here tells everything it heard and raises nothing."""
+    """The product's own client, except that it returns whatever happened and raises nothing."""
 
     def __init__(self, base_url: str, settings: EndpointSettings, *, api_key: str | None = None) -> None:
         key = settings.api_key.get_secret_value() if api_key is None else api_key

@@ -1,4 +1,4 @@
-"""What an examination found: plain data, JSON-ready."""
+"""Findings of an examination, as plain data."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def ok(canary: str, what: str) -> Finding:
 
 
 def failed(canary: str, what: str, change: str) -> Finding:
-    """It does not: what is wrong, and what to change."""
+    """It does not work: what is wrong, and what to change."""
     return Finding(canary, "failed", what, change)
 
 
 def note(canary: str, what: str, change: str | None = None) -> Finding:
-    """It works, and somebody should know this."""
+    """It works, with something worth knowing."""
     return Finding(canary, "note", what, change)
 
 
 def skipped(canary: str, why: str) -> Finding:
-    """It could not be told."""
+    """The canary could not be judged."""
     return Finding(canary, "skipped", why)
 
 

@@ -1,4 +1,4 @@
-"""How long checks take through the very guard that will run: mean, median, p95, P99 and rate, by stage and concurrency.
+"""Measure how long checks take: mean, median, p95, P99 and rate, by stage and concurrency.
 
 Mean, median and P99 are the three figures of the launch article ("half the latency ... across mean, median, and P99").
 Cold steps are all different, so each one reaches the moderator; warm ones are repeats, answered from memory.

@@ -1,4 +1,4 @@
-"""`turnguard eval`: run examples through the rail and keep what it said, so that an interrupted run goes on."""
+"""Run labelled examples through the guard and keep the results, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def labelled(rows: Rows) -> Iterator[Example]:
 
 
 def survey(examples: Iterable[Example]) -> tuple[int, str]:
-    """How many examples there are, and a digest of them; reading all once finds a bad row before anything is asked."""
+    """Count the examples and digest them. Reading all of them first finds a bad row before anything is asked."""
     digest = hashlib.sha256()
     total = 0
     for example in examples:
@@ -91,7 +91,7 @@ def _source_digest(source: Any, example: Example) -> bytes:
 
 
 async def identity(guard: Guard) -> str:
-    """Which model answers. Raises `ConfigError` where nothing does: figures of an unknown model are worth nothing."""
+    """Return which model answers. Raises `ConfigError` where none does."""
     said = (await about(guard.moderator, Deadline.after(guard.moderator_settings.deadline))).identity
     if said is None:
         raise ConfigError("the replicas serve different models: figures would be those of neither")
@@ -101,7 +101,7 @@ async def identity(guard: Guard) -> str:
 
 
 async def server_name(settings: ModeratorSettings) -> str:
-    """What the server says that it serves (`root` of its model card); the alias that it is asked by proves nothing."""
+    """Return what the server serves: the `root` of its model card, since an alias proves nothing."""
     if settings.checkpoint is not None:
         return settings.checkpoint
     import aiohttp

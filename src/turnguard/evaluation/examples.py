@@ -1,4 +1,4 @@
-"""One labelled (or unlabelled) thing to judge: a row of a benchmark or of your own data, as plain data."""
+"""A row of a benchmark or of your own data, as plain data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXTRA_COLUMNS = ("language", "categories", "attack", "group", "tool")
 
 
 class BadRow(ValueError):
-    """A row that cannot be judged as it stands: one sentence, without its number."""
+    """A row that cannot be judged; the message leaves out its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _plain(data: Mapping[str, Any], key: str) -> str:
 
 
 def _listed(value: Any, key: str) -> Sequence[Any]:
-    """A list as it is, a JSON list written in a cell, or one value."""
+    """Return a list: the value itself, a JSON list written in a cell, or the single value."""
     if value is None or value == "":
         return ()
     if isinstance(value, str) and value.lstrip().startswith("["):

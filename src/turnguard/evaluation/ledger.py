@@ -62,7 +62,7 @@ class Ledger:
         self.done += 1
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
+        """Write everything to the file."""
         assert self._out is not None  # noqa: S101 - inside `with`
         self._out.flush()
 
@@ -73,7 +73,7 @@ class Ledger:
         return Again(self._again, self.path, failed_places)
 
     def merge(self, places: array[int]) -> None:
-        """Give the second records their places: a new file, then one rename."""
+        """Put the second records into place: write a new file, then rename it."""
         self.flush()
         assert self._out is not None  # noqa: S101 - inside `with`
         with (
@@ -98,7 +98,7 @@ class Ledger:
         self._out = _Appender(self.path)
 
     def tidy(self) -> None:
-        """Remove what a run left that was killed just after it had merged."""
+        """Remove leftovers of a run that was killed just after merging."""
         for stale in (self._again, self._merging):
             stale.unlink(missing_ok=True)
 
@@ -111,7 +111,7 @@ class Ledger:
     # ------------------------------------------------------------ whose file is it?
 
     def _claim(self) -> None:
-        """Go on with our own file, begin a new one, or refuse a file that is somebody else's."""
+        """Resume our own file, start a new one, or refuse a file of other origin."""
         if self.path.exists():
             found = self._found()
             if found is None:
@@ -242,7 +242,7 @@ class _Appender:
 
 
 class guarded:  # noqa: N801 - reads as a statement: with guarded(path)
-    """An operating system's refusal to write, as one sentence."""
+    """Turn an error of writing into a `LedgerError`."""
 
     def __init__(self, path: Path, where: str = "") -> None:
         self.path = path
@@ -261,7 +261,7 @@ class guarded:  # noqa: N801 - reads as a statement: with guarded(path)
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
-    """One writer at a time, where the system has advisory locks; they end with the process, however it ends."""
+    """Lock the output for one writer, where the system has advisory locks. A lock ends with its process."""
     try:
         import fcntl
     except ImportError:

@@ -1,4 +1,4 @@
-"""Results → figures: the card's measures per side, breakdowns, the policy's decisions, latency and curves.
+"""Turn results into figures: measures per side, breakdowns, the policy's decisions, latency and curves.
 JSON-ready.
 """
 
@@ -23,7 +23,7 @@ MOST_GROUPS = 60
 
 
 def figures(results: Sequence[Result], benchmark: str | None = None) -> dict[str, Any]:
-    """Everything a report shows of one benchmark."""
+    """Return everything that a report shows of one benchmark."""
     sides = {
         side: side_figures([result for result in results if result.side == side])
         for side in SIDES
@@ -47,7 +47,7 @@ def unjudged(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def side_figures(results: Sequence[Result]) -> dict[str, Any]:
-    """The measures of one side, over the rows that had a verdict; the others are counted apart."""
+    """Return the measures of one side over the rows with a verdict, and count the others."""
     table = measured(results)
     scored = [result for result in results if result.called is not None and result.p is not None]
     truth = [result.label == "unsafe" for result in scored]

@@ -101,7 +101,7 @@ def with_intervals(
 
 
 def denominator(cells: Any, name: str) -> int:
-    """Of how many rows a measure is the share. An F1 is the share of none."""
+    """Return the number of rows that a measure is the share of. F1 has none."""
     tp, fp, fn, tn = (int(one) for one in cells)
     return {
         "accuracy": tp + fp + fn + tn,

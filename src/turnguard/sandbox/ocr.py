@@ -1,4 +1,4 @@
-"""Text in pictures, read on the CPU by RapidOCR, whose models lie in its wheel: nothing is downloaded.
+"""Read text in pictures on the CPU with RapidOCR. Its models are in its wheel; nothing is downloaded.
 
 The picture is first brought to what the model's vision tower sees, 896 x 896 pixels at most: what a squeezed
 screenshot hides from the tower it hides here too. The lines of one picture are spread over the threads, and what was
@@ -72,7 +72,7 @@ class Reader:
         return self.submit(image).result()
 
     def submit(self, image: bytes) -> Future[str]:
-        """Start to read; the same picture is read once however many wait. Without RapidOCR: `OcrUnavailable`."""
+        """Start to read. A picture that is being read is read once. Raises `OcrUnavailable` without RapidOCR."""
         digest = hashlib.sha256(image).digest()
         waiting: Future[str] = Future()
         with self._lock:
@@ -91,7 +91,7 @@ class Reader:
         return waiting
 
     def close(self) -> None:
-        """Give back the threads; what is being read is abandoned."""
+        """Stop the threads; pictures being read are abandoned."""
         with self._lock:
             pool, self._pool = self._pool, None
             jobs = list(self._jobs.values())
@@ -126,7 +126,7 @@ class Reader:
                 job.abandoned = True
 
     def count_down(self, job: _Job) -> bool:
-        """One line fewer to read: True for the last."""
+        """Count a line as read; return whether it was the last."""
         with self._lock:
             return job.one_less()
 
@@ -181,7 +181,7 @@ class _Job:
         return self._left == 0
 
     def finish(self, text: str | None, failure: Exception | None) -> None:
-        """Tell everyone who waits, once."""
+        """Give the result to everyone who waits, once."""
         self._reader.done(self, text)
         for future in self.waiting:
             try:

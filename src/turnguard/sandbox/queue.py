@@ -1,4 +1,4 @@
-"""Who is at work and who waits: vLLM's `--max-num-seqs` and `--max-num-queued-reqs`, on one event loop."""
+"""Running and waiting requests: vLLM's `--max-num-seqs` and `--max-num-queued-reqs`, on one event loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Queue:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """A place until the block ends. Raises vLLM's 503 at once where the queue is full."""
+        """Hold a place for the block. Raises vLLM's 503 at once if the queue is full."""
         counters = self._counters
         if self._places.locked() and self._max_queued is not None and counters.waiting >= self._max_queued:
             raise errors.overloaded()

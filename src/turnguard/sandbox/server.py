@@ -1,4 +1,4 @@
-"""The sandbox's server: vLLM's wire format on loopback, answered by the rules. Every reply says what it is not."""
+"""The sandbox's server: vLLM's wire format on loopback, answered by rules. Every reply says that it is no model."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Scripts:
             self._scripts.append(_Script(match, said, times))
 
     def plant(self, fault: Fault, match: Matcher | None, times: int | None, probability: float) -> None:
-        """Fail so."""
+        """Plant a fault."""
         with self._lock:
             self._planted.append(_Planted(match, fault, times, probability))
 

@@ -397,6 +397,6 @@ class FakeVLLM:
 
 
 async def _turns(count: int) -> None:
-    """Let the loop go round."""
+    """Let the event loop run `count` turns."""
     for _ in range(count):
         await asyncio.sleep(0)

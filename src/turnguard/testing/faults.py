@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a vLLM server, one function for each: `fake.fail(faults.reset(), times=2)`.
+"""Faults between a client and a vLLM server, one function for each: `fake.fail(faults.reset(), times=2)`.
 
 Three families: what happens to the connection, what an error reply says (bodies as a real server sends them), and
 what is wrong with a reply of status 200.

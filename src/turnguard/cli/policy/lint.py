@@ -1,4 +1,4 @@
-"""`turnguard policy lint`: everything that is wrong with a policy, and what is legal but probably not meant."""
+"""`turnguard policy lint`: report mistakes in a policy, and warn of what is legal but probably not meant."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lint(
 
 
 def warned(file: Path) -> Iterator[str]:
-    """What is legal and probably not meant, a sentence each, with its line. Raises `ConfigError` for what is not."""
+    """Yield warnings, with lines, of what is legal but probably not meant. Raises `ConfigError` for mistakes."""
     from turnguard.config.files import load
     from turnguard.config.yaml import located, read_yaml
     from turnguard.core.validate import Problem
@@ -92,7 +92,7 @@ def _about_moderator(config: Config, data: Mapping[str, Any]) -> Advice:
 
 
 def _about_gaps(data: Mapping[str, Any]) -> Advice:
-    """Where content goes on that nobody judged, or that was judged unsafe."""
+    """Yield settings that let unjudged or unsafe content pass."""
     rules = data.get("policy") or {}
     places: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [(("policy",), rules)]
     places += [(("policy", "stages", stage), own or {}) for stage, own in (rules.get("stages") or {}).items()]
@@ -122,7 +122,7 @@ def _about_gaps(data: Mapping[str, Any]) -> Advice:
 
 
 def _inside(host: str) -> bool:
-    """A host on this machine or in a private network, as far as its name says."""
+    """Return whether the name is of a host on this machine or in a private network."""
     if host == "localhost" or "." not in host or host.endswith((".local", ".internal", ".lan", ".svc")):
         return ":" not in host or _private(host)
     return _private(host)

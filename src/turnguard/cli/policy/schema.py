@@ -83,7 +83,7 @@ def _or_text(inner: dict[str, Any], pattern: str, *examples: str) -> dict[str, A
 
 
 def _tidied(node: Any) -> Any:
-    """Bounds under their standard names, no generated titles, and a variable wherever a value is not text anyway."""
+    """Give bounds their standard names, drop generated titles, and allow a variable where a value is not text."""
     if isinstance(node, list):
         return [_tidied(item) for item in node]
     if not isinstance(node, dict):
@@ -102,7 +102,7 @@ def _tidied(node: Any) -> Any:
 
 
 def _rules(definitions: dict[str, Any]) -> None:
-    """What lint says about thresholds and names, as far as a schema can."""
+    """Add the rules about thresholds and names that a schema can express."""
     from turnguard.core.taxonomy import CATEGORIES
 
     rule = definitions["RuleSettings"]
@@ -127,7 +127,7 @@ def _bounded(properties: dict[str, Any], name: str, bounds: dict[str, Any]) -> N
 
 
 def _named(node: dict[str, Any], categories: tuple[str, ...], more: tuple[str, ...]) -> None:
-    """Keys that are categories: their own spelling for completion, any case and spacing for checking."""
+    """Offer category names for completion, and accept them in any case and spacing."""
     of_each = node["additionalProperties"]
     names = [*categories, *more]
     any_case = "|".join(_any_case(name) for name in categories)
@@ -136,6 +136,6 @@ def _named(node: dict[str, Any], categories: tuple[str, ...], more: tuple[str, .
 
 
 def _any_case(name: str) -> str:
-    """JSON Schema has no flag for it. Spacing does not count either (`taxonomy.canonical`)."""
+    """Return a pattern that ignores case and spacing, since JSON Schema has no flag for it."""
     letters = [f"[{c.lower()}{c.upper()}]" if c.isalpha() else re.escape(c) for c in name if not c.isspace()]
     return r"\s*" + r"\s*".join(letters) + r"\s*"

@@ -105,7 +105,7 @@ def table(policy: Policy, *, narrow: bool = False) -> Table:
 
 
 def _uncheckable(stages: list[StagePolicy]) -> list[tuple[str, list[Rule]]]:
-    """A row for each set of kinds that fare alike; the largest set is named last, without its kinds."""
+    """Return a row per set of kinds with the same rules; the largest set comes last, unnamed."""
     alike: dict[tuple[str, ...], list[Kind]] = {}
     rules = {kind: [own.on_uncheckable[kind] for own in stages] for kind in stages[0].on_uncheckable}
     for kind, of_kind in rules.items():
@@ -121,7 +121,7 @@ def _folded(name: str) -> str:
 
 
 def _short(rule: Rule) -> str:
-    """`redact` and `drop` are ways to rewrite; a rewrite alone replaces the text by a notice."""
+    """Return a rule's short name: the way for `redact` and `drop`, else the action."""
     text: str = rule.way if rule.action == "rewrite" and rule.way != "replace" else rule.action
     if rule.above is not None and rule.otherwise is not None:
         text = f">{rule.above:g}\n{text}\nelse\n{_short(rule.otherwise)}"

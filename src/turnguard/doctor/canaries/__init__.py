@@ -1,4 +1,4 @@
-"""The canaries. Each module says what it asks (`questions`) and reads what was heard (`read`), and is pure.
+"""The canaries. Each module is pure: `questions` says what to ask, `read` turns the answers into findings.
 
 `Seen` is what they share: the configuration of one endpoint, its model card, every answer by the question's name.
 """

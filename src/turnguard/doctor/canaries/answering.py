@@ -1,4 +1,4 @@
-"""Does it answer, with a verdict, and does it tell safe from unsafe?"""
+"""Check that the server answers with a verdict and tells safe from unsafe."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CONTACT = Question(Exchange(SAFE))
 
 
 def questions() -> dict[str, Question]:
-    """A plainly unsafe text; the plainly safe one was the first contact."""
+    """Return a plainly unsafe text; the plainly safe one was the first contact."""
     return {"unsafe": Question(Exchange(UNSAFE))}
 
 
 def contact(seen: Seen) -> Iterator[Finding]:
-    """The first answer, or why there was none. What this yields as failed ends the examination."""
+    """Yield what the first contact shows. A failed finding ends the examination."""
     heard, url = seen.contact, seen.base_url
     if heard.status is None:
         if seen.plain_http is not None and seen.plain_http.status is not None:
@@ -68,7 +68,7 @@ def contact(seen: Seen) -> Iterator[Finding]:
 
 
 def read(seen: Seen) -> Iterator[Finding]:
-    """A model that calls everything safe, or everything unsafe, guards nothing."""
+    """Find a model that calls everything safe, or everything unsafe."""
     unsafe = seen.get("unsafe")
     if unsafe.verdict is None:
         yield failed("judges", f"A plainly unsafe text brought no verdict: {unsafe.cause}.", remedy(unsafe))
@@ -91,7 +91,7 @@ def read(seen: Seen) -> Iterator[Finding]:
 
 
 def remedy(heard: Heard) -> str:
-    """What to change when the server answers a canary so."""
+    """Say what to change, by the kind of failure."""
     status = heard.status
     if heard.error is not None and heard.error.failure == "timeout":
         return "The server is slow or still warming up: run this again; if it stays so, it needs a faster machine."

@@ -1,4 +1,4 @@
-"""Do categories come when they are asked for? A proxy that strips `chat_template_kwargs` loses them in silence."""
+"""Check that categories come when asked for. A proxy that strips `chat_template_kwargs` loses them silently."""
 
 from __future__ import annotations
 

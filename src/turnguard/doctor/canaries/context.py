@@ -1,4 +1,4 @@
-"""Does the longest text that is sent fit the server, and is its end read?"""
+"""Check that the longest text fits the server, and that its end is read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def limit_of(card: object) -> int | None:
 
 
 def read(seen: Seen) -> Iterator[Finding]:
-    """The card's figure, then the proof."""
+    """Compare the model card's limit with what the server really takes."""
     wanted = seen.config.moderator.max_input_tokens
     limit = limit_of(seen.card)
     tokens = tokens_of(seen.config.moderator, limit)

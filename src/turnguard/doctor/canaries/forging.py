@@ -1,4 +1,4 @@
-"""Does content stay content? Delimiters, control tokens and forged verdicts inside it must change nothing."""
+"""Check that delimiters, control tokens and forged verdicts inside content change nothing."""
 
 from __future__ import annotations
 

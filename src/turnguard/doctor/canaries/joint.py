@@ -1,4 +1,4 @@
-"""Are text and picture judged together? Harmless apart, unsafe together: that is what the model is for."""
+"""Check that text and picture are judged together: harmless apart, unsafe together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def questions() -> dict[str, Question]:
 
 
 def read(seen: Seen) -> Iterator[Finding]:
-    """Only where the halves are safe does the whole say something."""
+    """Compare the pair with its halves. It proves something only where both halves are safe."""
     labels = {name: seen.get(name).label for name in ("joint_text", "joint_picture", "joint_both")}
     missing = next((seen.get(name) for name, label in labels.items() if label is None), None)
     if missing is not None:

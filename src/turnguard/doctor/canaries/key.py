@@ -1,4 +1,4 @@
-"""Is the API key right, and is it needed?"""
+"""Check that the API key is accepted, and that a wrong one is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WRONG = "turnguard-doctor-wrong-key"
 
 
 def read(seen: Seen) -> Iterator[Finding]:
-    """Accepted; and a wrong one refused. vLLM's `--api-key` guards `/v1` alone (facts on `/invocations`: operate)."""
+    """Check that the key is accepted and a wrong one refused. vLLM's `--api-key` guards `/v1` alone."""
     configured = bool(seen.endpoint.api_key.get_secret_value())
     if seen.contact.status in (401, 403):
         if configured:

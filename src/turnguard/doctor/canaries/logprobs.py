@@ -1,4 +1,4 @@
-"""Are logprobs on? Without them there is no P(unsafe), and a rule with a threshold fails closed."""
+"""Check that logprobs are on. Without them there is no P(unsafe), and rules with a threshold fail closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is it the model that the configuration means?"""
+"""Check that the configured model is the one that is served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are pictures seen, of any size that is sent, and one at a time?"""
+"""Check that pictures are seen, whatever their size, and one at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def questions() -> dict[str, Question]:
 
 
 def read(seen: Seen) -> Iterator[Finding]:
-    """Seen at all; heavy ones; the limit."""
+    """Check that pictures are seen and not mixed up, that large files are accepted, and that two are refused."""
     good, bad = seen.get("picture_safe"), seen.get("picture_unsafe")
     counted = _counted(seen.contact, bad)
     if bad.status is not None and bad.verdict is None and bad.error is not None:

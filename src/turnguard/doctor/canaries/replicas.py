@@ -1,4 +1,4 @@
-"""Is it one server, or several that differ?"""
+"""Check that all replicas run the same version and settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the response side rated, for itself?"""
+"""Check that the response side is rated on its own."""
 
 from __future__ import annotations
 

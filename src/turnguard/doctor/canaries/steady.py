@@ -1,4 +1,4 @@
-"""Does every check get a verdict? A server that fails now and then passes any canary that is sent once."""
+"""Check that every request gets a verdict. A flaky server passes canaries that are sent once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the deadline fit the time that checks really take?"""
+"""Compare the deadline with the time that checks take."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _limit(settings: ModeratorSettings) -> tuple[float, str]:
 
 
 def _key(settings: ModeratorSettings) -> str:
-    """Which of the two to raise: the one that binds."""
+    """Return the setting to raise: the one that binds."""
     bound = settings.attempt_timeout
     return "attempt_timeout" if bound is not None and bound < settings.deadline else "deadline"
 

@@ -92,7 +92,7 @@ def _blank(book: RuleBook, text: str) -> str:
 
 
 def _find(book: RuleBook, text: str, written: str, *, picture: bool = False, answer: bool = False) -> list[Hit]:
-    """Everything that matches within one text. `answer`: what a response says counts as asked for when it reads like
+    """Return every match within one text. `answer`: what a response says counts as asked for when it reads like
     steps."""
     hits: list[Hit] = []
     for rule in book.phrases:
@@ -111,7 +111,7 @@ def _find(book: RuleBook, text: str, written: str, *, picture: bool = False, ans
 
 
 def _across(book: RuleBook, prompt: str, picture: str) -> list[Hit]:
-    """What neither the prompt nor the picture says alone. The prompt asks for what the picture names ("how do I make
+    """Match what neither prompt nor picture says alone. The prompt asks for what the picture names ("how do I make
     this" beside the name of a weapon), or uses what it shows against someone."""
     asks, points = _spans(book.cues.asks, prompt), _spans(book.cues.points, prompt)
     if not (asks and points):

@@ -1,4 +1,4 @@
-"""The server around the model: who may ask, which paths exist, and what the small ones answer."""
+"""Authorisation and the paths besides chat: models, health, metrics."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def models(info: ServerInfo) -> dict[str, Any]:
 
 
 def metrics(info: ServerInfo, counters: Counters) -> str:
-    """The few Prometheus series that a router looks at."""
+    """Return the Prometheus series that routers read."""
     name = f'model_name="{info.model}"'
     lines = []
     for gauge, value in (("running", counters.running), ("waiting", counters.waiting)):

@@ -1,4 +1,4 @@
-"""vLLM's error bodies, word for word as a real 0.32.0 server sends them (probe records of the wire, facts/vllm 4g).
+"""vLLM's error bodies, word for word as a real 0.32.0 server sends them.
 
 Every error is `{"error": {"message", "type", "param", "code"}}`, but for a missing key (`error` is a plain string)
 and for what the router itself refuses (`{"detail": ...}`).

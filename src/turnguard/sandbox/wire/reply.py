@@ -52,7 +52,7 @@ class Answer:
 
 
 def render(answer: Answer, *, categories: bool) -> str:
-    """The model's output grammar (facts/model 1.3): labels, then the categories where something is unsafe and they
+    """The model's output grammar (its model card): labels, then the categories where something is unsafe and they
     were asked for."""
     lines = []
     if answer.user is not None:

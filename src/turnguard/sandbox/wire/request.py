@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 TEMPLATE_TOKENS = 464
-"""What the model's own template adds to every prompt: inferred from recorded usage (facts/model 1.2)."""
+"""What the model's own template adds to every prompt: inferred from the token counts of a real server."""
 
 IMAGE_TOKENS = 260
 """What one image adds to a prompt (measured on vLLM)."""
@@ -133,7 +133,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """How vLLM quotes what it refuses: a list or an object by its size, anything else as it is."""
+    """Quote a refused value as vLLM does: a list or an object by its size, anything else as it is."""
     return f"<{type(value).__name__} of {len(value)} items>" if isinstance(value, (dict, list)) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Contract tests that adopters run against their own agent: does the guard really stand at every door?
+"""Contract tests that adopters run against their own agent: every entry and exit must be guarded.
 
     class TestMyAgent(AgentContract):
         def make_agent(self, guard, model, tools):

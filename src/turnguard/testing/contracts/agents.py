@@ -1,4 +1,4 @@
-"""What an adapter gives the contracts to look at: a turn, and everything that stays behind."""
+"""What an adapter returns to the contracts: a turn, and everything that the agent keeps."""
 
 from __future__ import annotations
 

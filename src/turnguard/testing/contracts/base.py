@@ -1,4 +1,4 @@
-"""What all contracts stand on: the guard, the moderator that knows the marks, and the words for what went wrong."""
+"""The base of the contracts: the guard, a moderator that knows the marks, and the failure messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model and tools that do as they are told and record what reached them. Free of any framework."""
+"""A scripted model and tools that record what reached them, without any framework."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ class TurnContract(Contract):
     """Input and output."""
 
     def test_a_harmless_turn_goes_through(self) -> None:
-        """A guard that blocks everything is no guard."""
+        """Harmless turns pass."""
 
         async def play(scene: Scene) -> None:
             scene.model.says(HARMLESS)

@@ -126,6 +126,8 @@ def _is_text(head: bytes) -> bool:
         if zeros.count(0) * 3 < len(zeros) or len(letters) * 4 < len(others):
             return False
         return sum(map(_is_printable, letters)) * 10 >= len(letters) * 9 > 0
+    if b"\x1b$)" in head:  # ISO-2022 shifts in and out of its second set
+        head = head.translate(None, b"\x0e\x0f")
     return all(map(_is_printable, head))
 
 

@@ -20,7 +20,9 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.conftest import Cli, read_rows, write_rows
+from tests.media.drawing import encoded, page
 from tests.media.pdfs import pdf
+from tests.media.planted.office import word
 from turnguard.evaluation import bulk
 from turnguard.evaluation.ledger import Again
 from turnguard.evaluation.ordered import Pace, in_order
@@ -68,8 +70,8 @@ def test_every_table_format_gives_the_same_records(kind: str, tmp_path: Path, fa
     fake.when("bomb", categories=["Violence"])
     (tmp_path / "p.png").write_bytes(picture())
     rows = [
-        {"id": "a", "text": 'one, "two"\nthree', "images": "p.png", "extra": "x"},
-        {"id": "b", "text": "bomb – ünïcode", "images": "", "extra": "y"},
+        {"id": "a", "text": 'one, "two"\nthree', "images": "p.png", "group": "x"},
+        {"id": "b", "text": "bomb – ünïcode", "images": "", "group": "y"},
     ]
     path = tmp_path / f"in.{kind}"
     if kind == "jsonl":
@@ -106,12 +108,100 @@ def test_a_folder_of_files(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
     (folder / "unsafe").mkdir(parents=True)
     (folder / "b.png").write_bytes(picture())
     (folder / "unsafe" / "a.txt").write_text("a bomb")
-    (folder / "ignored.bin").write_bytes(b"x")
     assert cli("batch", folder, tmp_path / "out.jsonl") == 0
     records = read_rows(tmp_path / "out.jsonl")
     assert [(record["id"], record["action"], record.get("label")) for record in records] == [
         ("b.png", "allow", None),
         ("unsafe/a.txt", "block", "unsafe"),
+    ]
+
+
+def test_every_file_of_a_folder_is_judged_or_told(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+    fake.when("bomb")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    judged = {
+        "a.bmp": encoded(page(), "BMP"),
+        "a.tiff": encoded(page(), "TIFF"),
+        "a.html": b"<p>a bo<b>mb</b></p>",
+        "a.eml": b"From: a@example.com\nSubject: a bomb\n\nx\n",
+        "a.csv": b"a,bomb",
+        "a.docx": word("<w:p><w:r><w:t>a bomb</w:t></w:r></w:p>"),
+        "cp1251.txt": "как сделать bomb дома и что нужно".encode("cp1251"),
+        "no suffix": b"a bomb",
+    }
+    unread = {"a.bin": bytes(range(256)), "a.odt": b"PK\3\4" + bytes(40), "a.rtf": b"{\\rtf1 a}", "empty": b""}
+    for name, data in {**judged, **unread}.items():
+        (folder / name).write_bytes(data)
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "link.pdf").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "folder").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert cli("batch", folder, tmp_path / "out.jsonl") == 3
+    records = {record["id"]: record for record in read_rows(tmp_path / "out.jsonl")}
+    assert {*records} == {*judged, *unread, "link.pdf", "folder"}
+    for name in judged:
+        assert records[name]["status"] == "judged"
+        assert records[name]["not_judged"] == []
+        assert records[name]["action"] == ("block" if name[2:] not in ("bmp", "tiff") else "allow"), name
+    for name in unread:
+        assert records[name]["action"] == "block"
+        assert records[name]["not_judged"], name
+    assert "outside the data's folder" in records["link.pdf"]["error"]
+    assert "a link to a folder" in records["folder"]["error"]
+    assert not any("secret" in str(chat.body) for chat in fake.chats)
+
+
+def test_the_output_may_not_stand_in_the_folder(tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("batch", tmp_path, tmp_path / "out.jsonl") == 2
+    assert "OUT stands inside the folder IN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["../p.png", "/etc/hostname", "inner/../../p.png", "link.png"])
+def test_a_row_names_no_file_outside_its_folder(path: str, tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+    folder = tmp_path / "data"
+    (folder / "inner").mkdir(parents=True)
+    (tmp_path / "p.png").write_bytes(picture())
+    (folder / "link.png").symlink_to(tmp_path / "p.png")
+    source = write_rows(folder / "in.jsonl", [{"text": "look", "images": [path]}])
+    assert cli("batch", source, tmp_path / "out.jsonl") == 3
+    assert "outside the data's folder, which --anywhere allows" in read_rows(tmp_path / "out.jsonl")[0]["error"]
+    assert not fake.chats
+    if path != "/etc/hostname":
+        assert cli("batch", source, tmp_path / "again.jsonl", "--anywhere") == 0
+        assert len(fake.chats) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "error"),
+    [
+        ("id,text,text", "the column 'text' stands twice"),
+        ("id,text,langauge", "there is no column 'langauge': did you mean language?"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_doubled_and_unknown_columns_are_errors(
+    header: str, error: str, kind: str, tmp_path: Path, fake: FakeVLLM, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"in.{kind}"
+    if kind == "csv":
+        path.write_text(f"{header}\n1,hello,bomb\n")
+    else:
+        pq.write_table(pa.Table.from_arrays([pa.array(["x"])] * 3, header.split(",")), path)
+    assert cli("batch", path, tmp_path / "out.jsonl") == 2
+    assert error in " ".join(capsys.readouterr().err.split())
+    assert not fake.chats
+
+
+def test_doubled_and_unknown_keys_of_a_row_are_told(tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
+    lines = ['{"text": "hello", "text": "bomb"}', '{"text": "hello", "txet": "bomb"}', '{"text": "hello"}']
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    assert cli("batch", tmp_path / "in.jsonl", tmp_path / "out.jsonl") == 3
+    records = read_rows(tmp_path / "out.jsonl")
+    assert [record.get("error") for record in records] == [
+        "row 1: the key 'text' stands twice",
+        "row 2: there is no column 'txet': did you mean text?",
+        None,
     ]
 
 
@@ -134,7 +224,7 @@ def test_documents_are_judged_page_by_page(
         names = ("safe/bread.pdf", "unsafe/parts.pdf", "unsafe/torn.pdf")
         rows = [{"id": name, "documents": [f"in/{name}"], "label": name.split("/")[0]} for name in names]
         source = write_rows(tmp_path / "in.jsonl", rows)
-    assert cli("batch", source, tmp_path / "out.jsonl") == 0
+    assert cli("batch", source, tmp_path / "out.jsonl") == 3  # one could not be judged
     found = {record["id"]: record for record in read_rows(tmp_path / "out.jsonl")}
     assert {name: (record["action"], record["label"]) for name, record in found.items()} == {
         "safe/bread.pdf": ("allow", "safe"),
@@ -316,7 +406,7 @@ def test_a_broken_picture_is_decided_by_the_policy_and_told(
     rows[2]["images"] = ["broken.png"]
     rows[3]["images"] = ["missing.png"]
     source = write_rows(tmp_path / "in.jsonl", rows)
-    assert cli("batch", source, tmp_path / "out.jsonl") == 0
+    assert cli("batch", source, tmp_path / "out.jsonl") == 3
     records = read_rows(tmp_path / "out.jsonl")
     assert [record["action"] for record in records] == ["allow", "allow", "block", "block", "allow"]
     assert records[2]["not_judged"][0]["kind"] == "image"

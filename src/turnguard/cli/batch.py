@@ -22,8 +22,12 @@ def batch(
     concurrency: int | None = typer.Option(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
+    anywhere: bool = typer.Option(False, "--anywhere", help="Rows may name files outside the folder of IN."),
 ) -> int:
-    """Moderate every row; the same command again goes on where it stopped. Exit: 0 finished, 3 rows failed, 2 usage."""
+    """Moderate every row; the same command again goes on where it stopped.
+
+    Exit: 0 everything was judged, withheld or not; 3 something was not judged; 2 usage.
+    """
     import asyncio
 
     from turnguard.cli import output
@@ -33,9 +37,11 @@ def batch(
     from turnguard.evaluation.ledger import LedgerError
     from turnguard.evaluation.rows import open_rows
 
-    rows = open_rows(source)
+    rows = open_rows(source, anywhere=anywhere)
     if out.exists() and out.resolve() == source.resolve():
         raise output.UsageError("IN and OUT are the same file")
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise output.UsageError("OUT stands inside the folder IN: it would be judged itself")
     guard, settings = open_guard(config)
 
     async def work() -> Summary:

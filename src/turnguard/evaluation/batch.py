@@ -15,7 +15,6 @@ from typing import Any
 
 from turnguard.config.document import Config
 from turnguard.core.decision import Decision
-from turnguard.core.errors import ConfigError
 from turnguard.evaluation.bulk import Finished, Progress, Run, run
 from turnguard.evaluation.examples import BadRow, Example, from_row
 from turnguard.evaluation.ledger import Ledger
@@ -41,8 +40,8 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether every row got a verdict."""
-        return not self.statuses["failed"] and not self.statuses["unreadable"]
+        """Whether all of every row was judged."""
+        return not (self.statuses["failed"] or self.statuses["unreadable"] or self.uncheckable)
 
 
 def settings_digest(config: Config) -> str:
@@ -62,16 +61,6 @@ def settings_digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
-def check_columns(rows: Rows) -> None:
-    """Refuse a table that holds nothing to judge, before anything is asked."""
-    columns = rows.columns()
-    if columns is not None and not {"text", "images", "documents"} & set(columns):
-        raise ConfigError(
-            f"{getattr(rows, 'path', rows.base)}: a column text, images or documents is missing; "
-            f"it has {', '.join(columns) or 'no header'}"
-        )
-
-
 async def moderate(
     guard: Guard,
     config: Config,
@@ -84,12 +73,11 @@ async def moderate(
     """Judge every row of `rows` into `out` (JSON lines). Goes on where an interrupted run with the same settings
     stopped.
     """
-    check_columns(rows)
     origin = {"format": FORMAT, "input": rows.fingerprint(), "settings": settings_digest(config)}
 
     async def record(row: Row) -> bytes:
         try:
-            example = example_of(row, rows.base)
+            example = example_of(row, rows)
             step = example.step()
         except BadRow as problem:
             return unreadable(row, str(problem))
@@ -106,11 +94,11 @@ async def moderate(
     return summary
 
 
-def example_of(row: Row, base: Path) -> Example:
+def example_of(row: Row, rows: Rows) -> Example:
     """The row as an example. Raises `BadRow`."""
-    if row.data is None:
+    if row.data is None or row.problem is not None:
         raise BadRow(row.problem or "cannot be read")
-    return from_row(row.data, base, row.number)
+    return from_row(row.data, rows.base, row.number, anywhere=rows.anywhere)
 
 
 def unreadable(row: Row, problem: str) -> bytes:

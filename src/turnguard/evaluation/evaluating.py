@@ -38,7 +38,7 @@ def labelled(rows: Rows) -> Iterator[Example]:
     """
     for row in rows:
         try:
-            example = example_of(row, rows.base)
+            example = example_of(row, rows)
             if example.label is None:
                 raise BadRow("label is missing")
             example.step()

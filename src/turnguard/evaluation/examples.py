@@ -6,18 +6,24 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
-from turnguard.core.step import STAGES, ImageSource, Stage, Step
+from turnguard.core.step import STAGES, Document, ImageSource, Stage, Step
 from turnguard.core.verdict import Label
 
 LABELS: tuple[Label, ...] = get_args(Label)
 
 COLUMNS = ("id", "stage", "text", "images", "documents", "prompt", "label")
 """The columns of `turnguard batch`; all but one of text, images and documents may be missing."""
+ROW_STAGES = tuple(stage for stage in STAGES if stage != "tools")
+"""Definitions of tools are no rows."""
 EXTRA_COLUMNS = ("language", "categories", "attack", "group", "tool")
 """What `turnguard eval` and `turnguard calibrate` read besides."""
+
+
+KNOWN = (*COLUMNS, *EXTRA_COLUMNS)
 
 
 class BadRow(ValueError):
@@ -54,15 +60,17 @@ class Example:
             raise BadRow(str(error)) from None
 
     def _step(self) -> Step:
+        # the name of a file is judged with it, and its ending is one reading
+        documents = [Document(item, name=item.name) if isinstance(item, Path) else item for item in self.documents]
         if self.stage == "input":
-            return Step.input(self.text, self.images, self.documents, language=self.language)
+            return Step.input(self.text, self.images, documents, language=self.language)
         if self.documents and self.stage != "tool_result":
             raise BadRow(f"documents cannot stand in a row of stage {self.stage}")
         if self.stage == "output":
             return Step.output(self.text, self.images, prompt=self.prompt, language=self.language)
         if self.stage == "tool_result":
             return Step.tool_result(
-                self.tool, self.text, self.images, self.documents, prompt=self.prompt, language=self.language
+                self.tool, self.text, self.images, documents, prompt=self.prompt, language=self.language
             )
         if self.stage == "tools":
             if self.images:
@@ -77,13 +85,16 @@ class Example:
         return Step.tool_call(name, arguments, prompt=self.prompt, prompt_images=self.images, language=self.language)
 
 
-def from_row(data: Mapping[str, Any], base: Path, number: int) -> Example:
-    """Read a row of your own data. Relative paths are relative to `base`. Raises `BadRow`, a sentence without
-    content.
+def from_row(data: Mapping[str, Any], base: Path, number: int, *, anywhere: bool = False) -> Example:
+    """Read a row of your own data. Raises `BadRow`, a sentence without content.
+
+    Paths are relative to `base` and lead to files below it, links followed, unless `anywhere`.
     """
+    if unknown := [key for key in data if key not in KNOWN]:
+        raise BadRow(unknown_columns(unknown))
     stage = _plain(data, "stage") or "input"
-    if stage not in STAGES:
-        raise BadRow(f"stage is none of {', '.join(STAGES)}")
+    if stage not in ROW_STAGES:
+        raise BadRow(f"stage is none of {', '.join(ROW_STAGES)}")
     label = _plain(data, "label").lower() or None
     if label is not None and label not in LABELS:
         raise BadRow("label is neither safe nor unsafe")
@@ -100,8 +111,8 @@ def from_row(data: Mapping[str, Any], base: Path, number: int) -> Example:
         text=text or "",
         stage=stage,
         label=label,
-        images=_sources(data.get("images"), "images", base),
-        documents=_sources(data.get("documents"), "documents", base),
+        images=_sources(data.get("images"), "images", base, anywhere),
+        documents=_sources(data.get("documents"), "documents", base, anywhere),
         prompt=prompt or None,
         language=_plain(data, "language") or None,
         categories=_names(data.get("categories")),
@@ -136,11 +147,20 @@ def _listed(value: Any, key: str) -> Sequence[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _sources(value: Any, key: str, base: Path) -> tuple[Any, ...]:
-    return tuple(_one_source(item, key, base) for item in _listed(value, key))
+def unknown_columns(names: Sequence[Any]) -> str:
+    """A sentence about columns that are not read, with the nearest ones that are."""
+    name = str(names[0])
+    near = get_close_matches(name, KNOWN, 1)
+    return f"there is no column {name!r}" + (
+        f": did you mean {near[0]}?" if near else f"; there are {', '.join(KNOWN)}"
+    )
 
 
-def _one_source(item: Any, key: str, base: Path) -> Any:
+def _sources(value: Any, key: str, base: Path, anywhere: bool) -> tuple[Any, ...]:
+    return tuple(_one_source(item, key, base, anywhere) for item in _listed(value, key))
+
+
+def _one_source(item: Any, key: str, base: Path, anywhere: bool) -> Any:
     if isinstance(item, Mapping):  # the picture type of Hugging Face's Parquet files
         item = item.get("bytes") or item.get("path")
     if isinstance(item, (bytes, bytearray)):
@@ -149,6 +169,13 @@ def _one_source(item: Any, key: str, base: Path) -> Any:
         raise BadRow(f"{key} takes file names, data: URIs or bytes, not {type(item).__name__}")
     if item[:8].lower().startswith(("data:", "http://", "https://")):
         return item
+    try:
+        if not anywhere and not (base / item).resolve().is_relative_to(base.resolve()):
+            raise BadRow(f"{key} names a file outside the data's folder, which --anywhere allows")
+    except BadRow:
+        raise
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL in the name
+        raise BadRow(f"{key} names a file that cannot be found") from None
     return base / item
 
 

@@ -9,17 +9,22 @@ import csv
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from turnguard.core.errors import ConfigError
+from turnguard.evaluation.examples import KNOWN, unknown_columns
 
 MAX_LINE = 256_000_000
 """A longer line is no row: pictures as data: URIs stay far below it."""
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
-DOCUMENTS = frozenset({".pdf"})
+IMAGES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".svg", ".ico"}
+)
+"""Files of a folder that are pictures. Whatever a name says, what the bytes are is told when they are read."""
 TEXTS = frozenset({".txt", ".md"})
+_LONGEST_TEXT = 1_000_000  # bytes; a longer one is read as a document
 
 
 class Row(NamedTuple):
@@ -34,6 +39,8 @@ class Rows(Protocol):
     """A place that rows come from. `progress()` is how much of it was read, from 0 to 1."""
 
     base: Path
+    anywhere: bool
+    """Whether a row may name files outside `base`."""
 
     def __iter__(self) -> Iterator[Row]: ...
 
@@ -48,8 +55,19 @@ class Rows(Protocol):
         ...
 
 
-def open_rows(path: Path) -> Rows:
-    """The reader for a path, by its kind. Raises `ConfigError` for what is none of the formats."""
+def open_rows(path: Path, *, anywhere: bool = False) -> Rows:
+    """The reader for a path, by its kind. Raises `ConfigError` for what is none of the formats, and for a table whose
+    columns are unknown, stand twice or hold nothing to judge.
+    """
+    rows = _reader(path)
+    rows.anywhere = anywhere
+    columns = rows.columns()
+    if columns is not None:
+        _check_columns(columns, path)
+    return rows
+
+
+def _reader(path: Path) -> Rows:
     if path.is_dir():
         return FolderRows(path)
     if not path.exists():
@@ -69,12 +87,24 @@ def open_rows(path: Path) -> Rows:
     return reader(path)
 
 
+def _check_columns(columns: Sequence[str], path: Path) -> None:
+    if not {"text", "images", "documents"} & set(columns):
+        raise ConfigError(
+            f"{path}: a column text, images or documents is missing; it has {', '.join(columns) or 'no header'}"
+        )
+    if doubled := [name for name, count in Counter(columns).items() if count > 1]:
+        raise ConfigError(f"{path}: the column {doubled[0]!r} stands twice")
+    if unknown := [name for name in columns if name not in KNOWN]:
+        raise ConfigError(f"{path}: {unknown_columns(unknown)}")
+
+
 class _FileRows:
     """What the file formats share."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.base = path.parent
+        self.anywhere = False
         self._size = max(1, path.stat().st_size)
         self._read = 0
 
@@ -117,16 +147,29 @@ class JsonRows(_FileRows):
 
 def _parsed(line: bytes, number: int) -> Row:
     try:
-        data = json.loads(line)
+        data = json.loads(line, object_pairs_hook=_once)
     except UnicodeDecodeError:
         return Row(number, None, "not valid UTF-8")
     except RecursionError:
         return Row(number, None, "nested too deeply")
+    except _Doubled as error:
+        return Row(number, None, f"the key {error.args[0]!r} stands twice")
     except ValueError as error:
         return Row(number, None, f"not valid JSON ({str(error).split(':', 1)[0]})")
     if not isinstance(data, dict):
         return Row(number, None, f"expected a JSON object, not {type(data).__name__}")
     return Row(number, data)
+
+
+class _Doubled(Exception):
+    """A key that an object holds twice: readers differ in which of the values counts."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Doubled(next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1))
+    return found
 
 
 class CsvRows(_FileRows):
@@ -201,55 +244,79 @@ class ParquetRows(_FileRows):
 
 
 class FolderRows:
-    """Each picture, document or text file under a folder, sorted by path. Folders named safe and unsafe are labels."""
+    """Every file under a folder, sorted by path. Folders named safe and unsafe are labels.
+
+    What is no file that can be read (a link to a folder, a folder without permission) is a row with a problem.
+    """
 
     def __init__(self, path: Path) -> None:
         self.base = path
+        self.anywhere = False
         self._total = 0
         self._seen = 0
 
     def columns(self) -> None:
         """A file has no columns."""
 
-    def _files(self) -> Iterator[Path]:
-        for folder, folders, names in os.walk(self.base):
+    def _entries(self) -> Iterator[tuple[Path, str | None]]:
+        """Files, each with what keeps it from being read."""
+        closed: list[Path] = []
+        for folder, folders, names in os.walk(self.base, onerror=lambda error: closed.append(Path(error.filename))):
             folders.sort()
-            for name in sorted(names):
-                path = Path(folder, name)
-                if path.suffix.lower() in IMAGES | DOCUMENTS | TEXTS:
-                    yield path
+            yield from (
+                (Path(folder, name), "a link to a folder, which is not followed")
+                for name in folders
+                if Path(folder, name).is_symlink()
+            )
+            yield from ((Path(folder, name), None) for name in sorted(names))
+            yield from ((path, "a folder that cannot be opened") for path in closed)
+            closed.clear()
+        yield from ((path, "a folder that cannot be opened") for path in closed)
 
     def progress(self) -> float:
         """By files; they are counted once."""
         if not self._total:
-            self._total = max(1, sum(1 for _ in self._files()))
+            self._total = max(1, sum(1 for _ in self._entries()))
         return min(1.0, self._seen / self._total)
 
     def fingerprint(self) -> str:
         """Over names, sizes and times of change: reading every picture twice would double the work."""
         digest = hashlib.sha256()
-        for path in self._files():
-            status = path.stat()
-            digest.update(
-                f"{path.relative_to(self.base).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
-            )
+        for path, _ in self._entries():
+            status = path.lstat()
+            name = path.relative_to(self.base).as_posix().encode("utf-8", "surrogateescape")
+            digest.update(b"%s\0%d\0%d\n" % (name, status.st_size, status.st_mtime_ns))
         return digest.hexdigest()
 
     def __iter__(self) -> Iterator[Row]:
         self._seen = 0
-        for number, path in enumerate(self._files(), 1):
+        for number, (path, problem) in enumerate(self._entries(), 1):
             self._seen = number
             relative = path.relative_to(self.base)
             data: dict[str, Any] = {"id": relative.as_posix()}
+            if problem is not None:
+                yield Row(number, data, problem)
+                continue
             labels = [part.lower() for part in relative.parts[:-1] if part.lower() in ("safe", "unsafe")]
             if labels:
                 data["label"] = labels[-1]
             kind = path.suffix.lower()
-            if kind in TEXTS:
-                data["text"] = path.read_text(encoding="utf-8", errors="surrogateescape")
+            text = _text_of(path) if kind in TEXTS else None
+            if text is not None:
+                data["text"] = text
             else:
                 data["images" if kind in IMAGES else "documents"] = [relative.as_posix()]
             yield Row(number, data)
+
+
+def _text_of(path: Path) -> str | None:
+    """A text file as text; None where it is long, in another encoding, or a link: it is then read as a document."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LONGEST_TEXT:
+            return None
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def need(module: str) -> Any:

@@ -10,16 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from turnguard.langchain.callback import TurnguardCallbackHandler
+    from turnguard.langchain.deep import guard_deep_agent
     from turnguard.langchain.middleware import TurnguardMiddleware
     from turnguard.langchain.model import guard_model
     from turnguard.langchain.node import guard_node
     from turnguard.langchain.tool import guard_tool
 
-__all__ = ["TurnguardCallbackHandler", "TurnguardMiddleware", "guard_model", "guard_node", "guard_tool"]
+__all__ = [
+    "TurnguardCallbackHandler",
+    "TurnguardMiddleware",
+    "guard_deep_agent",
+    "guard_model",
+    "guard_node",
+    "guard_tool",
+]
 
 _WHERE = {
     "TurnguardCallbackHandler": ("callback", "langchain-core"),
     "TurnguardMiddleware": ("middleware", "langchain"),
+    "guard_deep_agent": ("deep", "deepagents"),
     "guard_model": ("model", "langchain-core"),
     "guard_node": ("node", "langgraph"),
     "guard_tool": ("tool", "langchain-core"),
@@ -31,7 +40,7 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, package = _WHERE[name]
-    if package == "langchain":
+    if package in ("langchain", "deepagents"):
         _check_version()
     try:
         return getattr(importlib.import_module(f"{__name__}.{module}"), name)
@@ -40,11 +49,13 @@ def __getattr__(name: str) -> Any:
             "langchain",
             "langchain-core",
             "langgraph",
+            "deepagents",
         ):
             from turnguard.core.errors import ConfigError
 
+            extra = "deepagents" if package == "deepagents" else "langchain"
             raise ConfigError(
-                f"{name} needs {package}, which is not installed: pip install 'turnguard[langchain]'"
+                f"{name} needs {package}, which is not installed: pip install 'turnguard[{extra}]'"
             ) from error
         raise
 

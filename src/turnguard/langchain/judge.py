@@ -13,6 +13,7 @@ from langchain_core.messages import (
     AIMessageChunk,
     BaseMessage,
     HumanMessage,
+    RemoveMessage,
     ToolMessage,
     message_chunk_to_message,
 )
@@ -47,6 +48,8 @@ class Surface:
     tools: frozenset[str] | None = None
 
 
+REMOVE_ALL = "__remove_all__"
+"""LangGraph's `REMOVE_ALL_MESSAGES`: what removes every message before it."""
 NOTHING_ASKED = Asked()
 ALONE = Surface()
 """Knows nothing of the message, and can wait for nobody."""
@@ -377,6 +380,20 @@ class Judging:
         for key, decision in decided.items():
             attempts.note(_name(key, calls), steps[key], decision)
         return max(decided.values(), key=lambda decision: SEVERITY[decision.action], default=None)
+
+
+def replacing(messages: Sequence[BaseMessage], judged: Mapping[int, Sequence[BaseMessage]]) -> list[Any]:
+    """What to write into a state so that these messages stand in it, by position; empty where none changed. The first
+    takes the place of the message there, others follow it.
+
+    A message is replaced by its id. Some graphs keep messages without one (deepagents does): there the whole list is
+    written anew.
+    """
+    changed = {at: several for at, several in judged.items() if several[0] is not messages[at]}
+    if all(several[0].id is not None for several in changed.values()):
+        return [message for several in changed.values() for message in several]
+    whole = (changed.get(at, (message,)) for at, message in enumerate(messages))
+    return [RemoveMessage(REMOVE_ALL), *(message for several in whole for message in several)]
 
 
 def _calls(reading: Reading, surface: Surface) -> tuple[list[Call], list[Call]]:

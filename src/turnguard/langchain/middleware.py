@@ -28,7 +28,7 @@ from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.extension import extend
 from turnguard.langchain.held import HELD
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
-from turnguard.langchain.judge import Judging, Ruling, Surface, Unknown
+from turnguard.langchain.judge import Judging, Ruling, Surface, Unknown, replacing
 from turnguard.langchain.messages import Asked, Call
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.muting import muted
@@ -134,11 +134,24 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         return await adrive(self._before(state, runtime))
 
     def _before(self, state: State, runtime: Any) -> Steps[Update]:
+        refused = self._refused_before(state["messages"])
+        if refused is not None:
+            refusal = yield self.refusal(refused)
+            self.blocks(refused, refusal)
+            return {"jump_to": "end", "messages": [refusal]}
         unknown = self._brought(state)
         if not unknown:
             return None
         update: Update = yield self._admit(unknown, state["messages"], runtime)
         return update
+
+    def _refused_before(self, messages: Sequence[BaseMessage]) -> Decision | None:
+        """The decision on an input that was refused before it was stored."""
+        if not self.judging.refused:
+            return None
+        marks = (notices.marked(message) for message in messages[newest_other(messages) + 1 :])
+        found = (self.judging.refused.take(str(mark["id"])) for mark in marks if "id" in mark)
+        return next((decision for decision in found if decision is not None), None)
 
     def _brought(self, state: State) -> list[Unknown]:
         if self.judging.checks_all:
@@ -152,21 +165,29 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     async def _admit(self, unknown: Sequence[Unknown], messages: Sequence[BaseMessage], runtime: Any) -> Update:
         rulings = await self._sweep(unknown)
         self._tell(runtime, rulings)
-        replaced = [
-            ruling.message for one, ruling in zip(unknown, rulings, strict=True) if ruling.message is not one.message
-        ]
+        update = replacing(messages, {one.at: [ruling.message] for one, ruling in zip(unknown, rulings, strict=True)})
         refused = _refused(unknown, rulings, messages)
         if refused is not None:
             refusal = await self.refusal(refused)
             self.blocks(refused, refusal)
-            return {"jump_to": "end", "messages": [*replaced, refusal]}
-        return {"messages": replaced} if replaced else None
+            return {"jump_to": "end", "messages": [*update, refusal]}
+        return {"messages": update} if update else None
 
-    async def _sweep(self, unknown: Sequence[Unknown]) -> list[Ruling]:
+    async def admitted(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """The messages of an input as they may be stored. The turn that they begin is refused where they were."""
+        made = list(messages)
+        unknown = list(self.judging.unknown(messages))
+        for one, ruling in zip(unknown, await self._sweep(unknown, reviewable=False), strict=True):
+            made[one.at] = ruling.message
+            if ruling.ended is not None:
+                self.judging.refused.put(ruling.ended.id, ruling.ended)
+        return made
+
+    async def _sweep(self, unknown: Sequence[Unknown], *, reviewable: bool | None = None) -> list[Ruling]:
         """Rule on what a conversation holds that was not judged yet. Its calls were answered already, or never will
         be.
         """
-        surface = Surface(reviewable=has_checkpointer())
+        surface = Surface(reviewable=has_checkpointer() if reviewable is None else reviewable)
         past = Surface()
 
         async def rule(one: Unknown) -> Ruling:

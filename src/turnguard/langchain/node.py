@@ -15,7 +15,7 @@ from turnguard.core.errors import ConfigError
 from turnguard.core.step import STAGES, Stage
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.judge import Judging, Ruling, Unknown
+from turnguard.langchain.judge import Judging, Ruling, Unknown, replacing
 from turnguard.langchain.messages import stage_of
 from turnguard.langchain.review import Reviews, has_checkpointer
 from turnguard.runtime import sync
@@ -75,7 +75,7 @@ class _Node:
             if self._reviews.waits(ruling.message)
         ]
         answered = iter(await self._reviews.settle(waiting))  # nothing else runs in this node, so all is asked here
-        update: list[BaseMessage] = []
+        judged: dict[int, list[BaseMessage]] = {}
         refused: Decision | None = None
         for one, ruling in zip(unknown, rulings, strict=True):
             settled, ended = ruling.messages, ruling.ended
@@ -83,9 +83,10 @@ class _Node:
                 settled, ended = next(answered)
                 settled = [*settled, *ruling.answers]
             if ruling.message is not one.message:
-                update += settled
+                judged[one.at] = settled
             if ended is not None and self.stage in ("input", "output"):
                 refused = refused or ended
+        update = replacing(messages, judged)
         if refused is not None and self.stage == "input":
             text = await self._judging.guard.arefusal(refused)
             update.append(notices.ai(None, text, notices.about(refused)))

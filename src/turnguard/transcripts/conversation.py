@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from turnguard.core.step import Image, Part, Stage, Step, Text
+from turnguard.transcripts.calls import NAME_KEYS
 from turnguard.transcripts.message import Leaf, Reading
 
 
@@ -93,7 +94,8 @@ class Conversation:
 
     def _is_judged_already(self, leaf: Leaf, reading: Reading) -> bool:
         """A tool's name on its result stands in the call as well, where it was judged."""
-        named = leaf.field == "name" and reading.speaker == "tool"
+        beside = leaf.field == "name" and reading.speaker == "tool"
+        named = beside or (leaf.block.region == "result" and leaf.block.form.removeprefix("key:") in NAME_KEYS)
         return named and isinstance(leaf.block.part, Text) and leaf.block.part.text in self._names
 
     def _step(self, stage: Stage, parts: tuple[Part, ...], reading: Reading, first: Leaf) -> Step:

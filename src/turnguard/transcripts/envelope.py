@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from turnguard.core.step import Part, Text
 from turnguard.transcripts import calls
 from turnguard.transcripts.block import ARTIFACT, Block
-from turnguard.transcripts.message import CALL_FIELDS, CONTENT, Reading
+from turnguard.transcripts.message import ARTIFACTS, CALL_FIELDS, CONTENT, Reading
+from turnguard.transcripts.names import VALUES
 from turnguard.transcripts.read import plain
 from turnguard.transcripts.write import GONE, rebuilt, text_like
 
@@ -51,6 +52,10 @@ def write_message(
         first = reading.leaves[edit.at]
         for leaf in (first, *reading.mirrors.get(edit.at, ())):
             changes.setdefault(str(leaf.field), []).append((leaf.block, edit.part, edit.notice))
+    for at, mirrors in reading.mirrors.items():
+        if (reading.leaves[at].field, reading.leaves[at].block.index) in gone:
+            for leaf in mirrors:
+                changes.setdefault(str(leaf.field), []).append((leaf.block, None, told))
     for name in dict.fromkeys([*changes, *(str(name) for name, _ in gone)]):
         removed = {
             index: "" if (field, index) in answers else text for (field, index), text in gone.items() if field == name
@@ -62,6 +67,8 @@ def write_message(
             new[name] = value
     if "role" in changes:
         new["role"] = "user"
+    for name in ARTIFACTS:  # what a program reads beside the text says the same, and goes with it
+        new.pop(name, None)
     return _valid(new, source, reading, told)
 
 
@@ -99,7 +106,11 @@ def _bare(
     """A bare item: gone, replaced by a message of the assistant, or rewritten."""
     if gone:
         return GONE if reading.speaker == "tool" else {"role": "assistant", "content": told}
-    changes = [(reading.leaves[edit.at].block, edit.part, edit.notice) for edit in edits]
+    changes = [
+        (leaf.block, edit.part, edit.notice)
+        for edit in edits
+        for leaf in (reading.leaves[edit.at], *reading.mirrors.get(edit.at, ()))
+    ]
     return _block(item, changes)
 
 
@@ -114,7 +125,7 @@ def _field(
         if removed or any(part is None for _, part, _ in changes):
             return GONE
         return _block({"function": value}, changes)["function"]
-    if name not in (*CONTENT, *CALL_FIELDS):
+    if name not in CONTENT and not (name in CALL_FIELDS and isinstance(value, (list, tuple))):
         return _beside(name, value, changes) if not removed else GONE
     if isinstance(value, str):
         _, part, notice = changes[0] if changes else (None, None, next(iter(removed.values())))
@@ -166,7 +177,7 @@ def _block(item: Any, changes: Sequence[tuple[Block, Part | None, str]]) -> Any:
         place = _notice_place(block)
         if place is not None:
             made.append((place, Text(notice)))
-        elif block.region == "result":
+        elif block.region == "result" and not _names_the_pair(block):
             return _result_notice(plain(item), notice)
         elif any(isinstance(step, int) for step in block.path):
             made.append((block, None))  # an element of a list that holds no blocks, such as a citation
@@ -174,6 +185,12 @@ def _block(item: Any, changes: Sequence[tuple[Block, Part | None, str]]) -> Any:
             return text_like(plain(item), notice)
     new = rebuilt(item, made)
     return text_like(plain(item), changes[0][2]) if new is GONE else new
+
+
+def _names_the_pair(block: Block) -> bool:
+    """Whether a part stands where a result names its call or its tool: nothing there can be kept."""
+    names = (*calls.ID_KEYS, *calls.NAME_KEYS)
+    return block.form.removeprefix("key:") in names or any(step in names for step in block.path)
 
 
 def _notice_place(block: Block) -> Block | None:
@@ -195,22 +212,38 @@ def _notice_place(block: Block) -> Block | None:
 
 
 def _result_notice(item: Any, notice: str) -> Any:
-    """A result's block that gives the notice as what the tool said."""
+    """A result's block made anew, with the notice as what the tool said. Its names and identifiers alone are kept."""
     if not isinstance(item, Mapping):
         return notice
-    for key in calls.RESULTS:
-        inner = item.get(key)
-        if isinstance(inner, Mapping):
-            if "response" in inner or key in ("functionResponse", "function_response"):
-                return {**item, key: {**inner, "response": {"output": notice}}}
-            if key == "toolResult":
-                return {**item, key: {**inner, "content": [{"text": notice}]}}
-            return {**item, key: {**inner, "output" if "output" in inner else "result": notice}}
-    if item.get("type") == "shell_call_output":
+    wrapper = next((key for key in calls.RESULTS if isinstance(item.get(key), Mapping)), None)
+    if wrapper is not None:
+        inner = _identified(item[wrapper])
+        if wrapper == "toolResult":
+            return {wrapper: {**inner, "content": [{"text": notice}]}}
+        if wrapper in ("functionResponse", "function_response"):
+            return {wrapper: {**inner, "response": {"output": notice}}}
+        said = "output" if "output" in item[wrapper] else "result"
+        kept = {key: value for key, value in item[wrapper].items() if key == "error" and isinstance(value, bool)}
+        return {wrapper: {**inner, **kept, **_origin(item[wrapper]), said: notice}}
+    kind = item.get("type")
+    if not (isinstance(kind, str) and calls.is_result(kind)):
+        return text_like(item, notice)
+    new = _identified(item)
+    if kind == "shell_call_output":
         outcome = {"type": "exit", "exit_code": 1}
-        return {**item, "output": [{"stdout": "", "stderr": notice, "outcome": outcome}]}
+        return {**new, "output": [{"stdout": "", "stderr": notice, "outcome": outcome}]}
     key = "output" if "output" in item else "content"
-    if isinstance(item.get(key), Mapping) and "value" in item[key]:
-        return {**item, key: {"type": "text", "value": notice}}
-    kept = {name: value for name, value in item.items() if name in (*calls.ID_KEYS, *calls.NAME_KEYS, "type", "state")}
-    return {**kept, key: notice}
+    valued = isinstance(item.get(key), Mapping) and "value" in item[key]
+    return {**new, key: {"type": "text", "value": notice} if valued else notice}
+
+
+def _identified(holder: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: holder[name] for name in (*calls.ID_KEYS, *calls.NAME_KEYS) if isinstance(holder.get(name), str)}
+    switches = {name: holder[name] for name in ("type", "status", "outcome") if str(holder.get(name)) in VALUES}
+    return {**switches, **kept}
+
+
+def _origin(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Haystack's result repeats the call that it answers: its name and identifier are kept, its arguments are not."""
+    origin = result.get("origin")
+    return {"origin": {**_identified(origin), "arguments": {}}} if isinstance(origin, Mapping) else {}

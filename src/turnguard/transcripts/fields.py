@@ -80,6 +80,8 @@ def rest(block: Mapping[str, Any], keys: Collection[str], name: str | None) -> d
         if key in keys:
             if isinstance(value, Mapping) and (left := _left(value, name, _DEPTH)):
                 out[key] = left
+            elif isinstance(value, (list, tuple)):
+                out[key] = value  # no carrier: whatever stands in it is read
         elif not _is_name(value, name):
             out[key] = value
     return out
@@ -92,7 +94,7 @@ def _left(holder: Mapping[str, Any], name: str | None, depth: int) -> dict[str, 
             left = _left(value, name, depth - 1) if depth else dict(value)
             if left:
                 out[key] = left
-        elif not (key in CARRIERS or _is_name(value, name)):
+        elif not (key in CARRIERS or _is_name(value, name)) or isinstance(value, (list, tuple)):
             out[key] = value
     return out
 

@@ -152,18 +152,27 @@ def _carried(kind: Kind, holder: Mapping[str, Any], name: str | None = None) -> 
     """What a mapping carries: data, else an address, else an id."""
     media_type = next((holder[key] for key in MIME_KEYS if isinstance(holder.get(key), str)), None)
     name = name or _name(holder)
-    for key in DATA_KEYS:
-        if holder.get(key) is not None:
-            return _value(kind, media_type, holder[key], name)
-    for key in URL_KEYS:
-        if holder.get(key) is not None:
-            return _at_address(_kind(kind, media_type), media_type, holder[key], name)
+    for given in (_holds, _is_given):  # an empty field hides no other one
+        for key in DATA_KEYS:
+            if given(holder.get(key)):
+                return _value(kind, media_type, holder[key], name)
+        for key in URL_KEYS:
+            if given(holder.get(key)):
+                return _at_address(_kind(kind, media_type), media_type, holder[key], name)
     kind = _kind(kind, media_type)
     if kind in ("audio", "video"):
         return Opaque(kind, f"{kind} is not judged")
     if any(holder.get(key) is not None for key in ID_KEYS):
         return Opaque(kind, "file id")
     return Opaque(kind, f"a block of kind {kind} that holds neither data nor an address")
+
+
+def _holds(value: Any) -> bool:
+    return value is not None and not (isinstance(value, (str, bytes)) and not value)
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None
 
 
 def _value(kind: Kind, media_type: str | None, value: Any, name: str | None = None) -> Part:

@@ -33,6 +33,8 @@ SPEAKERS: Mapping[str, Speaker] = {
 CONTENT = ("content", "_content", "parts")
 """Fields that hold what a message says, the first of them read first."""
 CALL_FIELDS = ("tool_calls", "invalid_tool_calls", "function_call")
+ARTIFACTS = ("artifact", "structuredContent")
+"""Fields that hold a tool's result for programs. What the content says as well is not read twice."""
 _FUNCTIONS = ("function", "custom")
 _ARGUMENTS = ("arguments", "args", "input")
 _ENVELOPE = frozenset({*CONTENT, *CALL_FIELDS, "role", "_role"})
@@ -176,7 +178,7 @@ def _beside(key: str, value: Any, found: _Collected, *, made: bool) -> Iterator[
         if not known_key(key):
             yield Block(Text(key), 0, (), "media")
         return
-    if key in ("artifact", "structuredContent") and value is not None:
+    if key in ARTIFACTS and value is not None:
         said = found.said()
         for block in Reader(ARTIFACT, made=made).read_data(value):
             if not isinstance(block.part, Text) or block.part.text not in said:
@@ -192,16 +194,16 @@ def _calls(key: str, value: Any) -> Iterator[Block]:
     if value is None or value in ("", [], {}):
         return
     if key == "function_call":
-        yield from _one(value if not isinstance(value, Mapping) else {"function": value}, 0, field=key)
+        yield from _one(value if not isinstance(value, Mapping) else {"function": value}, 0)
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
         for index, call in enumerate(value):
-            yield from _one(plain(call), index, field=key)
+            yield from _one(plain(call), index)
     else:
         yield Block(Opaque("other", "tool calls that are no list"), 0, (), "media")
         yield from Reader(0).read_field(key, value)
 
 
-def _one(call: Any, index: int, *, field: str) -> Iterator[Block]:
+def _one(call: Any, index: int) -> Iterator[Block]:
     """A call in OpenAI's form or LangChain's, and whatever else stands in it.
 
     Which of two names or arguments would run is the executor's choice: both are shown, and the call counts as
@@ -209,8 +211,7 @@ def _one(call: Any, index: int, *, field: str) -> Iterator[Block]:
     """
     if not isinstance(call, Mapping):
         yield Block(Opaque("other", "a tool call that is no mapping"), index, (), "media")
-        if field == "function_call":
-            yield from Reader(index).read_field(field, call)
+        yield from Reader(index).read(call)
         return
     at: dict[tuple[str, ...], Mapping[str, Any]] = {(): call}
     at |= {(key,): call[key] for key in _FUNCTIONS if isinstance(call.get(key), Mapping)}

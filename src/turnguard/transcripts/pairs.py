@@ -23,7 +23,7 @@ def is_signed(block: Any, depth: int = 0) -> bool:
     """Whether a provider verifies this block: an edit would make every later request fail."""
     block = plain(block)
     if isinstance(block, Mapping):
-        if block.get("type") in _SEALED_TYPES and (block.get("encrypted_content") or block.get("data")):
+        if str(block.get("type")) in _SEALED_TYPES and (block.get("encrypted_content") or block.get("data")):
             return True
         if any(block.get(key) for key in _SIGNATURES):
             return True
@@ -146,7 +146,8 @@ class Pairs:
 
     def _following(self, number: int) -> Iterator[int]:
         """The bare items behind a reasoning item that the model made with it."""
-        if self._messages[number].get("type") != "reasoning":
+        message = self._messages[number]
+        if not isinstance(message, Mapping) or message.get("type") != "reasoning":
             return
         for after in range(number + 1, len(self._messages)):
             message = self._messages[after]

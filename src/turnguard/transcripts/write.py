@@ -91,7 +91,9 @@ def _element_with(element: Any, form: str, part: Part) -> Any:
         return _data_like(element, part.text) if way == "self" else text_like(element, part.text)
     if isinstance(part, ToolCall) and way == "call":
         inner = element[key] if key else element
-        call = with_arguments(inner, calls.WRAPPED[key] if key else calls.call_form(inner, inner.get("type")), part)
+        call = with_arguments(
+            inner, calls.WRAPPED[key] if key else calls.call_form(inner, str(inner.get("type"))), part
+        )
         return {**element, key: call} if key else call
     if isinstance(part, (Image, Document)) and way == "media":
         return media.pinned(element, part)

@@ -174,3 +174,12 @@ async def test_the_input_is_never_changed() -> None:
     assert messages == before
     assert new[0] is messages[0]
     assert new[1] is not messages[1]
+
+
+async def test_a_tools_name_is_judged_where_no_call_names_it() -> None:
+    guard = Guard(moderator=FakeModerator(unsafe=["UNSAFE"]))
+    call = {"role": "model", "parts": [{"functionCall": {"name": "UNSAFE_tool", "args": {}}}]}
+    result = {"role": "user", "parts": [{"functionResponse": {"name": "UNSAFE_tool", "response": {"a": "fine"}}}]}
+    blocked, passed = await guard.acheck_messages([call, result])
+    assert (blocked.action, passed.action) == ("block", "allow")
+    assert "block" in {decision.action for decision in await guard.acheck_messages([result])}

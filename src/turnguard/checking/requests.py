@@ -6,6 +6,7 @@ it; never their product. Of a text that is too long the beginning is judged wher
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -46,6 +47,15 @@ class Unit:
         """The same without the parts that begin behind `end`."""
         shown = sum(start < end for start, _ in self.spans)
         return self if shown in (0, len(self.spans)) else replace(self, parts=self.parts[:shown])
+
+    def within(self, window: Window) -> Unit:
+        """The same with only the parts that a window of this text shows."""
+        if window.of == 1 or len(self.spans) < 2:
+            return self
+        first = bisect_left(self.spans, window.start, key=lambda span: span[1])
+        last = bisect_right(self.spans, window.start + len(window.text), key=lambda span: span[0])
+        shown = self.parts[first:last]
+        return replace(self, parts=shown) if shown else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +99,16 @@ def add_requests(
     for unit, cut in windows:
         for window in cut:
             detail = window.detail if unit.kind == "text" else _joined("text", window.detail)
+            shows = unit.within(window)
             if not (shown_beside and window is beside):
-                ask(unit, window.text, detail)
+                ask(shows, window.text, detail)
             undone = undisguise(window.text)
             if undone.bound is not None:
                 cause = f"undisguising reached its bound ({undone.bound})"
-                plan.not_judged.extend(Covered(part, unit.kind, detail, cause) for part in unit.parts)
+                plan.not_judged.extend(Covered(part, unit.kind, detail, cause) for part in shows.parts)
             if undone.plain is not None and undone.plain.strip():
                 cut_again = split(undone.plain, tokens, min(extra, UNDISGUISED_WINDOWS)) if extra else None
-                extra -= _ask_undisguised(unit, cut_again, _joined(detail, UNDISGUISED), ask, plan)
+                extra -= _ask_undisguised(shows, cut_again, _joined(detail, UNDISGUISED), ask, plan)
         texts = [unit.text[start:end] for start, end in unit.spans] if len(unit.spans) > 1 else []
         seams = across_seams([text for text in texts if text != step.tool]) if texts else None
         if seams is not None:
@@ -107,11 +118,11 @@ def add_requests(
     for entry in views:
         text = beside.text if beside is not None else ""
         covers: tuple[Covered, ...] = (Covered(entry.part, entry.kind, entry.view.detail),)
-        shows: tuple[int, ...] = (entry.part,)
+        parts: tuple[int, ...] = (entry.part,)
         if beside is not None and beside_unit is not None:
             covers += tuple(Covered(part, "text", beside.detail) for part in beside_unit.parts)
-            shows = tuple(dict.fromkeys((entry.part, *beside_unit.parts)))
-        plan.inquiries.append(Inquiry(Exchange(text, entry.view.picture, stage=step.stage), "user", covers, shows))
+            parts = tuple(dict.fromkeys((entry.part, *beside_unit.parts)))
+        plan.inquiries.append(Inquiry(Exchange(text, entry.view.picture, stage=step.stage), "user", covers, parts))
 
 
 def _windows(
@@ -134,7 +145,9 @@ def _windows(
                 continue  # nothing of it can pass, so nothing of it is asked about
         if found.windows:
             judged = unit if found.end == len(shown) else unit.until(found.end - len(earlier))
-            windows.append((judged, found.windows))
+            # windows count from the unit's own text, which the earlier turns stand before
+            own = (window._replace(start=window.start - len(earlier)) for window in found.windows)
+            windows.append((judged, tuple(own) if earlier else found.windows))
             left -= len(found.windows)
     return windows
 
@@ -163,7 +176,7 @@ def _beside(
         newest = next((unit.text for unit in units if unit.kind == "text" and unit.text.strip()), step.history[-1])
         return head(newest, tokens, 1).windows[0], None
     first = windows[0] if windows and windows[0][0].kind == "text" else None
-    return (None, None) if first is None else (first[1][0], first[0])
+    return (None, None) if first is None else (first[1][0], first[0].within(first[1][0]))
 
 
 def _ask_undisguised(

@@ -28,11 +28,12 @@ _PIECE = re.compile(r"\s+|[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]")
 
 
 class Window(NamedTuple):
-    """A slice of the text, and which of how many it is."""
+    """A slice of the text, which of how many it is, and where in the text it begins."""
 
     text: str
     number: int
     of: int
+    start: int = 0
 
     @property
     def detail(self) -> str:
@@ -93,7 +94,9 @@ def head(text: str, tokens: int, most: int) -> Head:
             back += pieces[following][2]
         first = following
     end = spans[-1][1] if spans else 0
-    windows = tuple(Window(text[start:stop], number, len(spans)) for number, (start, stop) in enumerate(spans, 1))
+    windows = tuple(
+        Window(text[start:stop], number, len(spans), start) for number, (start, stop) in enumerate(spans, 1)
+    )
     return Head(windows, end, length if end == length else _keep(text, pieces[:last], min(NOTICE_TOKENS, tokens // 4)))
 
 

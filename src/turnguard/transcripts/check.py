@@ -41,7 +41,7 @@ class _New:
     reading: Reading
     before: Request
     after: Request
-    called: bool
+    called: frozenset[str]
     decisions: list[Decision] = field(default_factory=list)
 
 
@@ -99,10 +99,8 @@ def _read(
             if only is None or number in only:
                 transcript.unjudged.append(((number, 0), _unjudged(f"message {number} ({role})", "trusted role")))
             continue
-        name = fields.get("name")
-        called = isinstance(name, str) and conversation.has_called(name)
         before = conversation.request
-        known = guard.seen.find(message, before, judge, called, now)
+        known = guard.seen.find(message, conversation, judge, now)
         if known is not None:
             transcript.readings.append(known.reading)
             conversation.skip(known.reading, known.after)
@@ -111,6 +109,7 @@ def _read(
             continue
         reading = read_message(message)
         transcript.readings.append(reading)
+        called = conversation.called(reading)
         found = conversation.pieces(number, reading)
         if only is not None and number not in only:
             continue

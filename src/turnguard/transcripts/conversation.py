@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from turnguard.core.step import Image, Part, Stage, Step, Text
-from turnguard.transcripts.calls import NAME_KEYS
 from turnguard.transcripts.message import Leaf, Reading
 
 
@@ -66,9 +65,10 @@ class Conversation:
             if call.pair:
                 self._called[call.pair] = call.tool or ""
 
-    def has_called(self, tool: str | None) -> bool:
-        """Whether a tool of this name was called before."""
-        return tool in self._names
+    def called(self, reading: Reading) -> frozenset[str]:
+        """The tools named on this message's results that were called before."""
+        names = (leaf.block.part.text for leaf in reading.names if isinstance(leaf.block.part, Text))
+        return frozenset(name for name in names if name in self._names)
 
     def _cut(self, number: int, reading: Reading) -> Iterator[Piece]:
         groups: dict[tuple[Stage, object], list[int]] = {}
@@ -94,9 +94,7 @@ class Conversation:
 
     def _is_judged_already(self, leaf: Leaf, reading: Reading) -> bool:
         """A tool's name on its result stands in the call as well, where it was judged."""
-        beside = leaf.field == "name" and reading.speaker == "tool"
-        named = beside or (leaf.block.region == "result" and leaf.block.form.removeprefix("key:") in NAME_KEYS)
-        return named and isinstance(leaf.block.part, Text) and leaf.block.part.text in self._names
+        return leaf in reading.names and isinstance(leaf.block.part, Text) and leaf.block.part.text in self._names
 
     def _step(self, stage: Stage, parts: tuple[Part, ...], reading: Reading, first: Leaf) -> Step:
         request = self.request

@@ -67,6 +67,16 @@ class Reading:
         """The calls that this message makes."""
         return tuple(leaf.block for leaf in self.leaves if leaf.block.region == "call" and leaf.block.tool)
 
+    @cached_property
+    def names(self) -> tuple[Leaf, ...]:
+        """Where results name their tools."""
+        return tuple(
+            leaf
+            for leaf in self.leaves
+            if (leaf.field == "name" and self.speaker == "tool")
+            or (leaf.block.region == "result" and leaf.block.form.removeprefix("key:") in calls.NAME_KEYS)
+        )
+
     @property
     def bare(self) -> bool:
         """Whether the message is one block without an envelope."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from turnguard.core.decision import Decision
 from turnguard.runtime.fork import watch
-from turnguard.transcripts.conversation import Request
+from turnguard.transcripts.conversation import Conversation, Request
 from turnguard.transcripts.message import Reading
 
 ENTRIES = 50_000
@@ -41,7 +41,7 @@ class Judged:
     decisions: tuple[Decision, ...]
     before: Request
     after: Request
-    called: bool
+    called: frozenset[str]
     judge: str
     until: float
     size: int
@@ -69,15 +69,14 @@ class Seen:
         self._lock = threading.Lock()
         watch(self)
 
-    def find(self, message: Any, request: Request, judge: str, called: bool, now: float) -> Judged | None:
-        """The entry for this message under this request, at the time `now` (monotonic seconds). `called`: whether its
-        tool's name was judged in a call.
-        """
+    def find(self, message: Any, conversation: Conversation, judge: str, now: float) -> Judged | None:
+        """The entry for this message at this point of a conversation, at the time `now` (monotonic seconds)."""
+        request = conversation.request
         entry = self._by_object.get(id(message))
         if entry is None or entry.message is not message or not _is_same(message, entry.frozen):
             digest = self._digest(message)
             entry = self._by_digest.get(digest) if digest is not None else None
-        if entry is None or entry.judge != judge or entry.called != called:
+        if entry is None or entry.judge != judge or entry.called != conversation.called(entry.reading):
             return None
         if entry.before is not request and entry.before != request:
             return None
@@ -95,7 +94,7 @@ class Seen:
         after: Request,
         judge: str,
         *,
-        called: bool,
+        called: frozenset[str],
     ) -> None:
         """Remember a message that was judged without a failure. One that holds changeable objects is not kept."""
         if not all(_is_final(decision) for decision in decisions):

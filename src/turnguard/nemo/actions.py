@@ -19,7 +19,7 @@ from nemoguardrails.actions.rail_outcome import RailOutcome
 
 from turnguard.core.decision import Decision
 from turnguard.core.step import Step, Text
-from turnguard.nemo import engine, transcripts
+from turnguard.nemo import live, transcripts
 from turnguard.nemo.host import RAIL_OF, Host
 from turnguard.nemo.outcomes import outcome
 from turnguard.nemo.reports import strictest
@@ -58,8 +58,8 @@ async def _refused(made: RailOutcome, host: Host) -> ActionResult:
     """End the turn with what this outcome says to tell the person: no answer, no tool calls."""
     message, stage = made.metadata["message"], made.metadata["stage"]
     turn_for(None).refuse(message, RAIL_OF[stage])
-    await engine.show(message, stage, exceptions=host.exceptions)
-    events = engine.refusal_events(message, stage, exceptions=host.exceptions)
+    await live.show(message, stage, exceptions=host.exceptions)
+    events = live.refusal_events(message, stage, exceptions=host.exceptions)
     return ActionResult(return_value=made, events=events)
 
 

@@ -1,4 +1,4 @@
-"""NeMo's private parts, all in this one file however long, for the versions that were tested with it.
+"""Wrappers around NeMo's private parts, for the versions that were tested with them; `replay` and `live` hold others.
 
 NeMo's engine lets content pass unjudged in ways that no flow can close (each was seen in a run; the tests name them):
 past tool calls end its input rails, blocked turns stay in its event cache, that cache ignores pictures, and its
@@ -8,26 +8,22 @@ streaming judges chunks without what came before them. One wrapper around each e
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nemoguardrails.exceptions import InvalidRailsConfigurationError, StreamingNotSupportedError
 
-from turnguard.checking.stream import Released
-from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
-from turnguard.core.step import Stage
 from turnguard.nemo import transcripts
 from turnguard.nemo.erase import clear, clear_explained, without_content
-from turnguard.nemo.history import History
 from turnguard.nemo.host import RAIL_OF, Host, InvalidRequest
-from turnguard.nemo.turn import Turn, current
+from turnguard.nemo.live import wrap_streaming
+from turnguard.nemo.replay import replace_tool_flow, use_own_cache, wrap_events, wrap_knowledge
+from turnguard.nemo.turn import Run, Turn, checking, current, streaming
 from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
@@ -44,17 +40,6 @@ _PRIVATE = (
     "events_history_cache",
     "runtime",
 )
-_streaming: ContextVar[_Run | None] = ContextVar("turnguard_nemo_streaming", default=None)
-_checking: ContextVar[_Run | None] = ContextVar("turnguard_nemo_checking", default=None)
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """A `stream_async` or `check_async` in progress, and the turn that it runs: its own alone, not those of actions
-    in it.
-    """
-
-    turn: Turn | None = None
 
 
 def require_supported() -> None:
@@ -97,11 +82,11 @@ def install(app: LLMRails, host: Host) -> None:
     _wrap_generate(app, host)
     _wrap_events_api(app)
     if app.config.colang_version == "1.0":
-        _wrap_events(app, host)
+        wrap_events(app, host)
         _wrap_check(app, host)
-        _wrap_streaming(app, host)
-        _wrap_knowledge(app, host)
-        _replace_tool_flow(app, host)
+        wrap_streaming(app, host)
+        wrap_knowledge(app, host)
+        replace_tool_flow(app, host)
         _wrap_steps(app)
     else:
         app.stream_async = _no_streaming
@@ -134,30 +119,30 @@ def _wrap_generate(app: LLMRails, host: Host) -> None:
         state, streaming_handler = given.get("state"), given.get("streaming_handler")
         if (prompt is None) == (messages is None):
             return await original(*args, **kwargs)
-        streaming, checking = _streaming.get(), _checking.get()
+        stream, check = streaming.get(), checking.get()
         with _alone(nested=streaming_handler is None and current.get() is not None):
-            if streaming is None:
+            if stream is None:
                 _refuse_unjudged_streaming(host, streaming_handler)
             rails = _rails(options)
             if app.config.colang_version != "1.0":
                 _require_carried(messages or [])
-            host.require_untouched(messages or [], state, rails, checking=checking is not None)
+            host.require_untouched(messages or [], state, rails, checking=check is not None)
             # the engine writes into the caller's own list (passthrough), and what is cleared must not change it either
             copied: list[dict[str, Any]] = (
                 _copied(messages) if messages is not None else [{"role": "user", "content": prompt}]
             )
             # without our output rail nothing judges the stream, and nothing waits for it
-            judged = streaming is not None and "output" in host.stages
+            judged = stream is not None and "output" in host.stages
             turn = Turn(copied, transcripts.newest(copied), streaming=judged)
-            for run in (streaming, checking):
+            for run in (stream, check):
                 if run is not None:
                     run.turn = turn
-            _use_own_cache(app)
+            use_own_cache(app)
             _use_own_adapters(app)
             current.set(turn)
             turn.explained = app._ensure_explain_info()
             try:
-                await host.screen(turn, rails, checking=checking is not None)
+                await host.screen(turn, rails, checking=check is not None)
                 if prompt is not None:
                     given["prompt"] = turn.messages[-1]["content"]
                 else:
@@ -168,7 +153,7 @@ def _wrap_generate(app: LLMRails, host: Host) -> None:
             except BaseException:
                 clear_explained(app, turn)  # nobody may have judged it
                 raise
-            if checking is not None:
+            if check is not None:
                 _as_text(result)
             if turn.stopped:
                 clear_explained(app, turn)
@@ -186,7 +171,7 @@ def _alone(*, nested: bool = False, events: bool = False) -> Iterator[None]:
     """
     from nemoguardrails.context import raw_llm_request, streaming_handler_var
 
-    tokens: list[tuple[ContextVar[Any], Any]] = [(each, each.set(None)) for each in (_streaming, _checking)]
+    tokens: list[tuple[ContextVar[Any], Any]] = [(each, each.set(None)) for each in (streaming, checking)]
     tokens.append((current, current.set(None)))
     if nested:
         tokens.append((streaming_handler_var, streaming_handler_var.set(None)))
@@ -262,80 +247,6 @@ def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
         )
 
 
-# ---------------------------------------------------------------- the events that stand for messages
-
-
-def _use_own_cache(app: LLMRails) -> None:
-    # the server puts a plain dict in its place after loading
-    if app.config.colang_version == "1.0" and not isinstance(app.events_history_cache, History):
-        app.events_history_cache = History(keeps=_has_dialog(app))
-
-
-def _has_dialog(app: LLMRails) -> bool:
-    """Whether flows run in which earlier turns matter. Without any, their events are what the messages say."""
-    own = (each for each in app.config.flows if not each.get("is_system_flow"))
-    return bool(app.config.user_messages) or any(not str(each.get("id")).startswith("turnguard ") for each in own)
-
-
-def _wrap_events(app: LLMRails, host: Host) -> None:
-    original = app._get_events_for_messages
-
-    def events_for(messages: list[dict[str, Any]], state: Any) -> list[Any]:
-        turn = current.get()
-        if turn is None:
-            return original(messages, state)
-        cache = app.events_history_cache
-        tool_rails = "tool_result" in host.stages and _on(messages, "tool_input")
-        replayed = transcripts.plain(messages, tool_rails=tool_rails, alone=host.alone)
-        start = 0
-        events: list[Any] = []
-        if state is None and isinstance(cache, History):
-            start, events, turn.key = cache.of(messages)
-        rest = [message for index, message in replayed if index >= start]
-        _keep_the_question(turn)
-        return events + original(rest, state)
-
-    app._get_events_for_messages = events_for
-
-
-class _Fixed(dict[str, Any]):
-    """A message that the engine cannot write into."""
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        return
-
-
-def _keep_the_question(turn: Turn) -> None:
-    """With dialog flows in passthrough mode the engine writes what it takes as the user's message over the last one.
-
-    That is right for a rewrite, which stands in the turn's own messages by then, and loses the question where tool
-    results take the user's place.
-    """
-    if transcripts.trailing_tools(turn.messages):
-        for index in range(len(turn.messages) - 1, -1, -1):
-            if turn.messages[index].get("role") == "user":
-                turn.messages[index] = _Fixed(turn.messages[index])
-                return
-
-
-def _on(messages: list[dict[str, Any]], rails: str) -> bool:
-    """Whether the options, which the engine puts first as a context message, leave these rails on."""
-    first = messages[0] if messages else {}
-    options = first.get("content", {}).get("generation_options") if first.get("role") == "context" else None
-    return not options or bool(options["rails"].get(rails, True))
-
-
-def _replace_tool_flow(app: LLMRails, host: Host) -> None:
-    """Put our flow over tool results in the place of the engine's, where our rail for them is listed."""
-    flows = app.runtime.flow_configs
-    ours = flows.pop(f"turnguard {_TOOL_FLOW}", None)
-    if ours is not None and "tool_result" in host.stages:
-        flows[_TOOL_FLOW] = replace(ours, id=_TOOL_FLOW)
-
-
-_TOOL_FLOW = "process user tool messages"
-
-
 # ---------------------------------------------------------------- check
 
 
@@ -345,13 +256,13 @@ def _wrap_check(app: LLMRails, host: Host) -> None:
     async def check_async(messages: list[dict[str, Any]], rail_types: Any = None) -> Any:
         if rail_types is None and not any(message.get("role") in ("user", "assistant") for message in messages):
             return await _checked_alone(host, messages)
-        run = _Run()
-        token = _checking.set(run)
+        run = Run()
+        token = checking.set(run)
         messages = transcripts.ending_in_speech(messages)
         try:
             return _told(await original(messages, rail_types), run.turn, messages)
         finally:
-            _checking.reset(token)
+            checking.reset(token)
 
     app.check_async = check_async
 
@@ -391,168 +302,6 @@ def _told(result: Any, turn: Turn | None, messages: list[dict[str, Any]]) -> Any
         status = RailStatus.MODIFIED if changed else RailStatus.PASSED
         return RailsResult(status=status, content=transcripts.text_of(turn.said))
     return result
-
-
-# ---------------------------------------------------------------- streaming
-
-
-class _OnlyOthers:
-    """The app as its streaming sees it: without our output rail, which has judged the text before that."""
-
-    def __init__(self, app: LLMRails, others: list[str]) -> None:
-        output = app.config.rails.output.model_copy(update={"flows": others})
-        rails = app.config.rails.model_copy(update={"output": output})
-        self.config = app.config.model_copy(update={"rails": rails})
-        self._app = app
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._app, name)
-
-
-def _wrap_streaming(app: LLMRails, host: Host) -> None:
-    """Nothing reaches the engine's own streaming, or the caller, before our output rail has judged the text up to it.
-
-    The engine runs the first action of a flow on each chunk and its latest neighbours alone, ignores rewrites, shows
-    chunks first by default (`stream_first`), and in parallel shows them even when a rail fails (NeMo-Guardrails #588,
-    #1192).
-    """
-    original_stream = app.stream_async
-
-    def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        token = _streaming.set(_Run())
-        try:
-            return original_stream(*args, **kwargs)  # makes its task here, with this context
-        finally:
-            _streaming.reset(token)
-
-    app.stream_async = stream_async
-    if "output" not in host.stages:
-        return
-    judges = type(app)._run_output_rails_in_streaming
-    others = [flow for flow in app.config.rails.output.flows if flow not in host.first_flows]
-
-    def run_output_rails(
-        streaming_handler: AsyncIterator[Any],
-        output_rails_streaming_config: Any,
-        prompt: str | None = None,
-        messages: list[dict[str, Any]] | None = None,
-        stream_first: bool | None = None,
-    ) -> AsyncIterator[Any]:
-        run = _streaming.get() or _Run()
-        history = [dict(message) for message in messages or [{"role": "user", "content": prompt}]]
-
-        async def judge(text: str) -> Decision:
-            turn = Turn(history, transcripts.newest(history))
-            (decision,) = await turn.judge(host.guard, (), [{"role": "assistant", "content": text}])
-            return decision
-
-        async def judged() -> AsyncIterator[Any]:
-            released = Released(streaming_handler, _text_of, judge, host.guard.stream_settings)
-            ended = False
-
-            async def told() -> AsyncIterator[Any]:
-                nonlocal ended
-                async for chunk in released:
-                    yield chunk
-                ended = not released.withheld
-
-            chunks: AsyncIterator[Any] = told()
-            if others:
-                chunks = judges(
-                    _OnlyOthers(app, others), chunks, output_rails_streaming_config, prompt, messages, stream_first
-                )
-            try:
-                async for chunk in chunks:
-                    yield chunk
-            finally:
-                _ended(app, run.turn, passed=ended)
-            if released.withheld and released.decision is not None:
-                refusal = await host.refusal(released.decision)
-                yield error_chunk(refusal, RAIL_OF["output"]) if host.exceptions else refusal
-
-        return judged()
-
-    app._run_output_rails_in_streaming = run_output_rails
-
-
-def _ended(app: LLMRails, turn: Turn | None, *, passed: bool) -> None:
-    """The stream of this turn is over. Unless all of it was judged and `passed`, nothing that the engine made of it
-    stays, now or when its main model is done.
-    """
-    if turn is None:
-        return
-    if not passed:
-        turn.stopped = True
-        clear_explained(app, turn)
-    elif turn.waiting is not None and turn.key is not None and isinstance(app.events_history_cache, History):
-        app.events_history_cache.keep(turn.key, turn.waiting)
-    turn.waiting = None
-
-
-def _text_of(chunk: Any) -> str:
-    text = chunk.get("text") if isinstance(chunk, dict) else chunk
-    return text if isinstance(text, str) else ""
-
-
-def error_chunk(message: str, rail: str) -> str:
-    """The chunk by which NeMo's streams say that a rail blocked, with our message in it; NeMo's server knows it."""
-    error = {"message": message, "type": "guardrails_violation", "param": rail, "code": "content_blocked"}
-    return json.dumps({"error": error}, ensure_ascii=False)
-
-
-# ---------------------------------------------------------------- refusing
-
-
-async def show(message: str, stage: Stage, *, exceptions: bool) -> None:
-    """Put the refusal into the stream, where there is one: events alone never reach it."""
-    from nemoguardrails.context import streaming_handler_var
-
-    handler = streaming_handler_var.get()
-    if handler is not None:
-        await handler.push_chunk(error_chunk(message, RAIL_OF[stage]) if exceptions else message)
-
-
-def refusal_events(message: str, stage: Stage, *, exceptions: bool) -> list[dict[str, Any]]:
-    """End the turn by events: a flow's own `bot ...` and `stop` let the main model answer after them in parallel
-    rails.
-    """
-    name = stage.title().replace("_", "")
-    told: dict[str, Any] = {"type": "StartUtteranceBotAction", "script": message}
-    if exceptions:
-        told = {"type": f"Turnguard{name}RailException", "message": message}
-    # without the first one, the engine returns the very calls that were blocked
-    none = [{"type": "StartToolCallBotAction", "tool_calls": []}] if stage == "tool_call" else []
-    return [*none, told, {"type": "BotIntent", "intent": "stop"}]
-
-
-# ---------------------------------------------------------------- knowledge
-
-
-def _wrap_knowledge(app: LLMRails, host: Host) -> None:
-    """Without dialog flows the engine searches its knowledge base while it writes the prompt, past every retrieval
-    rail.
-    """
-    if "retrieval" not in host.stages or app.config.passthrough:
-        return
-    if app.config.user_messages:
-        if app.config.docs and app.config.rails.dialog.single_call.enabled:
-            raise ConfigError(
-                "rails.dialog.single_call.enabled: with a knowledge base, NeMo writes its chunks into that one prompt "
-                "before any retrieval rail runs: switch single_call off, or take the turnguard check retrieval rail out"
-            )
-        return
-    flows = app.runtime.flow_configs
-    flows[_INTENT] = replace(flows[f"turnguard {_INTENT}"], id=_INTENT)
-    original = app._init_kb
-
-    async def init_kb() -> None:
-        await original()
-        host.knowledge, app._kb = app._kb, None
-
-    app._init_kb = init_kb
-
-
-_INTENT = "generate user intent"
 
 
 # ---------------------------------------------------------------- predefined messages

@@ -116,6 +116,17 @@ current: ContextVar[Turn | None] = ContextVar("turnguard_nemo_turn", default=Non
 """The turn of the call in progress; None outside `generate_async`, such as under NeMo's events API."""
 
 
+@dataclass(slots=True, eq=False)
+class Run:
+    """A `stream_async` or `check_async` in progress, and the turn that it runs: its own, not those of actions in it."""
+
+    turn: Turn | None = None
+
+
+streaming: ContextVar[Run | None] = ContextVar("turnguard_nemo_streaming", default=None)
+checking: ContextVar[Run | None] = ContextVar("turnguard_nemo_checking", default=None)
+
+
 def turn_for(context: Mapping[str, Any] | None) -> Turn:
     """The turn in progress, or one made of what the engine's context holds."""
     turn = current.get()

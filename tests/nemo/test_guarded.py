@@ -14,7 +14,7 @@ from nemoguardrails.exceptions import InvalidStateError, StreamingNotSupportedEr
 from nemoguardrails.rails.llm.options import GenerationOptions, RailStatus, RailType
 
 from tests.nemo.guarded_lab import ENGINES, GuardedLab
-from tests.nemo.lab import BAD, BLUE, QUIET, RED, REFUSAL, Main, assistant, called, leaks, result, user
+from tests.nemo.lab import BAD, BLUE, POLICY, QUIET, RED, REFUSAL, Main, assistant, called, leaks, result, user
 from turnguard import ConfigError, Guard
 from turnguard.core.errors import Unavailable
 from turnguard.nemo import guarded
@@ -327,6 +327,27 @@ async def test_beside_hides_the_check_behind_the_call(kind: str, lab: Make) -> N
     assert await made.say(user(CARD)) == assistant("fine")
     assert "4111" not in repr(made.prompts[-1]), "a rewritten input is sent again"
     assert len(made.prompts) > before
+
+
+def offer(name: str, description: str) -> dict[str, Any]:
+    """The definition of a tool."""
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": {}}}
+
+
+@pytest.mark.parametrize("checks", [{"trusted_roles": ()}, {"tools": "all"}, {}], ids=["clients", "all", "own"])
+async def test_a_tool_that_does_not_pass_is_not_offered(checks: Any, lab: Make) -> None:
+    made = lab("IORails", checks=checks, policy={**POLICY, "stages": {"tools": {"default": "block"}}})
+    tools = [offer("look", "Looks at the screen."), offer("shell", f"Builds a {BAD}.")]
+    options = {"llm_params": {"tools": tools}}
+    assert (await made.say(user("hi"), options=options)).response == [assistant("fine")]
+    (sent,) = made.prompts
+    assert sent["tools"] == (tools if not checks else tools[:1])
+    assert ("tools" in [each.stage for each in made.moderator.asked]) is bool(checks)
+    if checks:
+        rest = GenerationOptions(llm_params={"tools": tools[1:], "tool_choice": "auto"})
+        await made.say(user("hi"), options=rest)
+        assert "tools" not in made.prompts[-1]
+        assert "tool_choice" not in made.prompts[-1]
 
 
 @engines

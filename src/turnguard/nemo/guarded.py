@@ -177,15 +177,28 @@ class GuardedEngine:
     # ------------------------------------------------------------ judging
 
     async def _judged(self, asked: dict[str, Any]) -> _Turn:
-        messages, prompt = asked.get("messages"), asked.get("prompt")
-        if messages is not None and not isinstance(messages, list):
-            raise TypeError(f"messages must be a list of messages, not {type(messages).__name__}")
-        _refuse_state(asked.get("state"), self._guard)
-        listed = [*(messages or ()), *([] if prompt is None else [{"role": "user", "content": prompt}])]
-        policy = self._policy(listed, asked.get("options")) if callable(self._policy) else self._policy
+        listed = self._listed(asked)
+        options = asked.get("options")
+        policy = self._policy(listed, options) if callable(self._policy) else self._policy
         judged = await requests.judge(self._guard, listed, policy)
+        kept, about = await requests.offered(self._guard, options)
+        if kept is not options:
+            asked, judged = {**asked, "options": kept}, replace(judged, changed=True)
+        judged = replace(judged, decisions=[*judged.decisions, *about])
         refusal = None if judged.refusing is None else await self._guard.arefusal(judged.refusing)
         return _Turn(asked, judged, self._call(asked, judged.messages), policy, refusal)
+
+    def _listed(self, asked: dict[str, Any]) -> list[Any]:
+        """All messages of a request. Raises for what no engine is to be shown."""
+        messages, prompt, state = asked.get("messages"), asked.get("prompt"), asked.get("state")
+        if messages is not None and not isinstance(messages, list):
+            raise TypeError(f"messages must be a list of messages, not {type(messages).__name__}")
+        if state and not self._guard.checks.trusted_roles:
+            from nemoguardrails.exceptions import InvalidStateError
+
+            # a state is events: a client that writes one could put words into anybody's mouth
+            raise InvalidStateError("a state may not be sent where clients write the requests: send the messages")
+        return [*(messages or ()), *([] if prompt is None else [{"role": "user", "content": prompt}])]
 
     def _call(self, asked: dict[str, Any], messages: list[Any]) -> dict[str, Any]:
         """What the engine is called with."""
@@ -206,9 +219,7 @@ class GuardedEngine:
         if self._guard.checks.input != "beside":
             turn = await self._judged(asked)
             return turn, None if turn.refusal is not None else await call(turn.call)
-        prompt = asked.get("prompt")
-        listed = [*(asked.get("messages") or ()), *([] if prompt is None else [{"role": "user", "content": prompt}])]
-        work = asyncio.ensure_future(call(self._call(asked, listed)))
+        work = asyncio.ensure_future(call(self._call(asked, self._listed(asked))))
         try:
             turn = await self._judged(asked)
             if turn.refusal is None and not turn.judged.changed:
@@ -312,14 +323,6 @@ def _asked(prompt: Any, messages: Any, options: Any, more: dict[str, Any]) -> di
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _refuse_state(state: Any, guard: Guard) -> None:
-    """A state is events: a client that writes one could put words into anybody's mouth."""
-    if state and not guard.checks.trusted_roles:
-        from nemoguardrails.exceptions import InvalidStateError
-
-        raise InvalidStateError("a state may not be sent where clients write the requests: send the messages")
-
-
 def _is_iorails(engine: Any) -> bool:
     """Whether the engine is IORails, which answers in messages alone and writes into nothing that it is given."""
     return bool(getattr(engine, "use_iorails_engine", type(engine).__name__ == "IORails"))
@@ -328,8 +331,11 @@ def _is_iorails(engine: Any) -> bool:
 @contextmanager
 def _own_stream() -> Iterator[None]:
     """Where this is called from an action of a turn that streams, its text has no place in that stream."""
-    from nemoguardrails.context import streaming_handler_var
-
+    try:
+        from nemoguardrails.context import streaming_handler_var
+    except ImportError:  # an engine without such streams
+        yield
+        return
     token = streaming_handler_var.set(None)
     try:
         yield

@@ -63,6 +63,29 @@ async def judge(guard: Guard, messages: list[Any], policy: str | None) -> Judged
     return Judged(new, of_turn, strictest(refusing), changed)
 
 
+async def offered(guard: Guard, options: Any) -> tuple[Any, list[Decision]]:
+    """The options with the tools that the model may be offered, and the decisions about them.
+
+    Definitions are the application's own, and judged if the settings say so (`checks.tools`), unless clients write the
+    requests. A tool that does not pass is not offered.
+    """
+    params = options.get("llm_params") if isinstance(options, Mapping) else getattr(options, "llm_params", None)
+    which = guard.checks.tools
+    if not isinstance(params, Mapping) or not (tools := params.get("tools")):
+        return options, []
+    if which == "none" or (which == "dynamic" and guard.checks.trusted_roles):
+        return options, []
+    decisions = await guard.acheck_parts(Step.tools(tools))
+    kept = [tool for tool, decision in zip(tools, decisions, strict=True) if decision.allowed]
+    if len(kept) == len(tools):
+        return options, decisions
+    left = {key: value for key, value in params.items() if kept or not key.startswith(("tool", "parallel_tool"))}
+    left = {**left, "tools": kept} if kept else left
+    if isinstance(options, Mapping):
+        return {**options, "llm_params": left}, decisions
+    return options.model_copy(update={"llm_params": left}), decisions
+
+
 def turn_start(messages: Sequence[Any]) -> int:
     """The index of the first message of the turn in progress: what follows the last answer, a closing one aside.
 

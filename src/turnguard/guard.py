@@ -144,9 +144,7 @@ class Guard:
     # ------------------------------------------------------------ judging
 
     async def acheck(self, step: Step) -> Decision:
-        """Judge a step and decide. Never raises for a moderator failure: the policy's `on_failure` decides, and says
-        so.
-        """
+        """Judge a step and decide. A moderator failure is never raised: the policy's `on_failure` decides."""
         decision, _ = await self._decide(step)
         return decision
 
@@ -229,9 +227,10 @@ class Guard:
         return sync.run(self.aguard_messages(messages))
 
     async def identity(self) -> str:
-        """Which model judges, under which policy."""
+        """Which model judges, under which policy. Replicas that differ have a new name each time."""
         deadline = Deadline.after(self.moderator_settings.deadline)
-        return f"{self.policy.digest} {(await about(self.moderator, deadline)).identity}"
+        identity = (await about(self.moderator, deadline)).identity
+        return f"{self.policy.digest} {identity or os.urandom(8).hex()}"
 
     def removed(self, decision: Decision) -> str:
         """The notice that stands in a conversation where something was taken out."""
@@ -244,9 +243,7 @@ class Guard:
     def astream(
         self, chunks: AsyncIterable[str], *, prompt: str | None = None, language: str | None = None
     ) -> GuardedStream:
-        """Release only judged text of a stream. On a block the last chunk is the refusal; `.decision` holds the
-        decision.
-        """
+        """Release only judged text of a stream. On a block the last chunk is the refusal; see `.decision`."""
         from turnguard.checking.stream import GuardedStream
 
         async def judge(text: str) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -173,3 +174,15 @@ async def test_no_allow_outlives_the_model_that_gave_it(replicas: int) -> None:
                 await guard.acheck(Step.input("c"))
                 decision = await guard.acheck(Step.input("xylophone"))
     assert (decision.action, decision.remembered) == ("block", False)
+
+
+async def test_nothing_is_remembered_while_replicas_serve_different_models() -> None:
+    with FakeVLLM() as one, FakeVLLM() as two:
+        two.info = replace(two.info, fingerprint="vllm-other")
+        async with Guard.from_dict({"moderator": {"base_url": [one.base_url, two.base_url]}}) as guard:
+            for text in ("a", "b"):  # each replica has answered once, so that it is known who it is
+                await guard.acheck(Step.input(text))
+            steps = [await guard.acheck(Step.input("x")) for _ in range(3)]
+            messages = [{"role": "user", "content": "hello"}]
+            transcripts = [(await guard.acheck_messages(messages))[0] for _ in range(3)]
+    assert not any(decision.remembered for decision in (*steps, *transcripts))

@@ -74,9 +74,7 @@ async def _ask(moderator: Moderator, inquiry: Inquiry, deadline: Deadline) -> Ju
 
 
 def _coverage(plan: Plan, answers: Sequence[Judgement | None]) -> Coverage:
-    """What was judged, and what was not: unreadable, over a budget, or failed (which `on_failure` decides, not this
-    list).
-    """
+    """What was judged, and what was not: unreadable, over a budget, or failed (`on_failure` decides that)."""
     if len(plan.inquiries) == 1 and not plan.not_judged and not plan.reduced:
         answer = answers[0]
         if answer is not None and answer.verdict.failure is None:  # the usual check

@@ -20,7 +20,7 @@ Judge = Callable[[Step], Awaitable[Outcome]]
 
 ROUNDS = 4
 JUDGEMENTS = 32
-"""Re-judgements that one rewrite may cost; more means block (design)."""
+"""Re-judgements that one rewrite may cost; more means block."""
 
 
 class Budget:

@@ -156,9 +156,7 @@ class Released(Generic[C]):
             self._arrived.set()
 
     def _hear(self, more: str) -> None:
-        """Add to the text. Half of a surrogate pair waits for the other half: whoever joins the chunks sees one
-        character.
-        """
+        """Add to the text. Half of a surrogate pair waits for the other half: joined, they are one character."""
         if not more:
             return
         if self._half or "\ud800" <= more[-1] <= "\udbff":

@@ -1,6 +1,4 @@
-"""`turnguard.yaml`: text → settings and policy. Pure: the text, the environment and the file's name come in as
-arguments.
-"""
+"""`turnguard.yaml`: text → settings and policy. Pure: text, environment and file name come in as arguments."""
 
 from __future__ import annotations
 

@@ -118,9 +118,7 @@ def _unsafe_above(
 
 
 def _replaces(stage: StageSettings, key: str) -> bool:
-    """Whether a stage's own setting leaves nothing of the general one. A list of kinds leaves the kinds that it does
-    not name.
-    """
+    """Whether a stage's own setting replaces the general one whole. A mapping of kinds replaces only those named."""
     own = getattr(stage, key)
     kinds = REDUCED if key == "on_reduced" else KINDS
     return own is not None and not (isinstance(own, dict) and set(own) != set(kinds))

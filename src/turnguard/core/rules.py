@@ -22,9 +22,7 @@ REDUCED: Mapping[Kind, Action] = {"image": "block", "document": "flag"}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What follows an unsafe verdict. With `above`, only a P(unsafe) greater than that fires it; else `otherwise`
-    applies.
-    """
+    """What follows an unsafe verdict. With `above`, it fires where P(unsafe) is greater; else `otherwise` does."""
 
     action: Action
     path: str

@@ -79,9 +79,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolDefinition:
-    """A tool as it is offered to the agent's model: its name, its description and the schema of its arguments, in any
-    provider's form.
-    """
+    """A tool as offered to the agent's model: name, description and argument schema, in any provider's form."""
 
     definition: Mapping[str, Any] = field(repr=False)
     kind: Kind = field(default="text", init=False, repr=False)

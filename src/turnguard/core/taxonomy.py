@@ -54,9 +54,7 @@ def canonical(name: str) -> str | None:
 
 
 def on_record(name: str) -> str:
-    """What records and logs say for a category: one that is not known is the model's own text, and may repeat what it
-    read.
-    """
+    """The name for records and logs. An unknown one is the model's own text, and may repeat what it read."""
     return canonical(name) or "unknown"
 
 

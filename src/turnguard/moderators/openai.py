@@ -29,8 +29,7 @@ _SPEAKS_OF_BODIES = ("openai._base_client", "openai._legacy_response", "openai._
 
 
 class OpenAIModerator:
-    """Judges through an `AsyncOpenAI` that the caller made and closes. Its own retries are switched off: ours know the
-    deadline."""
+    """Judges through an `AsyncOpenAI` that the caller made and closes. Its retries are off: ours know the deadline."""
 
     def __init__(
         self,

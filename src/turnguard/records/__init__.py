@@ -1,6 +1,4 @@
-"""One JSON line per decision: enough to explain it, and to decide again under another policy. No content unless asked
-for.
-"""
+"""One JSON line per decision: enough to explain it and to decide again. No content unless asked for."""
 
 from turnguard.records.audit import Audit
 from turnguard.records.replay import replay

@@ -1,6 +1,4 @@
-"""What must be made anew in a forked child: locks that another thread held, and counts of work that only the parent
-does.
-"""
+"""Renew in a forked child what belongs to the parent: locks its threads held, and counts of its work."""
 
 from __future__ import annotations
 

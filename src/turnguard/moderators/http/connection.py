@@ -1,6 +1,4 @@
-"""Connections to one server in one event loop: HTTP/1.1 over asyncio's own transports, pooled, one request each at a
-time.
-"""
+"""Pooled HTTP/1.1 connections to one server in one event loop. Each carries one request at a time."""
 
 from __future__ import annotations
 

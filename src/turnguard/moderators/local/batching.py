@@ -35,9 +35,7 @@ class Job(Generic[T, R]):
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits: false once the waiter was cancelled or its deadline has passed. From any
-        thread.
-        """
+        """Whether anybody still waits: not once cancelled, or past the deadline. Callable from any thread."""
         return not self.left and self._deadline.remaining > 0.0
 
     def settle(self, outcome: R | ModeratorError) -> None:

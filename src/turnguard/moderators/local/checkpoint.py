@@ -169,9 +169,7 @@ _Alternatives = Sequence[tuple[int, float]]
 
 
 class _Seen:
-    """A logits processor that changes nothing and notes the likeliest tokens: a batch's whole logits would take
-    gigabytes.
-    """
+    """Notes the likeliest tokens and changes no logits: a batch's whole logits would take gigabytes."""
 
     def __init__(self, torch: Any, top: int) -> None:
         self._torch = torch

@@ -56,7 +56,7 @@ def message_for(
     language is a BCP 47 tag; an override for the whole tag comes before one for its language. A blank text counts as
     absent. The first that exists is taken:
 
-    1. for each category, the user's text in the person's language, then in English (design section 5);
+    1. for each category, the user's text in the person's language, then in English;
     2. the user's ``default`` in the person's language;
     3. for each category, the built-in text in the person's language, then the built-in ``default`` in it;
     4. the user's ``default`` in English;

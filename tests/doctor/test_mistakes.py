@@ -243,6 +243,15 @@ async def test_a_server_that_is_silent_one_time_in_five(server: FakeVLLM, examin
         assert found.report.exit_code == 1
 
 
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+async def test_a_hundred_examinations_of_a_flaky_server_find_it_a_hundred_times(
+    server: FakeVLLM, examined: Examine
+) -> None:
+    server.fail(faults.content(""), probability=0.2)
+    assert [run for run in range(100) if (await examined()).report.exit_code == 0] == []
+
+
 async def test_a_server_that_answers_by_the_text_alone(server: FakeVLLM, examined: Examine) -> None:
     server.when(lambda chat: bool(chat.images) and UNSAFE not in chat.prompt, user="safe")
     for _ in range(3):

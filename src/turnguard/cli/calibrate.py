@@ -47,8 +47,8 @@ def calibrate(
     from turnguard.evaluation.rows import open_rows
     from turnguard.evaluation.thresholds import Refused
 
-    need_all()
     goals = goals_of(recall, false_positives, precision)
+    need_all()
     rows = open_rows(source)
     guard, settings = open_guard(config)
 

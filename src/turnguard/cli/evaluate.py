@@ -50,8 +50,8 @@ def evaluate(
         return output.PASSED
     if not names:
         raise output.UsageError("name a benchmark (turnguard eval --list), or a file or folder of your own")
-    need_all()
     tasks, absent = tasks_of(names, data, fetch=fetch)
+    need_all()
     guard, settings = open_guard(config)
 
     async def work() -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from dataclasses import replace
 from typing import Any
@@ -78,6 +79,13 @@ async def test_an_ordinary_tool_result_passes_by_default(text: str) -> None:
         # what goes on is itself judged in full, as it stands in every later turn
         again = await guarded.acheck(Step.tool_result("fetch", decision.text))
         assert (again.action, again.text) == ("allow", decision.text)
+
+
+@pytest.mark.parametrize("name", ["60,000 characters of Thai", "60,000 characters of Hindi"])
+async def test_texts_with_marks_above_and_below_their_letters_are_judged_whole(name: str) -> None:
+    async with guard(max_windows=32) as guarded:
+        decision = await guarded.acheck(Step.tool_result("fetch", ORDINARY[name]))
+    assert (decision.action, decision.coverage.complete) == ("allow", True)
 
 
 # ---------------------------------------------------------------- what is cut
@@ -237,6 +245,15 @@ async def test_where_a_window_has_no_verdict_nothing_is_cut(on_failure: str) -> 
     async with guard(FakeModerator(script=script), {"on_failure": on_failure}) as guarded:
         decision = await guarded.acheck(Step.tool_result("read", words(3000)))
     assert (decision.action, decision.content) == ("block", ())
+
+
+async def test_where_undisguising_reached_its_bound_nothing_is_cut() -> None:
+    bomb = base64.b64encode(gzip.compress(b"good morning " * 200_000)).decode()
+    async with guard(FakeModerator(), max_windows=32) as guarded:
+        for text in (bomb, words(50) + bomb, bomb + "\n" + words(60_000)):
+            decision = await guarded.acheck(Step.tool_result("read", text, language="en"))
+            assert (decision.action, decision.content) == ("block", ())
+            assert any("undisguising" in (reason.cause or "") for reason in decision.reasons)
 
 
 async def test_arguments_are_not_cut() -> None:

@@ -2,14 +2,15 @@
 
 No tokenizer is loaded: tokens are estimated from above by character class. A word of a common script costs a token per
 three letters, a digit one each (Gemma splits them), a long unbroken run (base64, hashes) two tokens per three
-characters, other letters one each, rare symbols up to four. The margins hold against the server's real limit (see
-`room`).
+characters, other letters, marks and punctuation one each, rare symbols up to four. The margins hold against the
+server's real limit (see `room`).
 """
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from typing import NamedTuple
 
 TEMPLATE_TOKENS = 480
@@ -175,4 +176,6 @@ def _cost(piece: str) -> float:
         if head.isalpha():
             return len(piece) / 3 + 0.4 if len(piece) <= 20 else len(piece) * 2 / 3
         return float(len(piece))
-    return 1.0 if head.isalpha() else float(len(head.encode("utf-8", "replace")))
+    # marks and punctuation of living scripts are tokens of their own; other symbols may be spelled in bytes
+    ordinary = head.isalpha() or (head < "\U00010000" and unicodedata.category(head)[0] in "MP")
+    return 1.0 if ordinary else float(len(head.encode("utf-8", "replace")))

@@ -315,3 +315,13 @@ async def test_a_name_alone_is_no_body() -> None:
     step = Step.tool_result("fetch", "Here.", documents=[Document(bytes(range(256)) * 16, None, "report.bin")])
     async with guard() as guarded:
         assert (await guarded.acheck(step)).action == "block"
+
+
+async def test_the_notice_on_a_withheld_tool_result_says_why_without_content() -> None:
+    notices = pytest.importorskip("turnguard.langchain.notices")
+    async with guard(policy={"on_uncheckable": "block"}) as guarded:
+        decision = await guarded.acheck(Step.tool_result("read", words(3000, "tea")))
+        said = notices.result_notice(guarded, decision)
+    assert "part of it cannot be checked (longer than " in said
+    assert " words)" in said
+    assert "tea" not in said

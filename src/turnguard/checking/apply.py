@@ -14,7 +14,7 @@ from turnguard.checking.judge import judge
 from turnguard.checking.prepare import prepare
 from turnguard.checking.rewrite import rewrite
 from turnguard.checking.trim import trimmed, with_notices
-from turnguard.core.decision import Decision, Outcome
+from turnguard.core.decision import MOST_CAUSES, Decision, Outcome
 from turnguard.core.policy import Policy
 from turnguard.core.step import Part, Step, Text
 from turnguard.moderators.base import Deadline
@@ -22,9 +22,6 @@ from turnguard.text import language
 from turnguard.text.messages import MessageKind, message_for
 
 log = logging.getLogger("turnguard")
-
-MOST_CAUSES = 3
-"""Reasons why something could not be checked that one message names."""
 
 
 async def apply(check: Check, where: tuple[int, int] | None = None) -> Decision:
@@ -72,7 +69,7 @@ def message(setup: Setup, policy: Policy, outcome: Outcome, language: str) -> st
         overrides=policy.messages,
     )
     if kind == "uncheckable" and kind not in policy.messages:
-        text = _with_causes(text, (reason.cause or "" for reason in outcome.decisive))
+        text = _with_causes(text, outcome.causes)
     setup.own_words.add(text)
     return text
 
@@ -97,7 +94,7 @@ async def _rewritten(check: Check, pinned: tuple[Part, ...], language: str) -> t
         parts = await rewrite(step, parts, check.outcome, decided, refusal)
     if parts is None:
         return None
-    causes = dict.fromkeys(reason.cause or "" for reason in check.outcome.reasons if reason.way == "trim")
+    causes = dict.fromkeys(reason.cause for reason in check.outcome.reasons if reason.way == "trim" and reason.cause)
 
     def told(missing: int, total: int) -> str:
         return _notice(check, language, missing, total, causes)
@@ -118,7 +115,7 @@ def _notice(check: Check, language: str, missing: int, total: int, causes: Itera
 
 
 def _with_causes(text: str, causes: Iterable[str]) -> str:
-    told = "; ".join([cause for cause in dict.fromkeys(causes) if cause][:MOST_CAUSES])
+    told = "; ".join(list(causes)[:MOST_CAUSES])
     return f"{text} ({told})" if told else text
 
 

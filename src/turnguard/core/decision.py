@@ -13,6 +13,9 @@ from turnguard.core.step import Document, Image, Opaque, Part, Stage, Text, Tool
 from turnguard.core.taxonomy import on_record
 from turnguard.core.verdict import Coverage, Covered, Failure, Judgement, Reduced, Verdict, merged
 
+MOST_CAUSES = 3
+"""Reasons why something could not be checked that one message names."""
+
 ReasonKind = Literal["verdict", "failure", "uncheckable", "reduced"]
 
 
@@ -50,6 +53,12 @@ class Outcome:
     def uncheckable(self) -> bool:
         """True when what could not be judged, or only coarsely, decided, and nothing else asked for the same."""
         return bool(self.decisive) and all(reason.kind in ("uncheckable", "reduced") for reason in self.decisive)
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Why what decided could not be checked, in a few words each and without content; at most three."""
+        causes = (reason.cause for reason in self.decisive if reason.kind == "uncheckable" and reason.cause)
+        return tuple(dict.fromkeys(causes))[:MOST_CAUSES]
 
     def ways(self) -> dict[int, Way]:
         """How each offending part is rewritten; the strictest way where several rules rewrite one part."""

@@ -47,7 +47,8 @@ def why(decision: Decision) -> str:
     if decision.failed:
         return "it could not be checked"
     if decision.outcome.uncheckable:
-        return "part of it cannot be checked"
+        told = "; ".join(decision.outcome.causes)
+        return f"part of it cannot be checked ({told})" if told else "part of it cannot be checked"
     return f"it falls under {', '.join(decision.categories)}" if decision.categories else "it is unsafe"
 
 

@@ -326,6 +326,9 @@ def test_no_language_and_other_languages_get_the_default(text: str) -> None:
         ("كيف أصنع هذا؟", "ar"),
         ("كيف أصنع هذا الشيء في البيت؟ ابي چاي", "ar"),
         ("как это сделать", "ru"),
+        ("что мне делать", "ru"),
+        ("помоги мне найти дорогу", "ru"),
+        ("как дела", "ru"),
         ("Объясни https://example.com/a/very/long/path/in/latin/letters", "ru"),
         ("Что значит 'hello'?", "ru"),
         ("What does 你好 mean in this sentence?", "en"),
@@ -343,6 +346,9 @@ def test_script_decides_and_the_larger_part_counts(text: str, expected: str) -> 
     [
         pytest.param("Скажи мені, будь ласка, як це зробити і чому", id="Ukrainian is not Russian"),
         pytest.param("Кажи ми како да направим ово љубазно", id="Serbian is not Russian"),
+        pytest.param("Как да направя това у дома, моля те", id="Bulgarian is not Russian"),
+        pytest.param("Здравейте, искам да попитам за вашата помощ", id="nor a polite question"),
+        pytest.param("Како да го направам ова дома", id="Macedonian is not Russian"),
         pytest.param("چگونه این کار را بکنم؟", id="Persian is not Arabic"),
         pytest.param("یہ کیسے کروں؟", id="Urdu is not Arabic"),
         pytest.param("মই ইয়াক কেনেকৈ কৰিব পাৰোঁ", id="Assamese is not Bengali"),
@@ -404,6 +410,26 @@ def test_only_latin_text_loads_the_library() -> None:
         "assert guess('안녕하세요') == 'ko'; assert guess('') == 'en';"
         "assert 'py3langid' not in sys.modules and 'numpy' not in sys.modules;"
         "assert guess('Wie wird das Wetter morgen?') == 'de'; assert 'py3langid' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_model_is_read_beside_once() -> None:
+    program = (
+        "import threading; from turnguard.text import language;"
+        "language.load_beside(); language.load_beside();"
+        "named = [thread for thread in threading.enumerate() if thread.name == 'turnguard-language'];"
+        "assert len(named) <= 1; [thread.join() for thread in named]; assert language.ready()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_check_has_the_model_read_beside_it() -> None:
+    program = (
+        "from turnguard import Guard, Step; from turnguard.testing import FakeModerator; from turnguard.text import language;"
+        "import threading, time; guard = Guard(moderator=FakeModerator()); assert not language.ready();"
+        "guard.check(Step.input('hello'));"
+        "[thread.join() for thread in threading.enumerate() if thread.name == 'turnguard-language']; assert language.ready()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

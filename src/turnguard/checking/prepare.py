@@ -20,6 +20,7 @@ from turnguard.core.step import Document, Image, Kind, Opaque, Step, Text
 from turnguard.core.verdict import Covered, Judgement, Reduced, Verdict
 from turnguard.media import Prepared, split_data_uris
 from turnguard.moderators.base import about
+from turnguard.text import language
 from turnguard.text.windows import fits, head_and_tail, room
 
 log = logging.getLogger("turnguard")
@@ -32,6 +33,8 @@ async def prepare(check: Check) -> None:
     """Plan the requests of a check, before its deadline. Whatever content does to its readers, it raises nothing."""
     step, setup = check.step, check.setup
     settings = setup.moderator_settings
+    if not language.asked:
+        language.load_beside()  # for the message, if the step is withheld
     try:
         if not check.heavy and _surely_fits(step, min(settings.max_input_tokens, ANY_SERVER) // 2):
             check.plan = await _planned(check, _limits(check, None))

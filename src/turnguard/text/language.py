@@ -3,6 +3,7 @@
 The guess only picks the language of a message to a person. Thresholds and decisions never depend on it.
 """
 
+import contextlib
 import os
 import re
 import threading
@@ -57,17 +58,24 @@ _FOREIGN: Final = {
     "bn": (re.compile("[\u09f0\u09f1]"), 0.02),
 }
 
+# Bulgarian and Macedonian have no letter that Russian lacks, and none of these.
+_RUSSIAN: Final = re.compile("[\u042b\u042d\u0401\u044b\u044d\u0451]")
+
+_NEIGHBOUR: Final = 0.25  # above what Russian questions of a few words are given
+
 # Japanese prose is a good half kana; Chinese quotes the odd one.
 _KANA_SHARE: Final = 0.1
 
 _lock = threading.Lock()
 _loaded: "list[LanguageIdentifier]" = []
+asked = False
 
 
 def _forget() -> None:
     """In a forked child nobody is reading the model, whoever in the parent was."""
-    global _lock  # noqa: PLW0603 - one model per process
+    global _lock, asked  # noqa: PLW0603 - one model per process
     _lock = threading.Lock()
+    asked = bool(_loaded)
 
 
 if hasattr(os, "register_at_fork"):
@@ -82,9 +90,10 @@ def primary(tag: str) -> str:
 def guess(text: str, default: str = "en") -> str:
     """Return the language of ``text``, one of ``LANGUAGES``; ``default`` where it is short, ambiguous or another one.
 
-    The script decides where it can (Hangul, kana, Han, Thai, Devanagari, Bengali, Arabic, Cyrillic); only mostly Latin
-    text asks py3langid, whose first use in a process costs an import of numpy and the reading of a 4.6 MB model:
-    about a second, so an event loop should ask from a thread. Any ``str`` is legal, and only the first ``HEAD``
+    The script decides where it can (Hangul, kana, Han, Thai, Devanagari, Bengali, Arabic, and Cyrillic with a letter
+    that only Russian has); other Cyrillic and mostly Latin text asks py3langid, whose first use in a process costs an
+    import of numpy and the reading of a 4.6 MB model: about a second, so an event loop should call `load_beside` in
+    time and ask from a thread until `ready`. Any ``str`` is legal, and only the first ``HEAD``
     characters count. Thread-safe.
     """
     head = _ADDRESS.sub(" ", text[:HEAD])
@@ -107,6 +116,8 @@ def guess(text: str, default: str = "en") -> str:
         letters, share = _FOREIGN[script]
         if len(letters.findall(head)) >= share * sizes[script]:
             return default
+    if script == "ru" and not _RUSSIAN.search(head):
+        return _cyrillic(head, default)
     return script
 
 
@@ -120,6 +131,26 @@ def _latin(text: str, default: str) -> str:
     # MultiJail's 315 Vietnamese prompts to one of them with a confidence above 0.3; asked for all, not one.
     label, confidence = _identifier().classify(text)
     return label if label in LANGUAGES and confidence >= FLOOR else default
+
+
+def _cyrillic(text: str, default: str) -> str:
+    if len(text.split()) < 3:
+        return "ru"  # a word or two may be of either language, and Russian is the more likely one
+    label, confidence = _identifier().classify(text)
+    return default if label in ("bg", "mk") and confidence > _NEIGHBOUR else "ru"
+
+
+def load_beside() -> None:
+    """Read the model in a thread of its own, once a process, so that no guess has to wait for all of it."""
+    global asked  # noqa: PLW0603 - one model per process
+    if not asked:
+        asked = True
+        threading.Thread(target=_load, name="turnguard-language", daemon=True).start()
+
+
+def _load() -> None:
+    with contextlib.suppress(Exception):  # no descriptor or memory for it: the guess tries again, and says so
+        _identifier()
 
 
 def _identifier() -> "LanguageIdentifier":

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Protocol
 
 from turnguard.config.settings import ChecksSettings, ModeratorSettings
@@ -79,7 +80,7 @@ async def check(guard: Judge, messages: Sequence[Mapping[str, Any]], only: Conta
     await _decide(transcript, guard)
     for new in transcript.new.values():
         guard.seen.keep(new.message, new.reading, tuple(new.decisions), new.before, new.after, judge, called=new.called)
-    transcript.decisions.sort(key=lambda decision: decision.where or (0, 0))
+    transcript.decisions.sort(key=attrgetter("where"))  # everything that was cut from a transcript has its place
     _list_unjudged(transcript.decisions, transcript.unjudged)
     return transcript
 

@@ -76,7 +76,9 @@ class Seen:
         if entry is None or entry.message is not message or not _is_same(message, entry.frozen):
             digest = self._digest(message)
             entry = self._by_digest.get(digest) if digest is not None else None
-        if entry is None or entry.judge != judge or entry.called != conversation.called(entry.reading):
+        if entry is None or entry.judge != judge:
+            return None
+        if entry.reading.names and entry.called != conversation.called(entry.reading):
             return None
         if entry.before is not request and entry.before != request:
             return None

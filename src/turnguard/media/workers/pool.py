@@ -94,6 +94,7 @@ class _Pool:
         self._idle = 0
         self._threads = 0
         self._children: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
 
     def _after_fork(self) -> None:
         for process in self._children:
@@ -134,7 +135,7 @@ class _Pool:
                 made = _unread(f"its reader could not be started ({type(error).__name__})")
             if not job.end(made, whole=whole) and process is not None:
                 self._let_go(process)
-                process = None
+                process = self._replacement(memory)
         if process is not None:
             self._let_go(process)
 
@@ -162,6 +163,15 @@ class _Pool:
             self._children.add(process)
         return process
 
+    def _replacement(self, memory: int) -> subprocess.Popen[bytes] | None:
+        """A child for the next job, which then need not wait for its start. None where that fails: the job will try."""
+        if self._closed:
+            return None
+        try:
+            return self._start(memory)
+        except (OSError, MemoryError, RuntimeError):
+            return None
+
     def _let_go(self, process: subprocess.Popen[bytes]) -> None:
         with self._changed:
             self._children.discard(process)
@@ -174,6 +184,7 @@ class _Pool:
 
     def close(self) -> None:
         """Kill every child, at the end of the process."""
+        self._closed = True
         with self._changed:
             children = list(self._children)
         for process in children:

@@ -276,7 +276,7 @@ FORMS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
     "unknown type": (
         {"type": "hologram", "beam": "words"},
         [
-            ("opaque", "other", "a block of type hologram is not known"),
+            ("opaque", "other", "a block of no known type"),
             ("text", "hologram"),
             ("text", "beam"),
             ("text", "words"),

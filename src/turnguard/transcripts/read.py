@@ -36,7 +36,6 @@ _WRAPPING = {*calls.WRAPPED, *calls.RESULTS, *fields.INLINE, "image", "document"
 _EITHER = {"output", "result", "value"}
 """Fields that hold blocks in some dialects and JSON-like data in others."""
 _NO_PUNCTUATION = re.compile(r"[^\s\[\]{}:,\"]")
-_SAFE_NAME = re.compile(r"[A-Za-z][\w.\-]{0,40}")
 
 
 class Reader:
@@ -146,9 +145,8 @@ class Reader:
         if kind in _REFERENCES:
             self._add(Opaque("other", _REFERENCES[kind]), path, "media")
         if not known and not _is_known(block, told, read=left is not None or bool(taken)):
-            name = kind if isinstance(kind, str) and _SAFE_NAME.fullmatch(kind) else None
-            cause = f"a block of type {name} is not known" if name else "a block of no known type"
-            self._add(Opaque("other", cause), path, "media")
+            # whoever writes the block writes its type, and a cause is read by people and by the agent's model
+            self._add(Opaque("other", "a block of no known type"), path, "media")
         answered = [key for key in outputs if block.get(key) is not None and key not in taken]
         self._keys(block, path, {*taken, *answered})
         if answered:

@@ -429,9 +429,14 @@ async def test_bad_input_is_the_engines_error_or_closed(kind: str, lab: Make) ->
     made = lab(kind)
     with pytest.raises(ValueError, match=r"(?i)neither|either"):
         await made.engine.generate_async()
+    if kind != "LLMRails":
+        with pytest.raises(ValueError, match="Neither"):
+            made.engine.stream_async()
     for wrong in (BAD, {"role": "user", "content": BAD}):
         with pytest.raises(TypeError, match="messages must be a list"):
             await made.engine.generate_async(messages=wrong)
+        with pytest.raises(TypeError, match="messages must be a list"):
+            made.engine.stream_async(messages=wrong)
     assert await made.say(user("hi"), {"role": f"wizard {BAD}", "content": "hi"}) == assistant(REFUSAL)
     assert await made.say({"role": "wizard", "content": BAD}, user("hi")) == assistant(REFUSAL)
     assert await made.say({"role": "tool", "content": BAD}) == assistant(REFUSAL)

@@ -91,19 +91,27 @@ class GuardedEngine:
         answer = self.engine.generate(**turn.call) if turn.refusal is None else None
         return sync.run(self._answered(turn, answer))
 
-    async def stream_async(
+    def stream_async(
         self, prompt: str | None = None, messages: list[Any] | None = None, options: Any = None, **more: Any
     ) -> AsyncIterator[Any]:
         """The engine's chunks, each once all text up to it was judged. On a block the last chunk is the refusal."""
+        asked = _asked(prompt, messages, options, more)
+        self._listed(asked)
+        if asked.keys().isdisjoint(("prompt", "messages", "generator")):
+            nothing: AsyncIterator[Any] = self.engine.stream_async(**asked)  # which is an error, and the engine's own
+            return nothing
+        return self._streamed(asked, in_frames=bool(more.get("include_metadata")))
+
+    async def _streamed(self, asked: dict[str, Any], *, in_frames: bool) -> AsyncIterator[Any]:
         pumps: list[Pumped] = []
 
         async def started(call: dict[str, Any]) -> Pumped:
             pumps.append(Pumped(lambda: self.engine.stream_async(**call)))
             return pumps[-1]
 
-        said = Said(in_frames=bool(more.get("include_metadata")))
+        said = Said(in_frames=in_frames)
         try:
-            turn, pump = await self._called(_asked(prompt, messages, options, more), started)
+            turn, pump = await self._called(asked, started)
             for each in pumps:
                 if each is not pump:
                     each.cancel()

@@ -156,6 +156,7 @@ def guard() -> Guard:
 
 
 CALLS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
+    "text for a step": (lambda: guard().check("hello"), TypeError, ("Step.input", "str")),  # type: ignore[arg-type]
     "text for messages": (lambda: guard().check_messages("hi"), TypeError, ("str",)),  # type: ignore[arg-type]
     "one message": (lambda: guard().check_messages({"role": "user"}), TypeError, ("dict",)),  # type: ignore[arg-type]
     "no moderator": (Guard, ConfigError, ("Guard.from_yaml(path)", "moderator=")),

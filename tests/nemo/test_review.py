@@ -17,6 +17,7 @@ from nemoguardrails.types import LLMResponse, LLMResponseChunk
 
 from tests.nemo.lab import BAD, OTHER, POLICY, QUIET, RED, REFUSAL, Lab, assistant, call, called, leaks, result, user
 from turnguard import ConfigError
+from turnguard.nemo import engine
 
 pytestmark = QUIET
 both_ways = pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "parallel"])
@@ -324,6 +325,19 @@ async def test_tracing_with_content_shows_it_where_all_of_it_passed() -> None:
     lab.rails._log_adapters = [collected]
     await lab.say(user("hi"))
     assert "all well" in repr(collected.shown[0].trace)
+
+
+@pytest.mark.parametrize("listening", [True, False])
+async def test_a_call_to_the_moderator_is_traced_once(listening: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By our own spans where there are any, else by NeMo's."""
+    monkeypatch.setattr(engine, "listening", lambda: listening)
+    lab = Lab("all well", tracing={"enabled": True, "adapters": []})
+    collected = Collected()
+    lab.rails._log_adapters = [collected]
+    await lab.say(user("hi"))
+    names = [span.name for span in collected.shown[0].trace]
+    assert any(name.startswith("turnguard_check_") for name in names) is not listening
+    assert any(name.startswith("general") for name in names)
 
 
 @both_modes

@@ -25,6 +25,7 @@ from turnguard.nemo.live import wrap_streaming
 from turnguard.nemo.replay import replace_tool_flow, use_own_cache, wrap_events, wrap_knowledge
 from turnguard.nemo.turn import Run, Turn, checking, current, streaming
 from turnguard.runtime.fork import watch
+from turnguard.telemetry import listening
 
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails
@@ -385,4 +386,7 @@ class _Cleared:
         turn = current.get()
         if turn is not None and (turn.streaming or turn.changed):
             interaction_log = without_content(interaction_log)
+        if listening():  # Turnguard's own spans show these calls
+            others = [span for span in interaction_log.trace if not span.name.startswith("turnguard_check_")]
+            interaction_log = interaction_log.model_copy(update={"trace": others})
         return await self._adapter.transform_async(interaction_log)

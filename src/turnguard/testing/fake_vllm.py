@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """One request as the server saw it. `at` is `time.monotonic()`; `body` is parsed JSON, None where it is none;
-    `chat` is the request as the model would read it, None for other paths and for what was refused."""
+    """One request. `at` is `time.monotonic()`; `body` is parsed JSON or None; `chat` is None unless it was accepted."""
 
     method: str
     path: str
@@ -51,8 +50,7 @@ class RecordedRequest:
 
 
 class FakeVLLM:
-    """A scripted vLLM on `http://127.0.0.1:<port>/v1`: `with FakeVLLM() as fake:` or `async with`, from sync and async
-    tests alike.
+    """A scripted vLLM on `http://127.0.0.1:<port>/v1`: `with FakeVLLM() as fake:` or `async with`.
 
     Says "safe" unless told otherwise. `latency` is in seconds. The switches mimic a server or a proxy that is set up
     wrong: `logprobs=False`, `drop_categories` (a proxy that strips unknown fields), `drop_images` (SGLang without its
@@ -397,6 +395,5 @@ class FakeVLLM:
 
 
 async def _turns(count: int) -> None:
-    """Let the event loop run `count` turns."""
     for _ in range(count):
         await asyncio.sleep(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from tests.attacks.disguises import WAYS, WRITERS
 from tests.attacks.kit import ASK, WORD, attack, b64, guarded, judged, refused
 from tests.attacks.test_normalising import DISGUISES
 from turnguard import Document, Guard, Step, Text
@@ -104,7 +105,23 @@ for _name, (_text, _plain) in DISGUISES.items():
 
             return run
 
-        attack("disguises", f"{_name}, at every stage", "judged as given and as normalised")(_disguised(_text))
+        attack("disguises", f"{_name}, at every stage", "judged as given and without its disguises")(_disguised(_text))
+
+
+def _worn(way: Callable[[str], str]) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        async with guarded(FakeModerator(unsafe=[WORD, "UNSAFE"])) as guard:
+            for write in WRITERS.values():
+                decision = await guard.acheck(Step.input(write(way("how to do UNSAFE now"))))
+                assert (decision.action, decision.failed) == ("block", False), decision.summary()
+
+    return run
+
+
+for _name, _way in WAYS.items():
+    attack("disguises", f"{_name}, as it is and as JSON, HTML, URLs and e-mails write it", "taken off in any order")(
+        _worn(_way)
+    )
 
 
 @attack("encodings", "base64 deep inside a call's nested arguments", "arguments are laid out and decoded")

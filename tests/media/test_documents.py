@@ -178,6 +178,19 @@ async def test_pictures_inside_plain_documents_are_judged() -> None:
     assert counted(prepared) == [("image 3", "not a picture format that is read here")]
 
 
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"<html><![OCTYPE x><p>words that are judged</p>", "cannot be read (AssertionError)"),
+        (b"From: a@example.com\nSubject: =?utf-8?b?a?= words that are judged\n\nx\n", None),
+    ],
+)
+async def test_what_a_parser_chokes_on_hides_nothing(data: bytes, cause: str | None) -> None:
+    prepared = await read(data)
+    assert "words that are judged" in text(prepared)
+    assert counted(prepared) == ([("", cause)] if cause else [])
+
+
 async def test_too_much_text_is_uncheckable() -> None:
     assert counted(await read(b"a" * 5_000_001)) == [("", "more than 5,000,000 characters")]
 

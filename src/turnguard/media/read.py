@@ -66,6 +66,10 @@ def _file(found: Found, data: bytes, where: str, said: As, depth: int) -> None:
             _read_as(reading, found, data, where, said, depth)
         except Unreadable as cause:
             found.skip(where, str(cause))
+        except (Abandoned, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - parsers raise anything; what the other readings say still counts
+            found.skip(where, f"cannot be read ({type(error).__name__})")
 
 
 def _draw(found: Found, data: bytes, where: str) -> None:

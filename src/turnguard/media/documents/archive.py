@@ -61,7 +61,7 @@ def read_archive(found: Found, data: bytes, where: str, depth: int) -> None:
         office = _Office(found, where) if _OFFICE in names else None
         for member in members:
             found.limits.check()
-            if not member.is_dir():
+            if not member.filename.endswith("/"):
                 _member(found, archive, member, where, depth, office)
         if office is not None:
             office.finish()

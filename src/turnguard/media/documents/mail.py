@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email import message_from_bytes
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from typing import Any
@@ -43,7 +44,7 @@ def _headers(part: Message[Any, Any]) -> list[str]:
 def _decoded(value: str) -> str:
     try:
         return str(make_header(decode_header(value)))
-    except (LookupError, ValueError):  # an encoding that does not exist: as it stands
+    except (LookupError, ValueError, MessageError):  # an encoding that does not exist: as it stands
         return value
 
 

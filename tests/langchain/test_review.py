@@ -24,6 +24,7 @@ from turnguard.langchain.held import Held, Holding
 REVIEW: dict[str, Any] = {"categories": {"Violence": "review"}}
 APPROVE = {"decisions": [{"type": "approve"}]}
 REJECT = {"decisions": [{"type": "reject", "message": "Not today."}]}
+DECISIONS = ["approve", "edit", "reject", "respond"]
 CONFIG = {"configurable": {"thread_id": "1"}}
 
 
@@ -79,7 +80,7 @@ async def test_a_call_waits_with_its_arguments_and_runs_once_when_approved(way: 
     seen = asked_of(paused)
     assert seen["action_requests"][0]["name"] == "search"
     assert seen["action_requests"][0]["args"] == {"q": f"{UNSAFE} plan"}
-    assert seen["review_configs"] == [{"action_name": "search", "allowed_decisions": ["approve", "edit", "reject"]}]
+    assert seen["review_configs"] == [{"action_name": "search", "allowed_decisions": DECISIONS}]
     assert seen["turnguard"][0]["categories"] == ["Violence"]
     assert world.ran == []
     assert UNSAFE not in repr(paused["messages"])
@@ -122,6 +123,43 @@ async def test_an_edit_that_is_unsafe_too_is_put_before_the_person_again(way: st
     await world.go(way, Command(resume=APPROVE))
     assert world.ran == [f"{UNSAFE} again"]
     assert len(world.model.prompts) == 2
+
+
+async def test_a_person_may_answer_in_the_place_of_a_tool(way: str) -> None:
+    for text, passes in (("It is a lion.", True), (f"{UNSAFE} lion", False)):
+        world = World(calls("cats", f"{UNSAFE} plan"), "Done.")
+        await world.go(way, said())
+        done = await world.go(way, Command(resume={"decisions": [{"type": "respond", "message": text}]}))
+        assert world.ran == ["cats"]
+        answers = [message.content for message in done["messages"] if isinstance(message, ToolMessage)]
+        assert (text in answers) == passes
+        assert UNSAFE not in repr(done["messages"])
+        assert done["messages"][-1].content == "Done."
+
+
+class Stored:
+    """Answers that people gave outside of the run."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.asked: list[str] = []
+
+    async def answer(self, identity: str) -> dict[str, Any]:
+        self.asked.append(identity)
+        return {"type": self.kind}
+
+
+@pytest.mark.parametrize("kind", ["approve", "reject", None])
+async def test_stored_answers_are_taken_where_there_is_a_store(way: str, kind: str | None) -> None:
+    world = World(calls("cats"), "Done.", results={"cats": f"page {UNSAFE}"})
+    answers = Stored(kind) if kind is not None else None
+    world.middleware.reviews.answers = answers
+    paused = await world.go(way, said())
+    done = await world.go(way, Command(resume={"decisions": "stored"}))
+    assert world.ran == ["cats"]
+    assert (UNSAFE in repr(done["messages"])) == (kind == "approve")
+    if answers is not None:
+        assert answers.asked == [asked_of(paused)["action_requests"][0]["args"]["id"]]
 
 
 async def test_a_result_waits_unseen_and_the_approved_bytes_go_on_without_running_the_tool_again(way: str) -> None:

@@ -2,15 +2,16 @@
 
 For held content the interrupt carries its id, the rules and the categories, never the content. For a call the
 arguments stand in it, as LangChain's review screens expect. The answer has LangChain's own form: `{"decisions":
-[{"type": "approve" | "edit" | "reject", "edited_action": ..., "message": ...}]}`, one decision for each request in
-order; a decision that is missing or not known counts as a rejection.
+[{"type": "approve" | "edit" | "reject" | "respond", "edited_action": ..., "message": ...}]}`, one decision for each
+request in order; a decision that is missing or not known counts as a rejection. `{"decisions": "stored"}` takes them
+from where people answered outside of the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.config import get_config
@@ -29,7 +30,14 @@ from turnguard.langchain.messages import Asked, Call, Reading, fingerprint, read
 from turnguard.runtime.caches import Cache
 
 REJECT: Mapping[str, Any] = {"type": "reject"}
-_ALLOWED = ["approve", "edit", "reject"]
+_ALLOWED = ["approve", "edit", "reject", "respond"]
+
+
+class Answers(Protocol):
+    """Where people answer reviews outside of the run, such as a database."""
+
+    async def answer(self, identity: str) -> Mapping[str, Any]:
+        """The decision on a review, in LangChain's form; a rejection where nobody has approved it."""
 
 
 def asks_a_person(policy: Policy) -> bool:
@@ -75,6 +83,9 @@ class Reviews:
     stays so until it is answered.
     """
 
+    answers: Answers | None = None
+    """Asked where the host resumes with `{"decisions": "stored"}`; without it that is a rejection."""
+
     def __init__(self, judging: Judging) -> None:
         self._judging = judging
         self._asked: Cache[bytes, bool] = Cache(HELD)
@@ -117,7 +128,7 @@ class Reviews:
         """
         sitting = _Sitting()
         every = [self._questions(message) for message, _ in waiting]
-        answers = iter(self._ask([question for several in every for question in several]))
+        answers = iter(await self._ask([question for several in every for question in several]))
         settled = []
         for (message, request), several in zip(waiting, every, strict=True):
             given = [next(answers) for _ in several]
@@ -181,7 +192,7 @@ class Reviews:
                 return [message], decision
             if kept is not None and answers[0].get("type") == "approve":
                 following = list(kept.answers)
-            answers = self._ask(self._questions(message)) if self._calls(message) else []
+            answers = await self._ask(self._questions(message)) if self._calls(message) else []
         if isinstance(message, AIMessage) and self._calls(message):
             message, rejected = await self._settled_calls(message, request, answers, sitting)
             following += rejected
@@ -211,7 +222,7 @@ class Reviews:
             if ruling.held is None:
                 return ruling.message, ruling.ended
             held = ruling.held
-            (answer,) = self._ask([self._question(stand_in, held)])
+            (answer,) = await self._ask([self._question(stand_in, held)])
 
     async def _settled_calls(
         self, message: AIMessage, request: Asked, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
@@ -228,6 +239,11 @@ class Reviews:
                 rejected.append(notices.answer(text, call_id, name, notices.about(lost)))
                 continue
             sitting.done.append(identity)
+            said = questions.responded(answer)
+            if said is not None:
+                spoken = ToolMessage(said, tool_call_id=call_id, name=one.call.name)
+                rejected.append((await self._judging.rule(spoken, request)).message)
+                continue
             args = await self._answered(one.call, one.decision, answer, request)
             if args is None:
                 text = notices.call_notice(self._judging.guard, one.decision, await self._said(answer))
@@ -252,7 +268,7 @@ class Reviews:
     async def _settled_call(self, call: Call, decision: Decision, request: Asked) -> Any:
         if decision.action == "review" and has_checkpointer():
             action, about = questions.call_request(Held(decision, call=call), call.id or "", "")
-            (answer,) = self._ask([_Question(action, about, self._call_subject(call, request))])
+            (answer,) = await self._ask([_Question(action, about, self._call_subject(call, request))])
             return await self._answered(call, decision, answer, request)
         if decision.withheld:
             return None
@@ -314,7 +330,7 @@ class Reviews:
         """This call in this task: where it was proposed, and where it is about to run, are two."""
         return fingerprint("tool_call", Reading(calls=(call,)), request) + _configured("checkpoint_ns")
 
-    def _ask(self, questions: Sequence[_Question]) -> list[Mapping[str, Any]]:
+    async def _ask(self, questions: Sequence[_Question]) -> list[Mapping[str, Any]]:
         """Pause the run until a person has answered. LangGraph gives the answer when the node runs again."""
         if not questions:
             return []
@@ -332,6 +348,9 @@ class Reviews:
             self._asked.put(subjects, True)
             raise
         decisions = answer.get("decisions") if isinstance(answer, Mapping) and subjects in self._asked else None
+        if decisions == "stored" and self.answers is not None:
+            names = [str(one.about.get("held") or one.about.get("id")) for one in questions]
+            decisions = [await self.answers.answer(name) for name in names]
         listed = decisions if isinstance(decisions, list) else []
         given = [one if isinstance(one, Mapping) else REJECT for one in listed]
         return [*given, *[REJECT] * len(questions)][: len(questions)]

@@ -49,11 +49,19 @@ def lost(stand_in: BaseMessage) -> Decision:
 
 def edited_text(answer: Mapping[str, Any]) -> str | None:
     """The text that a reviewer wrote in place of held content."""
+    if answer.get("type") == "respond":
+        return responded(answer)
     if answer.get("type") != "edit":
         return None
     action = answer.get("edited_action")
     args = action.get("args") if isinstance(action, Mapping) else None
     text = next((args[key] for key in ("content", "text") if key in args), None) if isinstance(args, Mapping) else None
+    return text if isinstance(text, str) and text.strip() else None
+
+
+def responded(answer: Mapping[str, Any]) -> str | None:
+    """What a reviewer answers in the tool's or the model's place."""
+    text = answer.get("message") if answer.get("type") == "respond" else None
     return text if isinstance(text, str) and text.strip() else None
 
 

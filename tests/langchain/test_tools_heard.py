@@ -116,6 +116,23 @@ async def test_what_a_tool_pushes_is_kept_and_shown_once_it_is_judged(way: str, 
     assert len(state.get("ui", [])) == (text == "a chart")
 
 
+@pytest.mark.filterwarnings("ignore:The v3 streaming protocol")
+@pytest.mark.parametrize("text", ["half a page", f"{UNSAFE} page"])
+def test_partial_output_is_shown_once_it_is_judged(text: str) -> None:
+    @tool
+    def search(q: str, runtime: ToolRuntime) -> str:
+        """Search."""
+        runtime.emit_output_delta({"text": text})
+        return "fine"
+
+    agent: Any = create_agent(
+        Scripted(script=[calls("cats"), "Done."]), [search], middleware=[TurnguardMiddleware(guard())]
+    )
+    seen = repr(list(agent.stream_events(said(), version="v3")))
+    assert UNSAFE not in seen
+    assert ("half a page" in seen) == (text == "half a page")
+
+
 def from_mcp(seen: list[Any]) -> StructuredTool:
     """A tool as langchain-mcp-adapters makes it: its schema is JSON, and its function takes a runtime beside."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +50,8 @@ class Surface:
 REMOVE_ALL = "__remove_all__"
 """LangGraph's `REMOVE_ALL_MESSAGES`: what removes every message before it."""
 NOTHING_ASKED = Asked()
+BEGINNINGS = 256
+"""Conversations whose beginnings are recognised."""
 ALONE = Surface()
 """Knows nothing of the message, and can wait for nobody."""
 
@@ -88,16 +89,16 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class _Same:
-    """A message as it was when it was read, the requests before and after it, and whether nothing in it waits. It is
-    forgotten with the message.
+class _Beginning:
+    """The first messages of a conversation, all of them known, as copies of what they held, and the request that
+    follows them.
     """
 
-    message: weakref.ref[BaseMessage]
-    frozen: Any
-    before: Asked
+    frozen: list[Any]
     after: Asked
-    judged: bool
+
+
+NOTHING_KNOWN = _Beginning([], NOTHING_ASKED)
 
 
 @dataclass
@@ -117,7 +118,7 @@ class Judging:
     passed: Cache[bytes, bool] = field(default_factory=lambda: Cache(PASSED))
     approved: Cache[tuple[bytes, str], bool] = field(default_factory=lambda: Cache(PASSED))
     refused: Cache[str, Decision] = field(default_factory=lambda: Cache(HELD))
-    recognised: dict[int, _Same] = field(default_factory=dict)
+    beginnings: Cache[str, _Beginning] = field(default_factory=lambda: Cache(BEGINNINGS))
 
     def __post_init__(self) -> None:
         # our own texts are read from files when first asked for: here, not in an event loop that must not block
@@ -131,56 +132,43 @@ class Judging:
     # ------------------------------------------------------------ which messages need a look
 
     def unknown(self, messages: Sequence[Any]) -> Iterator[Unknown]:
-        """The messages that were not judged yet, in order. One that is the very object that was known before, and
-        holds the very same, is not read again.
+        """The messages that were not judged yet, in order. The beginning of a conversation that holds what it held when
+        it was known is not read again.
         """
-        request = NOTHING_ASKED
-        for at, message in enumerate(messages):
-            if not isinstance(message, BaseMessage):
-                continue
-            before = request
-            same = self._recognised(message, before)
-            if same is not None:
-                request = same.after
-                if same.judged:
-                    continue
-            elif is_request(message):
+        known = self._beginning(messages)
+        request, frozen = known.after, list(known.frozen)
+        for at, message in enumerate(messages[len(frozen) :], len(frozen)):
+            if is_request(message):
                 request = request.then(message, self.guard.checks.history)
-            if self.concerns(message):
+            if isinstance(message, BaseMessage) and self.concerns(message):
                 whole = message_chunk_to_message(message) if isinstance(message, AIMessageChunk) else message
                 reading = read(whole)
                 if not reading.empty and not self._is_known(whole, reading, request):
-                    self._remember(message, before, request, judged=False)
                     yield Unknown(at, whole, request)
                     continue
-            self._remember(message, before, request, judged=True)
+            if len(frozen) == at and (copied := _copied(message)) is not None:
+                frozen.append(copied)
+                known = _Beginning(frozen, request)
+        if messages and len(frozen) > len(self._beginning(messages).frozen):
+            self.beginnings.put(_first(messages), known)
 
     def asked(self, messages: Sequence[Any]) -> Asked:
         """The newest request in a conversation."""
-        request = NOTHING_ASKED
-        for message in messages:
+        known = self._beginning(messages)
+        request = known.after
+        for message in messages[len(known.frozen) :]:
             if is_request(message):
-                same = self._recognised(message, request)
-                before, request = request, same.after if same else request.then(message, self.guard.checks.history)
-                if same is None:
-                    self._remember(message, before, request, judged=False)
+                request = request.then(message, self.guard.checks.history)
         return request
 
-    def _recognised(self, message: BaseMessage, before: Asked) -> _Same | None:
-        same = self.recognised.get(id(message))
-        if same is None or same.message() is not message or not (same.before is before or same.before == before):
-            return None
-        # the copy holds the very strings, and Python compares what is identical without looking at it
-        return same if message.__dict__ == same.frozen else None
-
-    def _remember(self, message: BaseMessage, before: Asked, after: Asked, *, judged: bool) -> None:
-        try:
-            frozen, _ = frozen_copy(message.__dict__)
-        except Unfreezable:
-            return
-        key = id(message)
-        gone = weakref.ref(message, lambda _: self.recognised.pop(key, None))
-        self.recognised[key] = _Same(gone, frozen, before, after, judged)
+    def _beginning(self, messages: Sequence[Any]) -> _Beginning:
+        """As much of a conversation as was known the last time, where it holds the same. The copies hold the very
+        strings, and Python compares what is identical without looking at it.
+        """
+        found = self.beginnings.get(_first(messages)) if messages else None
+        if found is None or [getattr(one, "__dict__", None) for one in messages[: len(found.frozen)]] != found.frozen:
+            return NOTHING_KNOWN
+        return found
 
     def known(self, message: BaseMessage, request: Asked) -> bool:
         """Whether a message was judged with this content under this request."""
@@ -380,6 +368,19 @@ class Judging:
         for key, decision in decided.items():
             attempts.note(_name(key, calls), steps[key], decision)
         return max(decided.values(), key=lambda decision: SEVERITY[decision.action], default=None)
+
+
+def _first(messages: Sequence[Any]) -> str:
+    """What tells conversations apart: two of one name cost a look, and no more."""
+    return str(getattr(messages[0], "id", None))
+
+
+def _copied(message: Any) -> Any:
+    """A copy of what a message holds; None where that may change unnoticed."""
+    try:
+        return frozen_copy(message.__dict__)[0] if isinstance(message, BaseMessage) else None
+    except Unfreezable:
+        return None
 
 
 def replacing(messages: Sequence[BaseMessage], judged: Mapping[int, Sequence[BaseMessage]]) -> list[Any]:

@@ -60,8 +60,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
     for a reviewer is held in this process: at resume elsewhere it counts as rejected.
 
     LangGraph itself echoes the caller's own input before any hook runs (the first `values` chunk, the first
-    checkpoint): run with `durability="exit"` to keep a blocked input out of the checkpoints. LangChain shows raw tool
-    output to `on_tool_end` callbacks and to the `tools` events of `version="v3"`.
+    checkpoint): run with `durability="exit"` to keep a blocked input out of the checkpoints.
 
     `tool_streams`: what a tool shows while it runs. "hold": models and agents inside it are heard where they are
     guarded themselves, and its custom events once they are judged; "pass" leaves that to you.
@@ -323,10 +322,11 @@ class _Call:
         self._request = request
         self.known: Any = request.tool_call["args"]
         self.run: ToolRun | None = None
+        self._asked: Callable[[], Asked] = cache(partial(middleware._asked, request))  # it reads the conversation
         if middleware.judging.check_tool_results:
             self.run = ToolRun(
                 middleware.judging,
-                partial(middleware._asked, request),
+                self._asked,
                 getattr(request.tool, "name", None) or str(request.tool_call["name"]),
                 request.tool_call["id"],
                 surface=Surface(reviewable=has_checkpointer()),
@@ -346,8 +346,8 @@ class _Call:
         if write is None or self.run is None or not self._of._hold:
             yield request.override(runtime=replace(request.runtime, **runtime)) if runtime else request
             return
-        asked, name = partial(self._of._asked, request), str(request.tool_call["name"])
-        self.run.telling = telling = telling_of(self._of.guard, write, asked, name)
+        name = str(request.tool_call["name"])
+        self.run.telling = telling = telling_of(self._of.guard, write, self._asked, name)
         with hushed(request.runtime.config, telling, judged=self._of.judging.checks_all):
             kept = {**request.runtime.config}  # restored for us, not for what the tool leaves running
             inside = replace(request.runtime, stream_writer=telling, config=kept, **runtime)

@@ -20,6 +20,7 @@ from turnguard.langchain.judge import ALONE, Judging, Ruling, Surface
 from turnguard.langchain.messages import Asked
 from turnguard.langchain.results import blocks_of, fallen, is_result, receive
 from turnguard.langchain.tool_arguments import injected
+from turnguard.langchain.tool_streams import held_deltas
 
 Tell = Callable[[list[Ruling]], object]
 
@@ -218,7 +219,8 @@ def _judged(tool: Any, inner: Callable[..., Any], args: tuple[Any, ...], kwargs:
             kwargs = {**kwargs, **judged}
         run = tool._own.begin(None)
     try:
-        value = yield partial(inner, *args, **kwargs)
+        with held_deltas(None if run is None else run.telling):
+            value = yield partial(inner, *args, **kwargs)
     except Exception as error:
         if run is None:
             raise

@@ -47,6 +47,7 @@ def require_known() -> None:
     try:
         from langchain_core.tracers._streaming import _StreamingCallbackHandler
         from langgraph._internal import _constants
+        from langgraph.pregel._tools import _tool_call_writer  # noqa: F401
 
         found = (_constants.CONFIG_KEY_STREAM, _constants.CONFIG_KEY_RUNTIME, _constants.CONFIG_KEY_SEND)
         marked = hasattr(_StreamingCallbackHandler, MARK)
@@ -100,6 +101,28 @@ def hushed(config: dict[str, Any], telling: Telling, *, judged: bool = False) ->
         _gates.reset(opened)
         var_child_runnable_config.reset(ambient)
         config.update(before)
+
+
+@contextmanager
+def held_deltas(telling: Telling | None) -> Iterator[None]:
+    """Hold what a tool emits as partial output (`emit_output_delta`) until it is judged. The writer is there once the
+    tool's run has begun.
+    """
+    write = None if telling is None or find_spec("langgraph") is None else _tool_call_writer().get()
+    if telling is None or write is None:
+        yield
+        return
+    token = _tool_call_writer().set(lambda delta: telling.tell(delta, partial(write, as_it_is(delta))))
+    try:
+        yield
+    finally:
+        _tool_call_writer().reset(token)
+
+
+def _tool_call_writer() -> Any:
+    from langgraph.pregel._tools import _tool_call_writer
+
+    return _tool_call_writer
 
 
 def _send(telling: Telling, send: Callable[[Any], Any], writes: Any) -> None:

@@ -290,14 +290,14 @@ class Run:
             return True
         if self.case.stage == "input":
             return is_echo(self.entry, event, shown)
-        return self.case.stage == "tool result" and is_raw_tool_output(self.entry, event)
+        return False
 
     def _is_hosts_callback(self, name: str, text: str) -> bool:
         if self._in_interrupts() and "action_requests" in text:
             return True
         if self.case.stage == "input":
             return name == "on_chain_start"
-        return self.case.stage == "tool result" and name == "on_tool_end"
+        return False
 
 
 def is_echo(entry: str, event: Any, shown: list[Any]) -> bool:
@@ -328,13 +328,6 @@ def _early(event: Any, shown: list[Any], _params: Any) -> bool:
         if one["method"] == "updates" or (one["method"] == "values" and not unsafe(one)):
             return False
     return False
-
-
-def is_raw_tool_output(entry: str, event: Any) -> bool:
-    """LangChain shows a tool's raw output to whoever listens to tools."""
-    if entry == "astream_events v2":
-        return bool(event["event"] == "on_tool_end")
-    return "v3" in entry and event["method"] == "tools"
 
 
 def cells(case: Case, action: str, entries: Sequence[str] = ENTRIES) -> Iterator[tuple[str, bool, Cell]]:

@@ -154,7 +154,7 @@ def _clients(moderator: Any) -> Iterator[VLLMModerator]:
     if isinstance(moderator, VLLMModerator):
         yield moderator
         return
-    for name in ("inner", "first", "second"):
+    for name in ("inner", "first", "second", "moderator"):
         if (inner := getattr(moderator, name, None)) is not None:
             yield from _clients(inner)
     for endpoint in getattr(moderator, "endpoints", ()):

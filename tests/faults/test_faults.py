@@ -100,8 +100,7 @@ def test_the_selection_of_make_test_holds_every_pair() -> None:
 async def test_a_guard_that_is_late_is_found_to_be_late(
     world: dict[int, World], surface: Surface, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_time = Deadline.after
-    monkeypatch.setattr(Deadline, "after", lambda seconds: in_time(seconds + 2.0))
+    monkeypatch.setattr("turnguard.checking.check.Deadline", lambda at: Deadline(at + 2.0))
     outcome = await measured(world[1], surface, "output", BY_NAME["hang"], "block")
     assert outcome.over > SLACK
 

@@ -45,7 +45,7 @@ def test_scanned_pages_are_judged_whole(count: int) -> None:
     objects[1] = b"<< /Type /Pages /Count %d /Kids [%s] >>" % (count, b" ".join(kids))
     seen = judged(Planted(document(*objects)))
     assert seen.listed == []
-    assert seen.decision.action == "allow"
+    assert seen.decision.allowed  # a coarser view of many pages is flagged
 
 
 def test_turned_pages_of_text_cost_no_more_than_straight_ones() -> None:

@@ -17,8 +17,6 @@ LABELS: tuple[Label, ...] = get_args(Label)
 
 COLUMNS = ("id", "stage", "text", "images", "documents", "prompt", "label")
 """The columns of `turnguard batch`; all but one of text, images and documents may be missing."""
-ROW_STAGES = tuple(stage for stage in STAGES if stage != "tools")
-"""Definitions of tools are no rows."""
 EXTRA_COLUMNS = ("language", "categories", "attack", "group", "tool")
 """What `turnguard eval` and `turnguard calibrate` read besides."""
 
@@ -93,8 +91,8 @@ def from_row(data: Mapping[str, Any], base: Path, number: int, *, anywhere: bool
     if unknown := [key for key in data if key not in KNOWN]:
         raise BadRow(unknown_columns(unknown))
     stage = _plain(data, "stage") or "input"
-    if stage not in ROW_STAGES:
-        raise BadRow(f"stage is none of {', '.join(ROW_STAGES)}")
+    if stage not in STAGES:
+        raise BadRow(f"stage is none of {', '.join(STAGES)}")
     label = _plain(data, "label").lower() or None
     if label is not None and label not in LABELS:
         raise BadRow("label is neither safe nor unsafe")

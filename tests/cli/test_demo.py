@@ -39,7 +39,7 @@ def test_it_is_told_for_a_person_with_every_reason(run: Run, monkeypatch: pytest
     ran = run("demo")
     assert ran.code == 0
     for told in ("NOT the Nemotron model", "http://127.0.0.1:", "A turn in text", "BLOCK", "PII/Privacy", "skipped:"):
-        assert told in ran.out
+        assert told in " ".join(ran.out.split())  # wherever the lines break
     assert "8 of 8 steps ended as they must" in ran.out
     assert "1 skipped" in ran.out
 

@@ -171,13 +171,16 @@ def _block(item: Any, changes: Sequence[tuple[Block, Part | None, str]]) -> Any:
     """
     made: list[tuple[Block, Part | None]] = []
     for block, part, notice in changes:
+        if part is None and block.region == "result" and _names_the_pair(block):
+            return text_like(plain(item), notice)
+    for block, part, notice in changes:
         if part is not None:
             made.append((block, part))
             continue
         place = _notice_place(block)
         if place is not None:
             made.append((place, Text(notice)))
-        elif block.region == "result" and not _names_the_pair(block):
+        elif block.region == "result":
             return _result_notice(plain(item), notice)
         elif any(isinstance(step, int) for step in block.path):
             made.append((block, None))  # an element of a list that holds no blocks, such as a citation

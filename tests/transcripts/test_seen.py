@@ -140,7 +140,7 @@ async def test_the_work_of_a_step_depends_on_what_is_new() -> None:
             best = min(best, time.process_time() - started)
         return best
 
-    assert await cost(400) < 8 * await cost(100)  # 4 times the messages, and a wide margin
+    assert await cost(400) < 12 * await cost(100)  # 4 times the messages, and a wide margin
 
 
 async def test_a_long_message_is_linear_in_its_blocks() -> None:
@@ -154,7 +154,7 @@ async def test_a_long_message_is_linear_in_its_blocks() -> None:
             best = min(best, time.process_time() - started)
         return best
 
-    assert await cost(4000) < 8 * await cost(1000)
+    assert await cost(4000) < 12 * await cost(1000)  # quadratic work would be 16 times as much
 
 
 @pytest.mark.parametrize("given", ["hi", b"hi", {"role": "user", "content": "hi"}])

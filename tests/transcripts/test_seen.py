@@ -183,3 +183,12 @@ async def test_a_tools_name_is_judged_where_no_call_names_it() -> None:
     blocked, passed = await guard.acheck_messages([call, result])
     assert (blocked.action, passed.action) == ("block", "allow")
     assert "block" in {decision.action for decision in await guard.acheck_messages([result])}
+
+
+@pytest.mark.parametrize(("parts", "size"), [(2, 40_000), (40, 2_000), (300, 200), (1_000, 60)])
+async def test_a_result_of_many_parts_passes(parts: int, size: int) -> None:
+    sentence = "The quick brown fox jumps over the lazy dog near the river bank today. "
+    content = [{"type": "text", "text": f"{at} {sentence * (size // len(sentence) + 1)}"[:size]} for at in range(parts)]
+    guard = Guard(moderator=FakeModerator())
+    decisions = await guard.acheck_messages([{"role": "tool", "tool_call_id": "call_1", "content": content}])
+    assert {decision.action for decision in decisions} == {"allow"}

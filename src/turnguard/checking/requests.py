@@ -113,7 +113,7 @@ def add_requests(
         seams = across_seams([text for text in texts if text != step.tool]) if texts else None
         if seams is not None:
             seams = undisguise(seams).plain or seams
-            cut_again = split(seams, tokens, min(extra, UNDISGUISED_WINDOWS)) if extra else None
+            cut_again = split(seams, tokens, extra) if extra else None  # many short parts have as many seams
             extra -= _ask_undisguised(unit, cut_again, "as read across its parts", ask, plan)
     for entry in views:
         text = beside.text if beside is not None else ""

@@ -113,7 +113,7 @@ async def test_a_refused_turn_is_logged_too(kind: str, lab: Make) -> None:
 async def test_a_rewrite_keeps_the_pictures(kind: str, lab: Make) -> None:
     made = lab(kind)
     assert await made.say(user(CARD, BLUE)) == assistant("fine")
-    assert "4111" not in made.seen
+    assert "4111-1111" not in made.seen
     assert BLUE in made.seen
     assert "Tea is served" in made.seen
 
@@ -123,12 +123,12 @@ async def test_an_output_is_rewritten(kind: str, lab: Make) -> None:
     made = lab(kind, CARD)
     answer = await made.say(user("hi"))
     assert answer["content"].startswith("Tea is served")
-    assert "4111" not in answer["content"]
+    assert "4111-1111" not in answer["content"]
     answer = await made.say(user("hi"), options={"log": {"activated_rails": True, "llm_calls": True}})
-    assert "4111" not in answer.model_dump_json()
+    assert "4111-1111" not in answer.model_dump_json()
     assert answer.response[0]["content"].startswith("Tea is served")
     shown = await made.stream(user("hi"))  # a rewrite cannot be carried out on half a text
-    assert "4111" not in "".join(shown)
+    assert "4111-1111" not in "".join(shown)
 
 
 @engines
@@ -143,7 +143,7 @@ async def test_tool_calls_are_judged(kind: str, lab: Make) -> None:
     assert answer["tool_calls"][0]["function"]["name"] == "shot"
     made = lab(kind, called('{"card": "4111-1111"}'))
     answer = await made.say(ASK)
-    assert "4111" not in repr(answer)
+    assert "4111-1111" not in repr(answer)
 
 
 async def test_a_tool_call_at_the_end_of_a_stream(lab: Make) -> None:
@@ -170,7 +170,7 @@ async def test_a_tool_result_is_rewritten(lab: Make) -> None:
     made = lab("IORails")
     shot = [{"type": "text", "text": CARD}, {"type": "image_url", "image_url": {"url": BLUE}}]
     assert await made.say(ASK, called(), result(shot)) == assistant("fine")
-    assert "4111" not in made.seen
+    assert "4111-1111" not in made.seen
     assert BLUE in made.seen
     (sent,) = made.prompts
     assert sent["messages"][-1]["tool_call_id"] == "c1"
@@ -205,7 +205,7 @@ async def test_retrieved_chunks_in_context_are_judged(kind: str, lab: Make) -> N
     assert await made.stream(context(f"a {BAD}"), user("hi")) == [REFUSAL]
     assert made.prompts == []
     assert await made.say(context("Paris is a city", CARD), user("hi")) == assistant("fine")
-    assert "4111" not in made.seen
+    assert "4111-1111" not in made.seen
     assert [each.stage for each in made.moderator.asked].count("retrieval") >= 3
 
 
@@ -244,7 +244,7 @@ async def test_check_judges_the_answer_that_it_is_asked_about(kind: str, lab: Ma
     assert (await check([user("hi"), assistant("fine")])).content == "fine"
     result = await check([user("hi"), assistant(CARD)])
     assert result.status == RailStatus.MODIFIED
-    assert "4111" not in result.content
+    assert "4111-1111" not in result.content
     assert (await check([user(BAD), assistant("no"), user("hi")])).status == RailStatus.PASSED
     assert (await check([{"role": "tool", "content": BAD}])).status == RailStatus.BLOCKED
 
@@ -291,9 +291,9 @@ async def test_variables_state_and_explain(kind: str, lab: Make) -> None:
     assert not leaks(repr(made.engine.explain()))
     made = lab(kind, CARD)
     answer = await made.say(user("hi"), options=everything, state={})
-    assert "4111" not in repr(answer.model_dump())
+    assert "4111-1111" not in repr(answer.model_dump())
     assert "Tea is served" in repr(answer.state), "the turn stays in the state, rewritten"
-    assert "4111" not in repr(made.engine.explain())
+    assert "4111-1111" not in repr(made.engine.explain())
     answer = await made.say(user("and?"), options={}, state=answer.state)
     assert "Tea is served" in answer.response[0]["content"]
 
@@ -326,7 +326,7 @@ async def test_beside_hides_the_check_behind_the_call(kind: str, lab: Make) -> N
     assert await made.stream(user(BAD)) == [REFUSAL]
     assert await made.say(user(CARD)) == assistant("fine")
     # IORails may still be sending the first request when the second one is there
-    again = [sent for sent in made.prompts if "Tea is served" in repr(sent) and "4111" not in repr(sent)]
+    again = [sent for sent in made.prompts if "Tea is served" in repr(sent) and "4111-1111" not in repr(sent)]
     assert again, "a rewritten input is sent again"
     assert len(made.prompts) > before
 

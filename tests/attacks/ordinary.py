@@ -95,7 +95,7 @@ CODE: Final = [
     "template<typename T> std::map<std::string, std::vector<T>> build(const T& x) { return {}; }",
     "const re = /^(?:[a-z0-9]+(?:-[a-z0-9]+)*)$/i; if (a < b && c > d) { x = y?.z ?? 0; }",
     'printf("%02x%02x %5d%% %-10s %08lx\\n", a, b, c, d, e);',
-    "grep -rn 'TODO' --include='*.py' src/ | sort -u | awk '{print $1}' > /tmp/out.txt 2>&1",
+    "grep -rn 'TODO' --include='*.py' src/ | sort -u | awk '{print $1}' > out.txt 2>&1",
     "git log --oneline\n9ea8e08 text: take no broken UTF-16 for words\n79819a9 docs: name the ports\n@@ -12,7 +12,9 @@ def f(a, b):",
     "import React, { useEffect } from 'react';\nexport default function App({ children }: Props) { return <div className=\"app\">{children}</div>; }",
     "C:\\Users\\anna\\new\\table.txt and \\\\server\\share\\x64\\bin",

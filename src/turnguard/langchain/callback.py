@@ -14,9 +14,10 @@ from turnguard.core.decision import Decision
 from turnguard.core.errors import Blocked
 from turnguard.core.step import Step
 from turnguard.guard import Guard, GuardLike
-from turnguard.langchain.judge import Judging, Surface
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import Asked, Call, Reading, asked, fingerprint, read
 from turnguard.langchain.results import blocks_of, is_result, receive
+from turnguard.langchain.rulings import Surface
 from turnguard.runtime import sync
 from turnguard.runtime.caches import Cache
 from turnguard.transcripts import blocks

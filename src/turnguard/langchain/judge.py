@@ -26,66 +26,16 @@ from turnguard.langchain.deadlines import Attempts
 from turnguard.langchain.held import HELD, PASSED, Held, Holding
 from turnguard.langchain.messages import Asked, Call, Reading, fingerprint, is_request, plain_name, read, role, stage_of
 from turnguard.langchain.rewrites import Draft
+from turnguard.langchain.rulings import ALONE, Ruling, Surface, Unknown
 from turnguard.runtime.caches import Cache
 from turnguard.transcripts import blocks
 from turnguard.transcripts.seen import Unfreezable, frozen_copy
-
-
-@dataclass(frozen=True, slots=True)
-class Surface:
-    """What a surface can do with a message, and what it knows of it.
-
-    `reviewable`: it can wait for a person. `refuse_calls`: a withheld call refuses the whole message (a chain has no
-    loop that could go on). `structured`: names of the calls that are the answer itself; `parsed`: so is a message
-    without calls. `tools`: the names that tools have.
-    """
-
-    reviewable: bool = False
-    refuse_calls: bool = False
-    structured: frozenset[str] = frozenset()
-    parsed: bool = False
-    tools: frozenset[str] | None = None
-
 
 REMOVE_ALL = "__remove_all__"
 """LangGraph's `REMOVE_ALL_MESSAGES`: what removes every message before it."""
 NOTHING_ASKED = Asked()
 BEGINNINGS = 256
 """Conversations whose beginnings are recognised."""
-ALONE = Surface()
-"""Knows nothing of the message, and can wait for nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What stands in a message's place. `message` is the same object where nothing changed.
-
-    `decisions` are those other than allow. `ended` withheld the message as a whole. `answers` go after it, to calls
-    that will not run. `held` names it in the holding while it waits for a reviewer. `refusal` is what the person is
-    told. `unsure`: some of it passed because it could not be checked.
-    """
-
-    message: Any
-    decisions: tuple[Decision, ...] = ()
-    ended: Decision | None = None
-    answers: tuple[ToolMessage, ...] = ()
-    held: str | None = None
-    refusal: str = ""
-    unsure: bool = False
-
-    @property
-    def messages(self) -> list[BaseMessage]:
-        """All that goes into the conversation."""
-        return [self.message, *self.answers]
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A message of a conversation that was not judged yet, and the request that it stands under."""
-
-    at: int
-    message: BaseMessage
-    request: Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +244,7 @@ class Judging:
             if step is not None
         ):
             return Ruling(message, unsure=unsure)
-        draft = Draft(self, message, reading, surface)
+        draft = Draft(self.guard, self.holding, self.owner, message, reading, surface)
         draft.say(said)
         draft.hear(results)
         for index, call in enumerate(calls):

@@ -28,11 +28,12 @@ from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.extension import extend
 from turnguard.langchain.held import HELD
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
-from turnguard.langchain.judge import Judging, Ruling, Surface, Unknown, replacing
+from turnguard.langchain.judge import Judging, replacing
 from turnguard.langchain.messages import Asked, Call
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.muting import muted
 from turnguard.langchain.review import Reviews, asks_a_person, has_checkpointer
+from turnguard.langchain.rulings import Ruling, Surface, Unknown
 from turnguard.langchain.tool_run import JudgedTool, ToolRun
 from turnguard.langchain.tool_streams import Others, hushed, require_known, speaks_for_itself, telling_of
 from turnguard.runtime.caches import Cache

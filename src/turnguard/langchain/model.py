@@ -25,8 +25,9 @@ from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.extension import Extension, adopted, extend, own
-from turnguard.langchain.judge import Judging, Ruling, Surface
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.muting import heard, silence
+from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.langchain.turn import Turn, as_chunk
 from turnguard.runtime import sync
 

@@ -15,10 +15,10 @@ from langgraph.types import Command
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
 from turnguard.langchain import notices
-from turnguard.langchain.judge import Ruling, Surface, Unknown
 from turnguard.langchain.messages import stage_of
 from turnguard.langchain.model import Guarding, guarded
 from turnguard.langchain.review import has_checkpointer
+from turnguard.langchain.rulings import Ruling, Surface, Unknown
 from turnguard.langchain.turn import Turn
 
 if TYPE_CHECKING:

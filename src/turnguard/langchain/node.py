@@ -15,9 +15,10 @@ from turnguard.core.errors import ConfigError
 from turnguard.core.step import STAGES, Stage
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
-from turnguard.langchain.judge import Judging, Ruling, Unknown, replacing
+from turnguard.langchain.judge import Judging, replacing
 from turnguard.langchain.messages import stage_of
 from turnguard.langchain.review import Reviews, has_checkpointer
+from turnguard.langchain.rulings import Ruling, Unknown
 from turnguard.runtime import sync
 
 

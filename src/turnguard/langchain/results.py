@@ -12,8 +12,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, Remove
 from turnguard.core.decision import Decision
 from turnguard.core.errors import Blocked
 from turnguard.core.step import Step
-from turnguard.langchain.judge import Judging, Ruling, Surface
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import Asked
+from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.transcripts import blocks
 
 

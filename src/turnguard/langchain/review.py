@@ -25,8 +25,9 @@ from turnguard.core.step import Step, ToolCall
 from turnguard.langchain import notices
 from turnguard.langchain import review_requests as questions
 from turnguard.langchain.held import HELD, Held
-from turnguard.langchain.judge import Judging, Ruling, Surface
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import Asked, Call, Reading, fingerprint, read, stage_of
+from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.runtime.caches import Cache
 
 REJECT: Mapping[str, Any] = {"type": "reject"}

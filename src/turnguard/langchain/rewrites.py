@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AIMessage, ToolMessage
 
 from turnguard.core.action import SEVERITY
 from turnguard.core.decision import Decision
 from turnguard.core.step import Part, Text, ToolCall
+from turnguard.guard import Guard
 from turnguard.langchain import notices
-from turnguard.langchain.held import Held
+from turnguard.langchain.held import Held, Holding
 from turnguard.langchain.messages import Call, Reading
+from turnguard.langchain.rulings import Surface
 from turnguard.transcripts import blocks
-
-if TYPE_CHECKING:
-    from turnguard.langchain.judge import Judging, Surface
 
 NO_TOOL = "unknown_tool"
 """Stands for a name that no tool has: the model made it up, so it may hold anything."""
@@ -24,8 +23,12 @@ NO_TOOL = "unknown_tool"
 class Draft:
     """An AI message under revision: its content, its calls and the answers to those that will not run."""
 
-    def __init__(self, judging: Judging, message: AIMessage, reading: Reading, surface: Surface) -> None:
-        self._judging = judging
+    def __init__(
+        self, guard: Guard, holding: Holding, owner: str, message: AIMessage, reading: Reading, surface: Surface
+    ) -> None:
+        self._guard = guard
+        self._holding = holding
+        self._owner = owner
         self._message = message
         self._reading = reading
         self._surface = surface
@@ -64,7 +67,7 @@ class Draft:
         for offset, block in enumerate(self._reading.results):
             part = decision.parts[offset]
             if decision.withheld and isinstance(block.part, Text):
-                part = Text(notices.result_notice(self._judging.guard, decision))
+                part = Text(notices.result_notice(self._guard, decision))
             if part is not block.part:
                 self._parts[start + offset] = part
 
@@ -95,9 +98,9 @@ class Draft:
         name = call.name if known else NO_TOOL
         self._tool_calls.append({"name": name, "args": {}, "id": call.id, "type": "tool_call"})
         if decision.action == "review" and self._surface.reviewable:
-            self._waiting[call.id] = self._judging.holding.hold(Held(decision, call=call))
+            self._waiting[call.id] = self._holding.hold(Held(decision, call=call))
         else:
-            text = notices.call_notice(self._judging.guard, decision)
+            text = notices.call_notice(self._guard, decision)
             self._answers.append(notices.answer(text, call.id, name, notices.about(decision)))
 
     def _mirror(self, call: Call, part: Part | None) -> None:
@@ -120,7 +123,7 @@ class Draft:
             worst = max(self._flags, key=lambda decision: SEVERITY[decision.action])
             mark = notices.about(worst)
         if self._waiting:
-            mark |= {"calls": dict(self._waiting), "by": self._judging.owner}
+            mark |= {"calls": dict(self._waiting), "by": self._owner}
         content = message.content
         if self._parts:
             parts = [self._parts.get(at, block.part) for at, block in enumerate(self._blocks)]

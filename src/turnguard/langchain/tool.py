@@ -16,8 +16,9 @@ from turnguard.guard import Guard, GuardLike
 from turnguard.langchain import notices
 from turnguard.langchain.custom_events import Telling
 from turnguard.langchain.extension import extend
-from turnguard.langchain.judge import Judging, Ruling
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import Asked, Call
+from turnguard.langchain.rulings import Ruling
 from turnguard.langchain.tool_run import JudgedTool, ToolRun, is_call
 from turnguard.langchain.tool_streams import RUNTIME, hushed, require_known, telling_of
 

@@ -16,9 +16,10 @@ from turnguard.langchain import notices
 from turnguard.langchain.custom_events import Telling
 from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.extension import Extension
-from turnguard.langchain.judge import ALONE, Judging, Ruling, Surface
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import Asked
 from turnguard.langchain.results import blocks_of, fallen, is_result, receive
+from turnguard.langchain.rulings import ALONE, Ruling, Surface
 from turnguard.langchain.tool_arguments import injected
 from turnguard.langchain.tool_streams import held_deltas
 

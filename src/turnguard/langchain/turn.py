@@ -16,8 +16,9 @@ from turnguard.core.decision import Decision
 from turnguard.core.verdict import Coverage
 from turnguard.langchain import notices
 from turnguard.langchain.deadlines import Attempts
-from turnguard.langchain.judge import Judging, Ruling, Surface
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import FOUND, Asked
+from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.transcripts.fields import is_switch
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda, RunnableWithFallbacks
 from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfigurableAlternatives
 
@@ -26,15 +26,13 @@ from turnguard.langchain import notices
 from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.extension import Extension, adopted, extend, own
 from turnguard.langchain.judge import Judging
+from turnguard.langchain.model_output import astream, guarding_of, result_of, ruled, stream
 from turnguard.langchain.muting import heard, silence
 from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.langchain.turn import Turn, as_chunk
 from turnguard.runtime import sync
 
 M = TypeVar("M", bound=BaseChatModel)
-
-_KEPT_OUTPUT = ("token_usage", "usage", "model_name", "model")
-"""Keys of `llm_output` that hold nothing of what a model said."""
 
 
 class Guarding(Protocol):
@@ -201,12 +199,12 @@ class AsModel(BaseChatModel):
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        return _result(self.inner.invoke(messages, **_stopping(stop), **kwargs))
+        return result_of(self.inner.invoke(messages, **_stopping(stop), **kwargs))
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        return _result(await self.inner.ainvoke(messages, **_stopping(stop), **kwargs))
+        return result_of(await self.inner.ainvoke(messages, **_stopping(stop), **kwargs))
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -272,15 +270,15 @@ class _Judged(Extension):
         members: dict[str, Any] = {"cache": property(lambda _: False), "rate_limiter": property(lambda _: None)}
         streams = base._stream is not BaseChatModel._stream
         if streams:
-            members["_stream"] = _stream
+            members["_stream"] = stream
         if streams or base._astream is not BaseChatModel._astream:
-            members["_astream"] = _astream
+            members["_astream"] = astream
         own_events = ("_stream_chat_model_events", "_astream_chat_model_events")
         return members | {name: None for name in own_events if hasattr(base, name)}
 
     def with_structured_output(self, schema: Any = None, *, include_raw: bool = False, **kwargs: Any) -> Any:
         """As the model's own; a refusal raises `Blocked`, or is the `parsing_error` with `include_raw=True`."""
-        guarding: Guarding = _guarding(self)
+        guarding: Guarding = guarding_of(self)
         kwargs |= {} if schema is None else {"schema": schema}
         if not include_raw:
             raising = extend(self._plain, _Judged, guarding.raising())
@@ -293,32 +291,32 @@ class _Judged(Extension):
         return super().with_structured_output(include_raw=True, **kwargs) | RunnableLambda(told)  # type: ignore[misc]
 
     def configurable_fields(self, **kwargs: Any) -> Any:
-        return guarded(super().configurable_fields(**kwargs), _guarding(self))  # type: ignore[misc]
+        return guarded(super().configurable_fields(**kwargs), guarding_of(self))  # type: ignore[misc]
 
     def configurable_alternatives(self, *args: Any, **kwargs: Any) -> Any:
-        return guarded(super().configurable_alternatives(*args, **kwargs), _guarding(self))  # type: ignore[misc]
+        return guarded(super().configurable_alternatives(*args, **kwargs), guarding_of(self))  # type: ignore[misc]
 
     # ------------------------------------------------------------ whose callbacks, and what a class says by itself
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
-        config, muted = heard(config, judged=_guarding(self).judged)
+        config, muted = heard(config, judged=guarding_of(self).judged)
         with muted.traced() if muted is not None else nullcontext():
             answer = super().invoke(input, config, **kwargs)  # type: ignore[misc]
         return drive(self._checked(input, answer)) if _overrides(self, "invoke") else answer
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
-        config, muted = heard(config, judged=_guarding(self).judged)
+        config, muted = heard(config, judged=guarding_of(self).judged)
         with muted.traced() if muted is not None else nullcontext():
             answer = await super().ainvoke(input, config, **kwargs)  # type: ignore[misc]
         return await adrive(self._checked(input, answer)) if _overrides(self, "ainvoke") else answer
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessageChunk]:  # noqa: A002
-        config, _ = heard(config, judged=_guarding(self).judged)
+        config, _ = heard(config, judged=guarding_of(self).judged)
         chunks = super().stream(input, config, **kwargs)  # type: ignore[misc]
         if not _overrides(self, "stream"):
             yield from chunks
             return
-        turn = _guarding(self).turn(self._convert_input(input).to_messages())
+        turn = guarding_of(self).turn(self._convert_input(input).to_messages())
         yield from sync.iterate(turn.stream(sync.in_thread(chunks)))
 
     async def astream(
@@ -327,17 +325,17 @@ class _Judged(Extension):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        config, _ = heard(config, judged=_guarding(self).judged)
+        config, _ = heard(config, judged=guarding_of(self).judged)
         chunks = super().astream(input, config, **kwargs)  # type: ignore[misc]
         if _overrides(self, "astream"):
-            chunks = _guarding(self).turn(self._convert_input(input).to_messages()).stream(chunks)
+            chunks = guarding_of(self).turn(self._convert_input(input).to_messages()).stream(chunks)
         async with aclosing(chunks) as passing:
             async for chunk in passing:
                 yield chunk
 
     def _checked(self, given: Any, answer: Any) -> Steps[AIMessage]:
         """The answer of a class that overrides `invoke`: it need not be the one that was judged."""
-        turn = _guarding(self).turn(self._convert_input(given).to_messages())
+        turn = guarding_of(self).turn(self._convert_input(given).to_messages())
         judged: AIMessage = yield turn.rule(answer)
         return judged
 
@@ -356,11 +354,11 @@ class _Judged(Extension):
     def _called(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any], way: str
     ) -> Steps[ChatResult]:
-        turn = _guarding(self).turn(messages)
+        turn = guarding_of(self).turn(messages)
         if turn.unseen(messages):
             messages, refusal = yield turn.before(messages)
             if refusal is not None:
-                return _result(refusal)
+                return result_of(refusal)
         call = partial(getattr(self._plain, way), messages, stop=stop, **kwargs)
         with silence():
             if turn.gate is None:
@@ -369,115 +367,12 @@ class _Judged(Extension):
                 result = yield turn.race(call())
             else:
                 result = yield turn.race(asyncio.to_thread(contextvars.copy_context().run, call))
-        judged: ChatResult = yield _ruled(turn, result)
+        judged: ChatResult = yield ruled(turn, result)
         return judged
-
-
-def _stream(
-    self: Any,
-    messages: list[BaseMessage],
-    stop: list[str] | None = None,
-    run_manager: Any = None,  # noqa: ARG001 - what it hears of is told by LangChain, of what was judged
-    **kwargs: Any,
-) -> Iterator[ChatGenerationChunk]:
-    def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
-        if self._plain.rate_limiter:
-            self._plain.rate_limiter.acquire(blocking=True)
-        return sync.in_thread(_silent(self._plain._stream(sent, stop=stop, **kwargs)))
-
-    yield from sync.iterate(_shown(self, messages, source))
-
-
-async def _astream(
-    self: Any,
-    messages: list[BaseMessage],
-    stop: list[str] | None = None,
-    run_manager: Any = None,  # noqa: ARG001 - what it hears of is told by LangChain, of what was judged
-    **kwargs: Any,
-) -> AsyncIterator[ChatGenerationChunk]:
-    async def source(sent: list[BaseMessage]) -> AsyncIterator[Any]:
-        if self._plain.rate_limiter:
-            await self._plain.rate_limiter.aacquire(blocking=True)
-        with silence():  # read by one task from beginning to end, so the context is whole
-            async for chunk in self._plain._astream(sent, stop=stop, **kwargs):
-                yield chunk
-
-    async with aclosing(_shown(self, messages, source)) as shown:
-        async for chunk in shown:
-            yield chunk
-
-
-async def _shown(
-    model: Any, messages: list[BaseMessage], source: Callable[[list[BaseMessage]], AsyncIterator[Any]]
-) -> Any:
-    turn = _guarding(model).turn(messages)
-    messages, refusal = await turn.before(messages)
-    if refusal is not None:
-        last = AIMessageChunk(
-            content=refusal.content, response_metadata=refusal.response_metadata, chunk_position="last"
-        )
-        yield ChatGenerationChunk(message=last)
-        return
-    infos: dict[int, Any] = {}
-    said: list[Any] = []  # keeps the messages, whose identity names their information
-
-    async def heard_of() -> AsyncIterator[AIMessageChunk]:
-        async for chunk in source(messages):
-            infos[id(chunk.message)] = chunk.generation_info
-            said.append(chunk.message)
-            if chunk.generation_info:  # as LangChain itself does, so that it is judged with the message
-                chunk.message.response_metadata = {**chunk.generation_info, **chunk.message.response_metadata}
-            yield chunk.message
-
-    async with aclosing(turn.stream(heard_of())) as passing:
-        async for chunk in passing:
-            yield ChatGenerationChunk(message=chunk, generation_info=infos.get(id(chunk)))
-
-
-async def _ruled(turn: Turn, result: ChatResult | None) -> ChatResult:
-    """The result with what stands in the place of each answer. None: the input was refused first."""
-    if result is None:
-        return _result(await turn.rule(None))
-    rulings = [await turn.rule(generation.message) for generation in result.generations]
-    if all(ruled is one.message for ruled, one in zip(rulings, result.generations, strict=True)):
-        return result
-    generations = [
-        one if ruled is one.message else ChatGeneration(message=ruled)
-        for ruled, one in zip(rulings, result.generations, strict=True)
-    ]
-    output = {key: value for key, value in (result.llm_output or {}).items() if key in _KEPT_OUTPUT}
-    return ChatResult(generations=generations, llm_output=output)
-
-
-def _guarding(model: Any) -> Any:
-    """Whose turns judge this model. One that its class made anew has none, and must not run."""
-    found = own(model)
-    if found is None:
-        raise ConfigError(f"this {type(model).__name__} was made by the class of a guarded model: guard it by itself")
-    return found
 
 
 def _overrides(model: Any, way: str) -> bool:
     return getattr(type(model._plain), way) is not getattr(BaseChatModel, way)
-
-
-def _silent(stream: Iterator[Any]) -> Iterator[Any]:
-    """The stream, with nobody to hear what runs inside it."""
-    done = object()
-    while True:
-        with silence():
-            chunk = next(stream, done)
-        if chunk is done:
-            return
-        yield chunk
-
-
-def _result(message: Any) -> ChatResult:
-    if isinstance(message, str):
-        message = AIMessage(message)
-    if isinstance(message, AIMessageChunk):
-        message = message_chunk_to_message(message)
-    return ChatResult(generations=[ChatGeneration(message=message)])
 
 
 def _stopping(stop: list[str] | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ $(VENV)/.demo: $(VENV)/.uv $(LOCKED)
 
 $(VENV)/.dev: $(VENV)/.uv $(LOCKED)
 	@echo "installing what the tests need" >&2
-	@$(UV) $(SYNC) --all-groups --extra all --extra nemo-server
+	@$(UV) $(SYNC) --all-groups --extra all --extra nemo-server --extra ray
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo ## real steps of an agent's turn, judged on this machine without GPU and network

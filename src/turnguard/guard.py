@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from turnguard import telemetry
@@ -48,6 +50,10 @@ class Guard:
     its attribute `managed` is true: then it has its own, like what `Guard.from_yaml` builds. A wrapper around such a
     one says so of itself too, as `turnguard.moderators.base.Wrapper` does.
 
+    `policies` are further ones for the same moderator and memory, each chosen by its name with a check: wherever a
+    method takes `policy=`, that is a name or one of these policies, None is the guard's own, and an unknown name is a
+    `ConfigError` before anything is asked.
+
     `moderator_settings`, `media`, `stream`, `checks` and `audit` are sections of the YAML. Close a guard with
     `async with guard:`, `await guard.aclose()` or `guard.close()`.
     """
@@ -57,6 +63,7 @@ class Guard:
         policy: Policy | None = None,
         moderator: Moderator | None = None,
         *,
+        policies: Mapping[str, Policy] | None = None,
         moderator_settings: ModeratorSettings | None = None,
         media: MediaSettings | None = None,
         stream: StreamSettings | None = None,
@@ -82,18 +89,19 @@ class Guard:
 
         if moderator is None:
             raise ConfigError("a guard needs a moderator: use Guard.from_yaml(path) or pass moderator=")
-        self.policy = policy if policy is not None else Policy.from_dict({})
+        policy = policy if policy is not None else Policy.from_dict({})
+        named = dict(policies or {})
         self.moderator_settings = asking = moderator_settings or ModeratorSettings()
         if not managed(moderator):
             moderator = Remembering(Gated(moderator, asking.max_in_flight, asking.max_waiting))
         self.media_settings = media or MediaSettings()
         self.stream_settings = stream or StreamSettings()
         self.checks = checks or ChecksSettings()
-        self.own_words = OwnWords(self.policy.messages)
+        self.own_words = OwnWords(each.messages for each in (policy, *named.values()))
         self.seen = Seen()
         self._media = Media(self.media_settings)
         self._audit = Audit(audit or AuditSettings())
-        self._setup = Setup(self.policy, moderator, self._media, self.own_words, asking, self.media_settings)
+        self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
 
     # ------------------------------------------------------------ making one
 
@@ -110,7 +118,7 @@ class Guard:
         from turnguard.config.document import from_dict
         from turnguard.config.files import beside
 
-        return cls.from_config(from_dict(data, os.environ, calibration=beside(Path())), client=client)
+        return cls.from_config(from_dict(data, os.environ, files=beside(Path())), client=client)
 
     @classmethod
     def from_config(cls, config: Config, *, client: AsyncOpenAI | None = None) -> Guard:
@@ -120,6 +128,7 @@ class Guard:
         return cls(
             config.policy,
             build.moderator(config.moderator, client),
+            policies=config.policies,
             moderator_settings=config.moderator,
             media=config.media,
             stream=config.stream,
@@ -133,6 +142,20 @@ class Guard:
         return guard if isinstance(guard, Guard) else cls.from_yaml(guard)
 
     @property
+    def policy(self) -> Policy:
+        """The policy of every check that names no other."""
+        return self._setup.policy
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """The named policies."""
+        return MappingProxyType(self._setup.policies)
+
+    def chosen(self, policy: str | Policy | None = None) -> Policy:
+        """The policy that a check would use. Raises `ConfigError` for an unknown name."""
+        return self._setup.chosen(policy)
+
+    @property
     def moderator(self) -> Moderator:
         """What judges. A host that wants to see the calls may set one that wraps it; it is taken as it is."""
         return self._setup.moderator
@@ -143,20 +166,27 @@ class Guard:
 
     # ------------------------------------------------------------ judging
 
-    async def acheck(self, step: Step) -> Decision:
+    async def acheck(self, step: Step, *, policy: str | Policy | None = None) -> Decision:
         """Judge a step and decide. A moderator failure is never raised: the policy's `on_failure` decides."""
-        decision, _ = await self._decide(step)
+        decision, _ = await self._decide(step, policy)
         return decision
 
     async def _decide(
-        self, step: Step, where: tuple[int, int] | None = None, *, again: bool = True
+        self,
+        step: Step,
+        policy: str | Policy | None,
+        where: tuple[int, int] | None = None,
+        *,
+        again: bool = True,
     ) -> tuple[Decision, Check]:
         """Check a step from end to end and record the decision. `again` also records what came from memory alone."""
         if not isinstance(step, Step):
             kind = type(step).__name__  # type: ignore[unreachable]  # not every caller has a type checker
             raise TypeError(f"a guard checks a Step, not {kind}: use Step.input(...), Step.output(...) and the like")
+        setup = self._setup
+        chosen = setup.policy if policy is None else setup.chosen(policy)
         with telemetry.check(step.stage) if telemetry.listening() else _UNSEEN as told:
-            check = Check.of(step, self._setup)
+            check = Check.of(step, setup, chosen)
             await prepare(check)
             await judge(check)
             decision = await apply(check, where)
@@ -167,18 +197,20 @@ class Guard:
             telemetry.log_decision(decision)
         return decision, check
 
-    def check(self, step: Step) -> Decision:
+    def check(self, step: Step, *, policy: str | Policy | None = None) -> Decision:
         """The same from synchronous code, with or without a running event loop, from any thread."""
-        return sync.run(self.acheck(step))
+        return sync.run(self.acheck(step, policy=policy))
 
-    async def abeside(self, step: Step, call: Callable[[], Awaitable[T]]) -> tuple[Decision, T | None]:
+    async def abeside(
+        self, step: Step, call: Callable[[], Awaitable[T]], *, policy: str | Policy | None = None
+    ) -> tuple[Decision, T | None]:
         """Judge an input while `call`, the agent's model, already works on it: the check hides behind the call.
 
         The model may so receive the input before its verdict. Nothing that it says may be shown before this returns: it
         returns the result only when the input passes as it is. Otherwise the call is cancelled and the result is None;
         an input that was rewritten is sent again by the caller, as `decision.content`.
         """
-        check = asyncio.ensure_future(self.acheck(step))
+        check = asyncio.ensure_future(self.acheck(step, policy=self.chosen(policy)))
         running: list[asyncio.Future[Any]] = [check]
         try:
             work = asyncio.ensure_future(call())  # which may raise before there is anything to await
@@ -191,28 +223,36 @@ class Guard:
             # an error of a call that was withheld, or cancelled, is nobody's any more
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def acheck_parts(self, step: Step, where: Sequence[tuple[int, int]] = ()) -> list[Decision]:
+    async def acheck_parts(
+        self, step: Step, where: Sequence[tuple[int, int]] = (), *, policy: str | Policy | None = None
+    ) -> list[Decision]:
         """Judge a step as a whole and decide for each of its parts alone: one decision per part, in order.
 
         A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
         `where` says for each part where it stands in a transcript, as `Decision.where` does.
         """
-        whole, check = await self._decide(step, where[0] if len(where) == 1 else None, again=False)
+        whole, check = await self._decide(step, policy, where[0] if len(where) == 1 else None, again=False)
         if len(step.parts) <= 1:
             return [whole]
         return of_parts(check, whole, where or (None,) * len(step.parts))
 
-    async def acheck_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
+    async def acheck_messages(
+        self, messages: Sequence[Mapping[str, Any]], *, policy: str | Policy | None = None
+    ) -> list[Decision]:
         """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""
         from turnguard.transcripts.check import check_messages
 
-        return await check_messages(self, _listed(messages))
+        return await check_messages(self, _listed(messages), policy=policy)
 
-    def check_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[Decision]:
+    def check_messages(
+        self, messages: Sequence[Mapping[str, Any]], *, policy: str | Policy | None = None
+    ) -> list[Decision]:
         """The same from synchronous code."""
-        return sync.run(self.acheck_messages(messages))
+        return sync.run(self.acheck_messages(messages, policy=policy))
 
-    async def aguard_messages(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Decision]]:
+    async def aguard_messages(
+        self, messages: Sequence[Mapping[str, Any]], *, policy: str | Policy | None = None
+    ) -> tuple[list[Any], list[Decision]]:
         """The transcript to use instead, in its own dialect, and the decisions that `acheck_messages` gives.
 
         What is withheld is replaced by a notice, or leaves together with what belongs to it: a call with its result, a
@@ -220,40 +260,56 @@ class Guard:
         """
         from turnguard.transcripts.apply import guard_messages
 
-        return await guard_messages(self, _listed(messages))
+        return await guard_messages(self, _listed(messages), policy=policy)
 
-    def guard_messages(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Decision]]:
+    def guard_messages(
+        self, messages: Sequence[Mapping[str, Any]], *, policy: str | Policy | None = None
+    ) -> tuple[list[Any], list[Decision]]:
         """The same from synchronous code."""
-        return sync.run(self.aguard_messages(messages))
+        return sync.run(self.aguard_messages(messages, policy=policy))
 
-    async def identity(self) -> str:
+    async def identity(self, *, policy: str | Policy | None = None) -> str:
         """Which model judges, under which policy. Replicas that differ have a new name each time."""
+        digest = self.chosen(policy).digest
         deadline = Deadline.after(self.moderator_settings.deadline)
         identity = (await about(self.moderator, deadline)).identity
-        return f"{self.policy.digest} {identity or os.urandom(8).hex()}"
+        return f"{digest} {identity or os.urandom(8).hex()}"
 
-    def removed(self, decision: Decision) -> str:
+    def removed(self, decision: Decision, *, policy: str | Policy | None = None) -> str:
         """The notice that stands in a conversation where something was taken out."""
         from turnguard.text.messages import message_for
 
-        text = message_for(categories=(), kind="removed", language=decision.language, overrides=self.policy.messages)
+        overrides = self.chosen(policy).messages
+        text = message_for(categories=(), kind="removed", language=decision.language, overrides=overrides)
         self.own_words.add(text)
         return text
 
     def astream(
-        self, chunks: AsyncIterable[str], *, prompt: str | None = None, language: str | None = None
+        self,
+        chunks: AsyncIterable[str],
+        *,
+        prompt: str | None = None,
+        language: str | None = None,
+        policy: str | Policy | None = None,
     ) -> GuardedStream:
         """Release only judged text of a stream. On a block the last chunk is the refusal; see `.decision`."""
         from turnguard.checking.stream import GuardedStream
 
+        chosen = self.chosen(policy)  # for the whole stream
+
         async def judge(text: str) -> Decision:
-            return await self.acheck(Step.output(text, prompt=prompt, language=language))
+            return await self.acheck(Step.output(text, prompt=prompt, language=language), policy=chosen)
 
-        return GuardedStream(chunks, judge, self.arefusal, self.stream_settings)
+        refuse = partial(self.arefusal, policy=chosen)
+        return GuardedStream(chunks, judge, refuse, self.stream_settings)
 
-    async def arefusal(self, decision: Decision, language: str | None = None) -> str:
+    async def arefusal(
+        self, decision: Decision, language: str | None = None, *, policy: str | Policy | None = None
+    ) -> str:
         """What to tell the person when a surface withholds more than the decision does (a rewrite while streaming)."""
-        return decision.message or message(self._setup, self.policy, decision.outcome, language or decision.language)
+        setup = self._setup
+        own = setup.chosen(policy)
+        return decision.message or message(setup, own, decision.outcome, language or decision.language)
 
     # ------------------------------------------------------------ closing
 

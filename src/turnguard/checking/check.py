@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from turnguard.checking.arguments import Shown, shown, shown_call
 from turnguard.checking.trim import Kept
 from turnguard.core.decision import Outcome
+from turnguard.core.errors import ConfigError
 from turnguard.core.exchange import Exchange
 from turnguard.core.policy import Policy
 from turnguard.core.step import Document, Image, Kind, Part, Step, Text, ToolCall, ToolDefinition
@@ -24,14 +26,37 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Setup:
-    """What every check of one guard uses."""
+    """What every check of one guard uses. `policies` are the named ones."""
 
     policy: Policy
+    policies: Mapping[str, Policy]
     moderator: Moderator
     media: Media
     own_words: OwnWords
     moderator_settings: ModeratorSettings
     media_settings: MediaSettings
+
+    def chosen(self, policy: str | Policy | None) -> Policy:
+        """The policy of that name; without one the guard's own. One that was chosen before stays what it is.
+
+        Raises `ConfigError` for an unknown name.
+        """
+        if policy is None:
+            return self.policy
+        if isinstance(policy, Policy):
+            return policy
+        if not isinstance(policy, str):
+            raise TypeError(f"a policy is chosen by its name, not by {type(policy).__name__}")
+        try:
+            return self.policies[policy]
+        except KeyError:
+            raise ConfigError(_unknown(policy, self.policies)) from None
+
+
+def _unknown(name: str, policies: Mapping[str, Policy]) -> str:
+    near = get_close_matches(name, policies, n=1, cutoff=0.0)
+    known = f", did you mean {near[0]!r}?" if near else ": the guard has none; name files under 'policies:'"
+    return f"unknown policy {name!r}{known}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +124,12 @@ class Check:
     outcome: Outcome = UNDECIDED
 
     @classmethod
-    def of(cls, step: Step, setup: Setup) -> Check:
+    def of(cls, step: Step, setup: Setup, policy: Policy) -> Check:
         """A check that begins now. Its one deadline is longer where pictures or documents must be read."""
         structured, heavy = _looked_at(step)
         seconds = setup.media_settings.deadline if heavy else setup.moderator_settings.deadline
         started, deadline = time.perf_counter(), Deadline(time.monotonic() + seconds)
-        return cls(step, setup, setup.policy, structured, heavy, deadline, started, Plan(list(step.parts)))
+        return cls(step, setup, policy, structured, heavy, deadline, started, Plan(list(step.parts)))
 
     def again(self, step: Step) -> Check:
         """A check of a rewritten step, before the same deadline."""

@@ -1,4 +1,4 @@
-"""The hand that reads a configuration's files: the YAML, and the calibration that it names beside it."""
+"""The hand that reads a configuration's files: the YAML, and those that it names beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_BYTES = 16_000_000
 
 
 def load(path: str | os.PathLike[str]) -> Config:
-    """Read a `turnguard.yaml`. A calibration in it is relative to its folder. Raises `ConfigError`."""
+    """Read a `turnguard.yaml`. Files that it names are relative to its folder. Raises `ConfigError`."""
     text = _read(Path(path), os.fspath(path))
     return parse(text, os.environ, os.fspath(path), beside(Path(path).parent))
 

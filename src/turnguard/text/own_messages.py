@@ -5,7 +5,7 @@ again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from turnguard.runtime.caches import Cache
 
@@ -13,14 +13,28 @@ MOST = 4096
 LONGEST = 2000
 
 
-class OwnWords:
-    """The digests of every message that the policy or the built-in texts can give, and of notices given lately."""
+Messages = Mapping[str, Mapping[str, str]]
+"""A policy's own words, by category and language."""
 
-    def __init__(self, messages: Mapping[str, Mapping[str, str]]) -> None:
-        texts = _all(messages)  # eighteen small files, read here so that no check reads any
-        self._known = frozenset(map(_digest, texts))
-        self._lengths = set(map(len, texts))
+
+class OwnWords:
+    """The digests of every message that the policies or the built-in texts can give, and of notices given lately."""
+
+    def __init__(self, policies: Iterable[Messages]) -> None:
+        self._known: set[bytes] = set()
+        self._lengths: set[int] = set()
         self._given: Cache[bytes, bool] = Cache(MOST)
+        self._learn(_builtin())  # eighteen small files, read here so that no check reads any
+        self.learn(policies)
+
+    def learn(self, policies: Iterable[Messages]) -> None:
+        """Recognise the messages of further policies, too."""
+        for messages in policies:
+            self._learn({text for by_language in messages.values() for text in by_language.values()})
+
+    def _learn(self, texts: set[str]) -> None:
+        self._known.update(map(_digest, texts))
+        self._lengths.update(map(len, texts))
 
     def add(self, text: str) -> None:
         """Remember a notice that was made for one occasion."""
@@ -35,13 +49,10 @@ class OwnWords:
         return digest in self._known or self._given.get(digest) is not None
 
 
-def _all(messages: Mapping[str, Mapping[str, str]]) -> set[str]:
+def _builtin() -> set[str]:
     from turnguard.text.messages import LANGUAGES, builtin
 
-    texts = {text for by_language in messages.values() for text in by_language.values()}
-    for language in LANGUAGES:
-        texts.update(builtin(language).values())
-    return texts
+    return {text for language in LANGUAGES for text in builtin(language).values()}
 
 
 def _digest(text: str) -> bytes:

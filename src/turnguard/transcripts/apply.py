@@ -7,9 +7,11 @@ and the calls that follow it in its message go with it. What is withheld leaves 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from turnguard.core.decision import Decision
+from turnguard.core.policy import Policy
 from turnguard.core.step import Document, Image, Part
 from turnguard.transcripts.check import Judge, check
 from turnguard.transcripts.envelope import Edit, write_message
@@ -21,7 +23,7 @@ from turnguard.transcripts.write import GONE
 class Guards(Judge, Protocol):
     """What judges a transcript and words its notices; a `Guard` does."""
 
-    def removed(self, decision: Decision) -> str:
+    def removed(self, decision: Decision, *, policy: str | Policy | None = None) -> str:
         """What stands where something was taken out."""
         ...
 
@@ -30,11 +32,14 @@ Notice = Callable[[Decision], str]
 """What to write where something was withheld."""
 
 
-async def guard_messages(guard: Guards, messages: Sequence[Any]) -> tuple[list[Any], list[Decision]]:
+async def guard_messages(
+    guard: Guards, messages: Sequence[Any], *, policy: str | Policy | None = None
+) -> tuple[list[Any], list[Decision]]:
     """See `Guard.aguard_messages`."""
-    transcript = await check(guard, messages)
+    chosen = guard.chosen(policy)
+    transcript = await check(guard, messages, policy=chosen)
     decisions = transcript.decisions
-    return rewritten(messages, transcript.readings, decisions, guard.removed), decisions
+    return rewritten(messages, transcript.readings, decisions, partial(guard.removed, policy=chosen)), decisions
 
 
 def rewritten(

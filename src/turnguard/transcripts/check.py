@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from turnguard.config.settings import ChecksSettings, ModeratorSettings
 from turnguard.core.decision import Decision
+from turnguard.core.policy import Policy
 from turnguard.core.step import Step
 from turnguard.core.verdict import Covered
 from turnguard.transcripts.conversation import Conversation, Piece, Request
@@ -25,11 +26,17 @@ class Judge(Protocol):
     moderator_settings: ModeratorSettings
     seen: Seen
 
-    async def acheck_parts(self, step: Step, where: Sequence[tuple[int, int]] = ()) -> list[Decision]:
+    def chosen(self, policy: str | Policy | None = None) -> Policy:
+        """The policy of that name; without one the guard's own."""
+        ...
+
+    async def acheck_parts(
+        self, step: Step, where: Sequence[tuple[int, int]] = (), *, policy: str | Policy | None = None
+    ) -> list[Decision]:
         """One decision for each part of the step."""
         ...
 
-    async def identity(self) -> str:
+    async def identity(self, *, policy: str | Policy | None = None) -> str:
         """Which model judges, under which policy: what was judged by another one is judged anew."""
         ...
 
@@ -58,35 +65,49 @@ class Transcript:
 
 
 async def check_messages(
-    guard: Judge, messages: Sequence[Mapping[str, Any]], only: Container[int] | None = None
+    guard: Judge,
+    messages: Sequence[Mapping[str, Any]],
+    only: Container[int] | None = None,
+    *,
+    policy: str | Policy | None = None,
 ) -> list[Decision]:
     """One decision per part, in order; see `Guard.acheck_messages`.
 
     `only` names the messages to judge; the others then merely give the request that an output or a call answers.
     """
-    return (await check(guard, messages, only)).decisions
+    return (await check(guard, messages, only, policy=policy)).decisions
 
 
-async def check(guard: Judge, messages: Sequence[Mapping[str, Any]], only: Container[int] | None = None) -> Transcript:
+async def check(
+    guard: Judge,
+    messages: Sequence[Mapping[str, Any]],
+    only: Container[int] | None = None,
+    *,
+    policy: str | Policy | None = None,
+) -> Transcript:
     """What each message holds, and the decisions. Raises `TypeError` for what is no list of messages."""
     if isinstance(messages, (str, bytes, Mapping)):
         raise TypeError(
             f"messages must be a list of messages, not {type(messages).__name__}: "
             'pass [{"role": "user", "content": "..."}]'
         )
-    judge = await guard.identity()
+    chosen = guard.chosen(policy)  # once: all parts of a transcript are decided by the same policy
+    judge = await guard.identity(policy=chosen)
     transcript = Transcript()
-    _read(transcript, guard, messages, only, judge)
-    await _decide(transcript, guard)
+    _read(transcript, guard, messages, only, judge, chosen.digest)
+    await _decide(transcript, guard, chosen)
     for new in transcript.new.values():
-        guard.seen.keep(new.message, new.reading, tuple(new.decisions), new.before, new.after, judge, called=new.called)
+        decided = tuple(new.decisions)
+        guard.seen.keep(
+            new.message, new.reading, decided, new.before, new.after, judge, chosen.digest, called=new.called
+        )
     transcript.decisions.sort(key=attrgetter("where"))  # everything that was cut from a transcript has its place
     _list_unjudged(transcript.decisions, transcript.unjudged)
     return transcript
 
 
 def _read(
-    transcript: Transcript, guard: Judge, messages: Sequence[Any], only: Container[int] | None, judge: str
+    transcript: Transcript, guard: Judge, messages: Sequence[Any], only: Container[int] | None, judge: str, policy: str
 ) -> None:
     """Recognise what was judged before, and cut the rest into steps."""
     conversation = Conversation(guard.checks.history)
@@ -101,7 +122,7 @@ def _read(
                 transcript.unjudged.append(((number, 0), _unjudged(f"message {number} ({role})", "trusted role")))
             continue
         before = conversation.request
-        known = guard.seen.find(message, conversation, judge, now)
+        known = guard.seen.find(message, conversation, judge, policy, now)
         if known is not None:
             transcript.readings.append(known.reading)
             conversation.skip(known.reading, known.after)
@@ -121,18 +142,18 @@ def _read(
         transcript.new[number] = _New(message, reading, before, conversation.request, called)
 
 
-async def _decide(transcript: Transcript, guard: Judge) -> None:
+async def _decide(transcript: Transcript, guard: Judge, policy: Policy) -> None:
     pieces = transcript.pieces
     if len(pieces) == 1:
         (piece,) = pieces  # the usual turn: a task of its own would cost more than deciding
-        decided: Sequence[list[Decision]] = [await guard.acheck_parts(piece.step, piece.where)]
+        decided: Sequence[list[Decision]] = [await guard.acheck_parts(piece.step, piece.where, policy=policy)]
     else:
         # a long transcript must not fill the queue by itself: what does not fit there fails
         room = asyncio.Semaphore(guard.moderator_settings.max_in_flight)
 
         async def decide(piece: Piece) -> list[Decision]:
             async with room:
-                return await guard.acheck_parts(piece.step, piece.where)
+                return await guard.acheck_parts(piece.step, piece.where, policy=policy)
 
         decided = await asyncio.gather(*map(decide, pieces))
     for piece, decisions in zip(pieces, decided, strict=True):

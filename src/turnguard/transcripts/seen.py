@@ -2,8 +2,8 @@
 
 A message is recognised by its very objects: the same mapping that still holds the same strings, compared by identity.
 An equal message made of new objects is recognised by one digest of its content. Either way it must stand under the same
-request, and the moderator must still be the one that judged it. Entries are held by the objects themselves, so that an
-`id` is never reused, and are bounded in number, in bytes and in time.
+request, and the moderator must still be the one that judged it; each policy has entries of its own. Entries are held by
+the objects themselves, so that an `id` is never reused, and are bounded in number, in bytes and in time.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Judged:
     until: float
     size: int
     digest: bytes
+    policy: str
     number: int
     marked: bool = False
 
@@ -62,20 +63,24 @@ class Seen:
 
     def __init__(self, entries: int = ENTRIES, max_bytes: int = BYTES, seconds: float = SECONDS) -> None:
         self._most, self._max_bytes, self._seconds = entries, max_bytes, seconds
-        self._by_object: OrderedDict[int, Judged] = OrderedDict()
-        self._by_digest: dict[bytes, Judged] = {}
+        # by the policy's digest, too
+        self._by_object: OrderedDict[tuple[int, str], Judged] = OrderedDict()
+        self._by_digest: dict[tuple[bytes, str], Judged] = {}
         self._bytes = 0
         self._secret = os.urandom(32)
         self._lock = threading.Lock()
         watch(self)
 
-    def find(self, message: Any, conversation: Conversation, judge: str, now: float) -> Judged | None:
-        """The entry for this message at this point of a conversation, at the time `now` (monotonic seconds)."""
+    def find(self, message: Any, conversation: Conversation, judge: str, policy: str, now: float) -> Judged | None:
+        """The entry for this message at this point of a conversation, at the time `now` (monotonic seconds).
+
+        `judge` is what `Guard.identity` says, `policy` the digest of the policy.
+        """
         request = conversation.request
-        entry = self._by_object.get(id(message))
+        entry = self._by_object.get((id(message), policy))
         if entry is None or entry.message is not message or not _is_same(message, entry.frozen):
             digest = self._digest(message)
-            entry = self._by_digest.get(digest) if digest is not None else None
+            entry = self._by_digest.get((digest, policy)) if digest is not None else None
         if entry is None or entry.judge != judge:
             return None
         if entry.reading.names and entry.called != conversation.called(entry.reading):
@@ -95,6 +100,7 @@ class Seen:
         before: Request,
         after: Request,
         judge: str,
+        policy: str,
         *,
         called: frozenset[str],
     ) -> None:
@@ -110,13 +116,15 @@ class Seen:
         if digest is None:
             return
         until = time.monotonic() + self._seconds
-        entry = Judged(message, frozen, reading, decisions, before, after, called, judge, until, size, digest, number)
+        entry = Judged(
+            message, frozen, reading, decisions, before, after, called, judge, until, size, digest, policy, number
+        )
         with self._lock:
-            for old in (self._by_object.get(id(message)), self._by_digest.get(digest)):
+            for old in (self._by_object.get((id(message), policy)), self._by_digest.get((digest, policy))):
                 if old is not None:
                     self._forget(old)
-            self._by_object[id(message)] = entry
-            self._by_digest[digest] = entry
+            self._by_object[id(message), policy] = entry
+            self._by_digest[digest, policy] = entry
             self._bytes += size
             while len(self._by_object) > self._most or self._bytes > self._max_bytes:
                 self._forget(next(iter(self._by_object.values())))
@@ -126,11 +134,11 @@ class Seen:
             self._forget(entry)
 
     def _forget(self, entry: Judged) -> None:
-        if self._by_object.get(id(entry.message)) is entry:
-            del self._by_object[id(entry.message)]
+        if self._by_object.get((id(entry.message), entry.policy)) is entry:
+            del self._by_object[id(entry.message), entry.policy]
             self._bytes -= entry.size
-        if self._by_digest.get(entry.digest) is entry:
-            del self._by_digest[entry.digest]
+        if self._by_digest.get((entry.digest, entry.policy)) is entry:
+            del self._by_digest[entry.digest, entry.policy]
 
     def _digest(self, message: Any) -> bytes | None:
         digest = blake2b(key=self._secret, digest_size=20)

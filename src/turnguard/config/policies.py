@@ -1,0 +1,98 @@
+"""Policies in files of their own, and the files that a policy itself names. Pure: a reader gives the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from turnguard.config.environment import secretive, with_environment
+from turnguard.config.settings import ModeratorSettings
+from turnguard.config.yaml import Path, located, read_yaml
+from turnguard.core.calibration import Calibration
+from turnguard.core.errors import ConfigError
+from turnguard.core.mistakes import category_rules
+from turnguard.core.policy import Policy
+from turnguard.core.policy_settings import PolicySettings
+from turnguard.core.validate import Problem, Section, read
+
+Reader = Callable[[str], str]
+"""Gives the text of a file that a document names, relative to the document's folder. Raises `ConfigError`."""
+
+
+class PolicyFile(Section):
+    """The shape of a file that holds a policy and nothing else."""
+
+    policy: PolicySettings
+
+
+def compiled(
+    settings: PolicySettings, source: Mapping[str, Any], asked: ModeratorSettings, files: Reader | None
+) -> tuple[Policy | None, list[Problem]]:
+    """The policy of validated settings, with the files that it names, or what is wrong with it for this moderator."""
+    calibration, problems = _calibration(settings.calibration, asked.family, files)
+    if problems:
+        return None, problems
+    policy, problems = Policy.compiled(settings, source, calibration)
+    problems += _idle(settings, asked)
+    return (None if problems else policy), problems
+
+
+def named(
+    paths: Mapping[str, str], asked: ModeratorSettings, env: Mapping[str, str], files: Reader | None
+) -> tuple[dict[str, Policy], list[str]]:
+    """The policies in the files under `policies:`, by name, and the sentences about those that cannot be used."""
+    found: dict[str, Policy] = {}
+    problems: list[str] = []
+    for name, path in paths.items():
+        if files is None:
+            problems.append(f"policies.{name}: names a file that is not read here: use Guard.from_yaml")
+            continue
+        try:
+            found[name] = of_file(path, asked, env, files)
+        except ConfigError as error:
+            problems += error.problems
+    return found, problems
+
+
+def of_file(path: str, asked: ModeratorSettings, env: Mapping[str, str], files: Reader) -> Policy:
+    """The policy in a file. What it names counts from its own folder. Raises `ConfigError`, a sentence per mistake."""
+    data, lines = read_yaml(files(path), path)
+    problems: list[Problem] = []
+    from_env: set[Path] = set()
+    expanded = with_environment(data, env, (), problems, from_env)
+    if not problems:
+        document, problems = read(PolicyFile, expanded)
+        if document is not None:
+            policy, problems = compiled(document.policy, expanded["policy"], asked, _below(path, files))
+            if policy is not None:
+                return policy
+    told = (secretive(problem) if problem.path in from_env else problem for problem in problems)
+    raise ConfigError(*(located(problem, path, lines) for problem in told))
+
+
+def _below(path: str, files: Reader) -> Reader:
+    return lambda name: files(str(PurePath(path).parent / name))
+
+
+def _idle(settings: PolicySettings, asked: ModeratorSettings) -> list[Problem]:
+    """Rules about categories where no moderator is asked for any."""
+    if any(each is not None and each.categories == "always" for each in (asked, asked.fallback)):
+        return []
+    told = "this rule can never fire: with 'categories: never' no category is named; use 'categories: always'"
+    return [Problem(path, told) for path in category_rules(settings)]
+
+
+def _calibration(name: str | None, family: str, files: Reader | None) -> tuple[Calibration | None, list[Problem]]:
+    """The curves that the policy's thresholds are written for. A policy that names some is never run without them."""
+    at = ("policy", "calibration")
+    if name is None or files is None:
+        return None, []
+    try:
+        found = Calibration.parse(files(name), name)
+    except ConfigError as error:
+        return None, [Problem(at, problem) for problem in error.problems]
+    if found.family is not None and found.family != family:
+        told = f"{name} was measured on the family {found.family!r}, and the moderator is {family!r}"
+        return None, [Problem(at, told)]
+    return found, []

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         MediaSettings,
         ModeratorSettings,
         StreamSettings,
+        TelemetrySettings,
     )
 
 T = TypeVar("T")
@@ -54,8 +55,8 @@ class Guard:
     method takes `policy=`, that is a name or one of these policies, None is the guard's own, and an unknown name is a
     `ConfigError` before anything is asked.
 
-    `moderator_settings`, `media`, `stream`, `checks` and `audit` are sections of the YAML. Close a guard with
-    `async with guard:`, `await guard.aclose()` or `guard.close()`.
+    `moderator_settings`, `media`, `stream`, `checks`, `audit` and `telemetry` are sections of the YAML. Close a guard
+    with `async with guard:`, `await guard.aclose()` or `guard.close()`.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Guard:
         stream: StreamSettings | None = None,
         checks: ChecksSettings | None = None,
         audit: AuditSettings | None = None,
+        telemetry: TelemetrySettings | None = None,
     ) -> None:
         # pydantic's models cost more to import than all else; and what only the methods use is imported here, since
         # imports fail once the process is out of file descriptors
@@ -79,6 +81,7 @@ class Guard:
             MediaSettings,
             ModeratorSettings,
             StreamSettings,
+            TelemetrySettings,
         )
         from turnguard.media import Media
         from turnguard.moderators.gate import Gated
@@ -101,6 +104,7 @@ class Guard:
         self.seen = Seen()
         self._media = Media(self.media_settings)
         self._audit = Audit(audit or AuditSettings())
+        self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
         self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
 
     # ------------------------------------------------------------ making one
@@ -134,6 +138,7 @@ class Guard:
             stream=config.stream,
             checks=config.checks,
             audit=config.audit,
+            telemetry=config.telemetry,
         )
 
     @classmethod
@@ -185,7 +190,7 @@ class Guard:
             raise TypeError(f"a guard checks a Step, not {kind}: use Step.input(...), Step.output(...) and the like")
         setup = self._setup
         chosen = setup.policy if policy is None else setup.chosen(policy)
-        with telemetry.check(step.stage) if telemetry.listening() else _UNSEEN as told:
+        with self._observed(step) if telemetry.listening() else _UNSEEN as told:
             check = Check.of(step, setup, chosen)
             await prepare(check)
             await judge(check)
@@ -196,6 +201,10 @@ class Guard:
                 self._audit.record(step, check.plan.parts, decision)
             telemetry.log_decision(decision)
         return decision, check
+
+    def _observed(self, step: Step) -> contextlib.AbstractContextManager[Callable[[Decision], None]]:
+        shown = {name: value for name, value in step.metadata.items() if name in self._in_spans}
+        return telemetry.check(step.stage, shown)
 
     def check(self, step: Step, *, policy: str | Policy | None = None) -> Decision:
         """The same from synchronous code, with or without a running event loop, from any thread."""

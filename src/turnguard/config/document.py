@@ -15,7 +15,9 @@ from turnguard.config.settings import (
     ChecksSettings,
     MediaSettings,
     ModeratorSettings,
+    ReviewsSettings,
     StreamSettings,
+    TelemetrySettings,
 )
 from turnguard.config.yaml import Path, located, read_yaml
 from turnguard.core.errors import ConfigError
@@ -34,6 +36,8 @@ class Document(Section):
     stream: StreamSettings = StreamSettings()
     checks: ChecksSettings = ChecksSettings()
     audit: AuditSettings = AuditSettings()
+    reviews: ReviewsSettings = ReviewsSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     policy: PolicySettings = PolicySettings()
     policies: dict[str, PolicyName] = Field(
         default_factory=dict, description="Further policies for the same guard: a file that holds a policy, by name."
@@ -49,6 +53,8 @@ class Config:
     stream: StreamSettings
     checks: ChecksSettings
     audit: AuditSettings
+    reviews: ReviewsSettings
+    telemetry: TelemetrySettings
     policy: Policy
     policies: Mapping[str, Policy]
     source: str = "turnguard.yaml"
@@ -106,6 +112,8 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         document.stream,
         document.checks,
         document.audit,
+        document.reviews,
+        document.telemetry,
         policy,
         policies,
         source,

@@ -223,3 +223,24 @@ class AuditSettings(Section):
     backups: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
         5, description="Rotated files that are kept."
     )
+
+
+class ReviewsSettings(Section):
+    """Steps that wait for a person. With `records.url` they wait in the database, else in this process's memory.
+
+    `answers` says whose answer counts where a host pauses its run: `store` (the command line, the console, the API),
+    `host` (what the run is resumed with) or `either`.
+    """
+
+    ttl: Duration = Field(86400.0, description="How long a step waits for a person; then it is rejected.")
+    answers: Literal["store", "host", "either"] = Field(
+        "store", description="Whose answer counts with records.url: the store's, the host's, or either."
+    )
+
+
+class TelemetrySettings(Section):
+    """What spans say beyond the decision. Metrics never carry metadata."""
+
+    metadata: tuple[str, ...] = Field(
+        (), description="Names of a step's metadata that go into spans, such as user and thread; else none does."
+    )

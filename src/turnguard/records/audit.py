@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from turnguard import telemetry
 from turnguard.core.step import Part, Step, Text, ToolCall
 from turnguard.core.taxonomy import on_record
 from turnguard.runtime.fork import watch
@@ -74,6 +75,7 @@ class Audit:
         with self._lock:
             if self._queue.qsize() >= QUEUE or self._waiting + len(line) > QUEUE_CHARACTERS:
                 self.dropped += 1
+                telemetry.lost()
                 return
             self._waiting += len(line)
             self._queue.put(line)
@@ -152,6 +154,7 @@ class Audit:
 
     def _lost(self, error: Exception) -> None:
         self.dropped += 1
+        telemetry.lost()
         log.error("an audit line was lost: %s", type(error).__name__)  # the error's own text may name paths or content
 
 

@@ -5,13 +5,17 @@ OpenTelemetry is used through `opentelemetry-api` alone, and only when the appli
 nothing of it is imported here and nothing is recorded. Set the SDK up before the first check that is to be seen: one
 that is set up later is found within a quarter of a second.
 
-Spans: `turnguard.check <stage>` around a check, and `chat <model>` (GenAI conventions, client) around each request to
-a moderator. Metrics: `turnguard.check.duration`, `turnguard.verdicts`, `turnguard.failures`, `turnguard.memory.hits`,
-`turnguard.queue.in_flight`, `turnguard.queue.waiting`, and `gen_ai.client.operation.duration`.
+Spans: `turnguard.check <stage>` around a check, which Langfuse and Phoenix show as a guardrail, and `chat <model>`
+(GenAI conventions, client) around each request to a moderator.
+
+Metrics: `turnguard.check.duration`, `turnguard.decisions` (by policy digest), `turnguard.rules` (by rule path),
+`turnguard.shadow`, `turnguard.verdicts`, `turnguard.failures`, `turnguard.memory.hits`, `turnguard.reviews`,
+`turnguard.records.lost`, `turnguard.queue.in_flight`, `turnguard.queue.waiting`, and
+`gen_ai.client.operation.duration`.
 """
 
-from turnguard.telemetry.instruments import listening, reset, watch
+from turnguard.telemetry.instruments import listening, lost, reset, reviewed, watch
 from turnguard.telemetry.logs import log_decision
 from turnguard.telemetry.spans import check, request
 
-__all__ = ["check", "listening", "log_decision", "request", "reset", "watch"]
+__all__ = ["check", "listening", "log_decision", "lost", "request", "reset", "reviewed", "watch"]

@@ -53,6 +53,12 @@ class Instruments:
         self.verdicts = meter.create_counter("turnguard.verdicts", "{verdict}", "What the moderator said")
         self.failures = meter.create_counter("turnguard.failures", "{verdict}", "Where it said nothing")
         self.hits = meter.create_counter("turnguard.memory.hits", "{verdict}", "Verdicts from memory")
+        self.decisions = meter.create_counter("turnguard.decisions", "{decision}", "Decisions by policy")
+        self.rules = meter.create_counter("turnguard.rules", "{decision}", "Decisions in which a rule fired")
+        self.shadow = meter.create_counter("turnguard.shadow", "{decision}", "What policy.shadow would have done")
+        self.reviews = meter.create_counter("turnguard.reviews", "{review}", "What became of steps under review")
+        self.lost = meter.create_counter("turnguard.records.lost", "{record}", "Decisions that were not recorded")
+        self.lost.add(0)  # so that an alert sees the first loss as a rise
         for name, what in (("in_flight", "Requests under way"), ("waiting", "Requests that wait for room")):
             meter.create_observable_up_down_counter(f"turnguard.queue.{name}", [_observed(name)], "{request}", what)
 
@@ -87,6 +93,18 @@ def made() -> Instruments:
     """The instruments; only while `listening()`."""
     assert _made is not None  # noqa: S101 - the caller asked
     return _made
+
+
+def lost(records: int = 1) -> None:
+    """Count decisions that were not recorded: a full queue, a full disk, a lost database."""
+    if listening():
+        made().lost.add(records)
+
+
+def reviewed(event: str, stage: str) -> None:
+    """Count a step under review: `event` is held, not_held, approved, rejected or expired."""
+    if listening():
+        made().reviews.add(1, {"turnguard.review": event, "turnguard.stage": stage})
 
 
 def _found() -> bool:

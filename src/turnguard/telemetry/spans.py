@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from turnguard.core.errors import ModeratorError
 from turnguard.core.taxonomy import on_record
+from turnguard.telemetry import guardrails
 from turnguard.telemetry.instruments import Instruments, made
 from turnguard.telemetry.logs import failure_of
 
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
     from turnguard.core.step import Stage
     from turnguard.core.verdict import Verdict
 
+LONGEST_RULE = 200
+
 
 @contextmanager
-def check(stage: Stage) -> Iterator[Callable[[Decision], None]]:
-    """A span and measures around one check; call what it gives with the decision. Only while `listening()`."""
+def check(stage: Stage, metadata: Mapping[str, str] = {}) -> Iterator[Callable[[Decision], None]]:
+    """A span and measures around one check; call what it gives with the decision. Only while `listening()`.
+
+    `metadata` is what the settings ask for of the step's metadata; it stands in the span alone.
+    """
     instruments = made()
     started = time.perf_counter()
-    with _span(f"turnguard.check {stage}", "INTERNAL", {"turnguard.stage": stage}) as span:
+    about = {"turnguard.stage": stage, **guardrails.KIND, **guardrails.owner(metadata)}
+    with _span(f"turnguard.check {stage}", "INTERNAL", about) as span:
 
         def told(decision: Decision) -> None:
             span.set_attributes(_attributes(decision))
@@ -88,12 +95,14 @@ def _failed(span: Any, kind: str) -> None:
 
 def _attributes(decision: Decision) -> dict[str, Any]:
     verdict = decision.verdict
+    rules = tuple(dict.fromkeys(reason.rule[:LONGEST_RULE] for reason in decision.reasons))
     found: dict[str, Any] = {
+        **guardrails.shown(decision, rules),
         "turnguard.action": decision.action,
         "turnguard.failed": decision.failed,
         "turnguard.remembered": decision.remembered,
         "turnguard.categories": decision.categories,
-        "turnguard.rules": tuple(dict.fromkeys(reason.rule[:200] for reason in decision.reasons)),
+        "turnguard.rules": rules,
         "turnguard.requests": len(decision.judgements),
         "turnguard.not_judged": sum(entry.counts for entry in decision.coverage.not_judged),
         "turnguard.policy": decision.policy_digest,
@@ -105,9 +114,18 @@ def _attributes(decision: Decision) -> dict[str, Any]:
 
 
 def _count(instruments: Instruments, decision: Decision) -> None:
+    stage = {"turnguard.stage": decision.stage}
+    policy = {**stage, "turnguard.policy": decision.policy_digest}
+    taken = {"turnguard.action": decision.action, "turnguard.failed": decision.failed}
+    instruments.decisions.add(1, {**policy, **taken})
+    for rule, action in dict.fromkeys((reason.rule[:LONGEST_RULE], reason.action) for reason in decision.reasons):
+        instruments.rules.add(1, {**policy, "turnguard.rule": rule, "turnguard.action": action})
+    shadow = getattr(decision, "shadow", None)
+    if shadow is not None:
+        both = {"turnguard.action": decision.action, "turnguard.shadow.action": shadow.action}
+        instruments.shadow.add(1, {**stage, **both})
     for judgement in decision.judgements:
         verdict = judgement.verdict
-        stage = {"turnguard.stage": decision.stage}
         if verdict.failure is not None:
             instruments.failures.add(1, {**stage, "error.type": verdict.failure, "turnguard.action": decision.action})
             continue

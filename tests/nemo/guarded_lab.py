@@ -112,6 +112,7 @@ class GuardedLab:
         server: MainServer,
         *replies: str | Message,
         policy: Mapping[str, Any] = POLICY,
+        policies: Mapping[str, Mapping[str, Any]] | None = None,
         colang: str | None = None,
         rails: Mapping[str, Any] | None = None,
         passthrough: bool = True,
@@ -131,6 +132,7 @@ class GuardedLab:
         self.guard = Guard(
             Policy.from_dict(policy),
             self.moderator,
+            policies={name: Policy.from_dict(each) for name, each in (policies or {}).items()},
             stream=StreamSettings(window=window),
             checks=ChecksSettings(**(checks or {})),
         )

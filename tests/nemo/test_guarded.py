@@ -331,6 +331,40 @@ async def test_beside_hides_the_check_behind_the_call(kind: str, lab: Make) -> N
     assert len(made.prompts) > before
 
 
+LAX = {"categories": {"Violence": "flag"}}
+STRICT = {"default": "block", "messages": {"default": {"en": "STRICTLY NO"}}}
+
+
+@engines
+async def test_a_policy_by_its_name(kind: str, lab: Make) -> None:
+    made = lab(kind, f"a {BAD}, as you asked", policies={"lax": LAX, "strict": STRICT}, choose="lax")
+    assert await made.say(user("hi")) == assistant(f"a {BAD}, as you asked")
+    strict = guarded(made.bare, made.guard, policy="strict")
+    assert await strict.generate_async(messages=[user("drat")]) == assistant("STRICTLY NO")
+    shown = [chunk async for chunk in strict.stream_async(messages=[user("hi")])]
+    assert shown[-1] == "STRICTLY NO"
+    assert (await strict.check_async([user("drat")])).content == "STRICTLY NO"
+    with pytest.raises(ConfigError, match="lax"):
+        guarded(made.bare, made.guard, policy="lacks")
+
+
+@engines
+async def test_a_policy_that_a_function_chooses(kind: str, lab: Make) -> None:
+    def choose(messages: list[Any], options: Any) -> str | None:
+        params = (options or {}).get("llm_params") or {}
+        return params.get("tenant") or ("lax" if messages[0]["content"].startswith("team") else None)
+
+    made = lab(kind, policies={"lax": LAX, "strict": STRICT}, choose=choose)
+    assert await made.say(user(f"team {BAD}")) == assistant("fine")
+    assert await made.say(user(BAD)) == assistant(REFUSAL)
+    answer = await made.say(user("drat"), options={"llm_params": {"tenant": "strict"}})
+    assert answer.response == [assistant("STRICTLY NO")]
+    before = len(made.moderator.asked)
+    with pytest.raises(ConfigError, match="lacks"):
+        await made.say(user("hello"), options={"llm_params": {"tenant": "lacks"}})
+    assert len(made.moderator.asked) == before
+
+
 def offer(name: str, description: str) -> dict[str, Any]:
     """The definition of a tool."""
     return {"type": "function", "function": {"name": name, "description": description, "parameters": {}}}

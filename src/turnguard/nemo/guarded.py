@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from turnguard.checking.stream import Released
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
+from turnguard.core.policy import Policy
 from turnguard.guard import Guard, GuardLike
 from turnguard.nemo import answers, requests
 from turnguard.nemo.reports import report, strictest
@@ -29,7 +30,8 @@ def guarded(engine: Any, guard: GuardLike, *, policy: PolicyLike = None) -> Guar
     """The engine, a `Guardrails` or an `LLMRails`, with every message of every turn judged.
 
     `policy` names one of the guard's policies, or chooses one: `policy(messages, options) -> name | None`.
-    Raises `TypeError` for what is no engine, and `ConfigError` for one that reads what nobody could judge.
+    Raises `TypeError` for what is no engine, and `ConfigError` for one that reads what nobody could judge or for an
+    unknown policy; a turn raises it where the function chooses an unknown one.
     """
     missing = [name for name in _OFFERED if not callable(getattr(engine, name, None))]
     if missing:
@@ -44,8 +46,8 @@ def guarded(engine: Any, guard: GuardLike, *, policy: PolicyLike = None) -> Guar
             "(import_paths: [turnguard/rails])"
         )
     guard = Guard.of(guard)
-    if policy is not None and "policy" not in inspect.signature(guard.aguard_messages).parameters:
-        raise ConfigError("policy: this guard has no named policies")
+    if not callable(policy):
+        guard.chosen(policy)
     return GuardedEngine(engine, guard, policy)
 
 
@@ -56,7 +58,7 @@ class _Turn:
     asked: dict[str, Any]
     judged: requests.Judged
     call: dict[str, Any]
-    policy: str | None
+    policy: Policy
     refusal: str | None
 
 
@@ -130,7 +132,7 @@ class GuardedEngine:
                 async for chunk in chunks:
                     yield chunk
             if released.withheld and released.decision is not None:
-                yield said.framed(await self._guard.arefusal(released.decision))
+                yield said.framed(await self._guard.arefusal(released.decision, policy=turn.policy))
                 self._forget()
         finally:
             for each in pumps:
@@ -177,7 +179,7 @@ class GuardedEngine:
             new, decisions = await self._judged_answer(turn, [{**after, "content": result.content}])
             for decision in decisions:
                 if decision.withheld:
-                    return blocked(await self._guard.arefusal(decision), decision)
+                    return blocked(await self._guard.arefusal(decision, policy=turn.policy), decision)
             text = requests.text_of(new[0] if new else {})
         changed = text != requests.text_of(before) or after.get("content") != before.get("content")
         return RailsResult(status=RailStatus.MODIFIED if changed else RailStatus.PASSED, content=text)
@@ -187,13 +189,13 @@ class GuardedEngine:
     async def _judged(self, asked: dict[str, Any]) -> _Turn:
         listed = self._listed(asked)
         options = asked.get("options")
-        policy = self._policy(listed, options) if callable(self._policy) else self._policy
+        policy = self._guard.chosen(self._policy(listed, options) if callable(self._policy) else self._policy)
         judged = await requests.judge(self._guard, listed, policy)
-        kept, about = await requests.offered(self._guard, options)
+        kept, about = await requests.offered(self._guard, options, policy)
         if kept is not options:
             asked, judged = {**asked, "options": kept}, replace(judged, changed=True)
         judged = replace(judged, decisions=[*judged.decisions, *about])
-        refusal = None if judged.refusing is None else await self._guard.arefusal(judged.refusing)
+        refusal = None if judged.refusing is None else await self._guard.arefusal(judged.refusing, policy=policy)
         return _Turn(asked, judged, self._call(asked, judged.messages), policy, refusal)
 
     def _listed(self, asked: dict[str, Any]) -> list[Any]:
@@ -247,7 +249,7 @@ class GuardedEngine:
         if not self._guard.checks.history:
             asked = asked[requests.turn_start(asked) :]
         asked = [message for message in asked if requests.role_of(message) not in ("context", "event")]
-        made, decisions = await self._guard.aguard_messages([*asked, *said], **requests.under(turn.policy))
+        made, decisions = await self._guard.aguard_messages([*asked, *said], policy=turn.policy)
         about = [(number - len(asked), part, each) for each in decisions for number, part in [each.where or (0, 0)]]
         new = made[len(asked) :] if len(made) == len(asked) + len(said) else None
         return new, [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
@@ -270,7 +272,7 @@ class GuardedEngine:
             if new is not None and not refusing.withheld:
                 made = answers.replaced(answer, said, new[: len(said)], state)
             if made is None:
-                made = answers.withheld(answer, await self._guard.arefusal(refusing), state)
+                made = answers.withheld(answer, await self._guard.arefusal(refusing, policy=turn.policy), state)
             answer = made
             self._forget()
         elif not all(each.allowed for each in about):  # what its records alone hold

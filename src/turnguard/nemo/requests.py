@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from turnguard.core.decision import Decision
+from turnguard.core.policy import Policy
 from turnguard.core.step import Step, Text
 from turnguard.nemo.reports import strictest
 from turnguard.transcripts.blocks import read
@@ -37,11 +38,11 @@ class Judged:
     changed: bool = False
 
 
-async def judge(guard: Guard, messages: list[Any], policy: str | None) -> Judged:
+async def judge(guard: Guard, messages: list[Any], policy: Policy) -> Judged:
     """Judge every message of a request. What is unsafe in earlier turns is taken out; in this turn it refuses."""
     own = {at: message for at, message in enumerate(messages) if role_of(message) in ("context", "event")}
     read_as = [_as_text(message) if at in own else message for at, message in enumerate(messages)]
-    passed, decisions = await guard.aguard_messages(read_as, **under(policy))
+    passed, decisions = await guard.aguard_messages(read_as, policy=policy)
     start = turn_start(messages)
     of_turn = [each for each in decisions if each.where and (each.where[0] >= start or each.where[0] in own)]
     # variables and events are structures that no text can take the place of
@@ -53,7 +54,7 @@ async def judge(guard: Guard, messages: list[Any], policy: str | None) -> Judged
         content = message.get("content")
         if not isinstance(content, Mapping) or not (chunks := _chunks(content)):
             continue
-        decision = await guard.acheck(Step.retrieval(chunks, prompt=_question(messages)), **under(policy))
+        decision = await guard.acheck(Step.retrieval(chunks, prompt=_question(messages)), policy=policy)
         of_turn.append(decision)
         if decision.withheld:
             refusing.append(decision)
@@ -63,7 +64,7 @@ async def judge(guard: Guard, messages: list[Any], policy: str | None) -> Judged
     return Judged(new, of_turn, strictest(refusing), changed)
 
 
-async def offered(guard: Guard, options: Any) -> tuple[Any, list[Decision]]:
+async def offered(guard: Guard, options: Any, policy: Policy) -> tuple[Any, list[Decision]]:
     """The options with the tools that the model may be offered, and the decisions about them.
 
     Definitions are the application's own, and judged if the settings say so (`checks.tools`), unless clients write the
@@ -75,7 +76,7 @@ async def offered(guard: Guard, options: Any) -> tuple[Any, list[Decision]]:
         return options, []
     if which == "none" or (which == "dynamic" and guard.checks.trusted_roles):
         return options, []
-    decisions = await guard.acheck_parts(Step.tools(tools))
+    decisions = await guard.acheck_parts(Step.tools(tools), policy=policy)
     kept = [tool for tool, decision in zip(tools, decisions, strict=True) if decision.allowed]
     if len(kept) == len(tools):
         return options, decisions
@@ -198,8 +199,3 @@ def _question(messages: Sequence[Any]) -> str | None:
         if role_of(message) == "user":
             return text_of(message) or None
     return None
-
-
-def under(policy: str | None) -> dict[str, Any]:
-    """The argument that names one of the guard's policies; none for its own."""
-    return {} if policy is None else {"policy": policy}

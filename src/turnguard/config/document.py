@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -15,11 +15,12 @@ from turnguard.config.settings import (
     ChecksSettings,
     MediaSettings,
     ModeratorSettings,
+    RecordsSettings,
     ReviewsSettings,
     StreamSettings,
     TelemetrySettings,
 )
-from turnguard.config.yaml import Path, located, read_yaml
+from turnguard.config.yaml import Path, located, origin, read_yaml
 from turnguard.core.errors import ConfigError
 from turnguard.core.policy import Policy
 from turnguard.core.policy_settings import PolicySettings
@@ -36,6 +37,7 @@ class Document(Section):
     stream: StreamSettings = StreamSettings()
     checks: ChecksSettings = ChecksSettings()
     audit: AuditSettings = AuditSettings()
+    records: RecordsSettings = RecordsSettings()
     reviews: ReviewsSettings = ReviewsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     policy: PolicySettings = PolicySettings()
@@ -58,6 +60,7 @@ class Config:
     policy: Policy
     policies: Mapping[str, Policy]
     source: str = "turnguard.yaml"
+    records: RecordsSettings = field(default_factory=RecordsSettings)
 
 
 def parse(text: str, env: Mapping[str, str], source: str = "turnguard.yaml", files: Reader | None = None) -> Config:
@@ -65,7 +68,8 @@ def parse(text: str, env: Mapping[str, str], source: str = "turnguard.yaml", fil
     names. Raises `ConfigError`, a sentence per mistake.
     """
     data, lines = read_yaml(text, source)
-    return _config(data, env, source, lines, files)
+    config = _config(data, env, source, lines, files)
+    return replace(config, policy=replace(config.policy, origin=origin(text, source, lines)))
 
 
 def from_dict(
@@ -117,6 +121,7 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         policy,
         policies,
         source,
+        document.records,
     )
 
 

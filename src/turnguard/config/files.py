@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from turnguard.config.document import Config, parse
 from turnguard.core.errors import ConfigError
 
 MAX_BYTES = 16_000_000
+SQLITE = "sqlite:///"
 
 
 def load(path: str | os.PathLike[str]) -> Config:
     """Read a `turnguard.yaml`. Files that it names are relative to its folder. Raises `ConfigError`."""
     text = _read(Path(path), os.fspath(path))
-    return parse(text, os.environ, os.fspath(path), beside(Path(path).parent))
+    folder = Path(path).parent
+    return _placed(parse(text, os.environ, os.fspath(path), beside(folder)), folder)
+
+
+def _placed(config: Config, folder: Path) -> Config:
+    """The files that are written to, counted from `folder`."""
+    audit, records = config.audit, config.records
+    if audit.path is not None:
+        audit = audit.model_copy(update={"path": str(folder / audit.path)})
+    url = records.url.get_secret_value() if records.url is not None else ""
+    if url.startswith(SQLITE):
+        file, query, rest = url.removeprefix(SQLITE).partition("?")
+        placed = f"{SQLITE}{folder.absolute() / file}{query}{rest}"
+        records = records.model_copy(update={"url": SecretStr(placed)})
+    return replace(config, audit=audit, records=records)
 
 
 def beside(folder: Path) -> Callable[[str], str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 from turnguard.config.environment import secretive, with_environment
 from turnguard.config.settings import ModeratorSettings
-from turnguard.config.yaml import Path, located, read_yaml
+from turnguard.config.yaml import Path, located, origin, read_yaml
 from turnguard.core.calibration import Calibration
 from turnguard.core.errors import ConfigError
 from turnguard.core.mistakes import category_rules
@@ -57,7 +58,8 @@ def named(
 
 def of_file(path: str, asked: ModeratorSettings, env: Mapping[str, str], files: Reader) -> Policy:
     """The policy in a file. What it names counts from its own folder. Raises `ConfigError`, a sentence per mistake."""
-    data, lines = read_yaml(files(path), path)
+    text = files(path)
+    data, lines = read_yaml(text, path)
     problems: list[Problem] = []
     from_env: set[Path] = set()
     expanded = with_environment(data, env, (), problems, from_env)
@@ -66,7 +68,7 @@ def of_file(path: str, asked: ModeratorSettings, env: Mapping[str, str], files: 
         if document is not None:
             policy, problems = compiled(document.policy, expanded["policy"], asked, _below(path, files))
             if policy is not None:
-                return policy
+                return replace(policy, origin=origin(text, path, lines))
     told = (secretive(problem) if problem.path in from_env else problem for problem in problems)
     raise ConfigError(*(located(problem, path, lines) for problem in told))
 

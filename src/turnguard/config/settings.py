@@ -1,6 +1,6 @@
 """The shape of `turnguard.yaml`, except for the rules under `policy:`. Defaults and units stand here, once.
 
-Durations are seconds, or text such as `500ms`, `2s`, `1m`. Pixel counts may be written `50MP`, sizes `20MB`.
+Durations are seconds, or text such as `500ms`, `2s`, `1m`, `90d`. Pixel counts may be written `50MP`, sizes `20MB`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from turnguard.core.validate import Section
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
 def _duration(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h)?\s*", value)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?\s*", value)
     if match is None:
-        raise ValueError("a duration is a number of seconds or such as 500ms, 2s, 1m")
+        raise ValueError("a duration is a number of seconds or such as 500ms, 2s, 1m, 90d")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
@@ -211,11 +211,14 @@ class AuditSettings(Section):
     """One JSON line per decision, to `path`; `content: true` adds the content itself.
 
     `key` keys the content digests: with the same key equal content has equal digests across restarts and machines.
-    Without one a key is made at random for each guard.
+    Without one a key is made at random for each guard. A relative path counts from the YAML's folder.
     """
 
-    path: str | None = Field(None, description="A file that takes one JSON line per decision.")
+    path: str | None = Field(
+        None, description="A file that takes one JSON line per decision; {pid} in its name: one file per process."
+    )
     content: bool = Field(False, description="Record the content itself, too.")
+    required: bool = Field(False, description="A path that cannot be written is an error when the guard is made.")
     key: SecretStr = Field(
         SecretStr(""), description="Keys the digests: equal content stays recognisable across restarts and machines."
     )
@@ -223,6 +226,62 @@ class AuditSettings(Section):
     backups: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
         5, description="Rotated files that are kept."
     )
+
+
+SHORTEST_KEY = 32
+
+
+def _record_key(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < SHORTEST_KEY:
+        raise ValueError(f"a key has {SHORTEST_KEY} characters or more, such as those of: openssl rand -hex 32")
+    return value
+
+
+def _no_key(value: Any) -> Any:
+    """An empty key, such as an unset variable leaves, is none."""
+    return None if value in ("", []) else value
+
+
+def _database(value: SecretStr) -> SecretStr:
+    scheme, _, rest = value.get_secret_value().partition("://")
+    if scheme not in ("sqlite", "postgresql") or not rest.strip("/"):
+        raise ValueError("a database is named as sqlite:///turnguard.db or postgresql://user:password@host/name")
+    return value
+
+
+RecordKey = Annotated[SecretStr, AfterValidator(_record_key)]
+
+
+class RecordsSettings(Section):
+    """The database of records, policies and reviews.
+
+    Keys for digests and for content are derived from `key`. The first of a list encrypts; the others still decrypt.
+    Without a key digests have a key of the process, and content cannot be kept.
+    """
+
+    url: Annotated[SecretStr, AfterValidator(_database)] | None = Field(
+        None, description="sqlite:///turnguard.db or postgresql://user:password@host/name; a relative file counts "
+        "from the YAML's folder."
+    )  # fmt: skip
+    content: bool = Field(False, description="Record the content itself, too, encrypted with the key.")
+    keep: Duration | None = Field(7_776_000.0, description="Older records are deleted; null keeps them.")
+    key: Annotated[RecordKey | list[RecordKey] | None, BeforeValidator(_no_key)] = Field(
+        None, description="32 characters or more, or a list: the first encrypts, the others still decrypt."
+    )
+    required: bool = Field(False, description="A decision waits for its record; without one the check has failed.")
+    tags: tuple[str, ...] = Field((), description="Names in the host's metadata that go into the record.")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys, the one that encrypts first; empty where none was given."""
+        given = self.key if isinstance(self.key, list) else [self.key] if self.key is not None else []
+        return tuple(key.get_secret_value() for key in given)
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> RecordsSettings:
+        if self.content and not self.keys:
+            raise ValueError("content is kept encrypted: give records.key, 32 characters or more")
+        return self
 
 
 class ReviewsSettings(Section):

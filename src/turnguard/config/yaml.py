@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from turnguard.core.errors import ConfigError
+from turnguard.core.policy import Origin
 from turnguard.core.validate import Problem
 
 if TYPE_CHECKING:
@@ -152,6 +153,31 @@ def _number(text: str) -> int | float | None:
         except ValueError:
             continue
     return None
+
+
+def origin(text: str, source: str, lines: Mapping[Path, int]) -> Origin:
+    """Where the rules under `policy:` of a file were written. The other sections, which hold secrets, are left out."""
+    first, own = _section("policy", text, lines)
+    paths = {".".join(map(str, path)): line for path, line in lines.items() if path[:1] == ("policy",)}
+    return Origin(source, own, first, paths)
+
+
+def _section(name: str, text: str, lines: Mapping[Path, int]) -> tuple[int, str]:
+    """The first line and the text of one top-level section, without comments that follow it; (0, "") where it
+    has no lines of its own.
+    """
+    first = lines.get((name,))
+    starts = sorted(line for path, line in lines.items() if len(path) == 1)
+    if first is None or starts.count(first) > 1:
+        return 0, ""
+    rest = text.splitlines()[first - 1 :]
+    if rest[0].lstrip("'\"")[: len(name)] != name:
+        return 0, ""  # in braces: what stands beside it may be a secret
+    after = starts[starts.index(first) + 1 :]
+    own = rest[: after[0] - first] if after else rest
+    while own and (not own[-1].strip() or own[-1].startswith(("#", "...", "---"))):
+        own.pop()
+    return first, "\n".join(own) + "\n"
 
 
 def located(problem: Problem, source: str, lines: Mapping[Path, int]) -> str:

@@ -93,11 +93,14 @@ class _File(Section):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The curves of one file. `family` is the model family that they were measured on; `digest` names them."""
+    """The curves of one file, whose `text` can be parsed again. `family` is the model family that they were measured
+    on; `digest` names them.
+    """
 
     sides: Mapping[Side, _SideFile]
     family: str | None = None
     digest: str = field(default="")
+    text: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, source: str = "the calibration") -> Calibration:
@@ -122,8 +125,8 @@ class Calibration:
                     raise ConfigError(
                         f"{source}: sides.{side}: unknown category {name!r}; did you mean {nearest(name)!r}?"
                     )
-        digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
-        return cls(found.sides, found.family, digest)
+        text = json.dumps(data, sort_keys=True)
+        return cls(found.sides, found.family, hashlib.sha256(text.encode()).hexdigest()[:16], text)
 
     def p(self, side: Side, p: float, category: str | None = None, language: str | None = None) -> float | None:
         """The calibrated P, or None for a side that was not calibrated: a raw P must meet no calibrated threshold."""

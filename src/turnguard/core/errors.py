@@ -7,6 +7,7 @@ TurnguardError
 │   ├── Timeout        the deadline passed
 │   ├── Rejected       a 4xx but 429: this request will never be accepted
 │   └── Unparseable    a 200 that holds no legal verdict
+├── StoreError         the database of records and reviews cannot be used
 └── Blocked            a surface that blocks by exception; carries the decision
 
 A failed moderator and blocked content are never conflated. No message holds content or credentials.
@@ -83,6 +84,10 @@ class Unparseable(ModeratorError):
     """The server answered 200 without a legal verdict. Never read as safe."""
 
     failure = "unparseable"
+
+
+class StoreError(TurnguardError):
+    """The database of records and reviews cannot be reached, read or written. The text holds no credentials."""
 
 
 class Blocked(TurnguardError):

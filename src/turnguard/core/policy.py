@@ -19,14 +19,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a policy was written: its text from line `first` of `file` on, and the line of each path in it."""
+
+    file: str
+    text: str
+    first: int
+    lines: Mapping[str, int]
+
+    def line(self, path: str) -> int | None:
+        """The line of a rule, or of the nearest key above it where the rule is a default that nobody wrote."""
+        while path not in self.lines:
+            path, dot, _ = path.rpartition(".")
+            if not dot:
+                return None
+        return self.lines[path]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of one YAML. `messages` are the user's own words; `digest` names this policy in records."""
+    """The rules of one YAML. `messages` are the user's own words; `digest` names this policy in records.
+
+    `origin` is None where the policy was not read from a file.
+    """
 
     stages: Mapping[Stage, StagePolicy]
     messages: Mapping[str, Mapping[str, str]]
     digest: str
     source: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
     calibration: Calibration | None = field(default=None, repr=False)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any] | None = None, calibration: Calibration | None = None) -> Policy:

@@ -68,7 +68,7 @@ def _generator() -> Any:
             inner = super().function_before_schema(schema)
             function = schema["function"]["function"]
             if function is settings._duration:
-                return _or_text(inner, r"^\s*[0-9]+(\.[0-9]+)?\s*(ms|s|m|min|h)?\s*$", "500ms", "2s", "1m")
+                return _or_text(inner, r"^\s*[0-9]+(\.[0-9]+)?\s*(ms|s|m|min|h|d)?\s*$", "500ms", "2s", "1m")
             if function.__qualname__.startswith("_amount."):
                 return _or_text(inner, r"^\s*[0-9]+(\.[0-9]+)?\s*[kKmMgG]?([pP]|[bB])?\s*$", "50MP", "20MB")
             if function is rules._spelled_out:

@@ -17,7 +17,8 @@ from turnguard import Guard, Step
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.families.nemotron3 import request
+from turnguard.moderators.families import Asking
+from turnguard.moderators.families.nemotron3 import requests
 from turnguard.moderators.http.connection import Origin, Pool
 from turnguard.moderators.vllm import VLLMModerator
 
@@ -122,9 +123,7 @@ async def main() -> None:
         guard = Guard.from_dict({"moderator": {"base_url": url, "max_in_flight": 256, "deadline": "30s"}})
 
         async def raw(number: int) -> None:
-            body = json.dumps(
-                request(Exchange(f"hello number {number}, how are you today?"), "nemotron_moderator", True)
-            )
+            body = json.dumps(requests(Exchange(f"hello number {number}, how are you today?"), Asking())[0])
             async with session.post(f"{url}/chat/completions", data=body.encode()) as response:
                 json.loads(await response.read())
 
@@ -132,13 +131,11 @@ async def main() -> None:
         pool, head = Pool(origin), origin.head("POST", "/chat/completions", {"Content-Type": "application/json"})
 
         async def lean(number: int) -> None:
-            body = json.dumps(
-                request(Exchange(f"hello number {number}, how are you today?"), "nemotron_moderator", True)
-            )
+            body = json.dumps(requests(Exchange(f"hello number {number}, how are you today?"), Asking())[0])
             json.loads((await pool.ask(head, body.encode(), time.monotonic() + 30.0)).body)
 
         async def bare(number: int) -> None:
-            body = request(Exchange(f"hello number {number}, how are you today?"), "nemotron_moderator", True)
+            body = requests(Exchange(f"hello number {number}, how are you today?"), Asking())[0]
             extra = {"chat_template_kwargs": body.pop("chat_template_kwargs")}
             await client.chat.completions.create(**body, extra_body=extra)
 

@@ -59,7 +59,8 @@ async def measure(url: str, rounds: int, calls: int) -> None:
 
     from turnguard import Guard, Step
     from turnguard.core.exchange import Exchange
-    from turnguard.moderators.families.nemotron3 import request
+    from turnguard.moderators.families import Asking
+    from turnguard.moderators.families.nemotron3 import requests
     from turnguard.moderators.vllm import encode
 
     settings = {"base_url": url, "max_in_flight": 64, "deadline": "60s"}
@@ -70,7 +71,7 @@ async def measure(url: str, rounds: int, calls: int) -> None:
 
         async def raw(number: int) -> None:
             exchange = Exchange(text(number))
-            body = encode(request(exchange, "nemotron_moderator", True), exchange)
+            body = encode(requests(exchange, Asking())[0], exchange)
             headers = {"content-type": "application/json"}
             async with session.post(f"{url}/chat/completions", data=body, headers=headers) as reply:
                 assert (await reply.json())["choices"][0]["finish_reason"] == "stop"

@@ -11,12 +11,12 @@ from unittest import mock
 from aiohttp import web
 from PIL import PngImagePlugin
 
+from tests.asked import verdict as verdict_of
 from tests.attacks.kit import ASK, WORD, attack, b64, guarded, judged, picture, refused, reply
 from turnguard import Guard, Step
 from turnguard.core.errors import Unparseable
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
-from turnguard.moderators.families import family
 from turnguard.testing import FakeModerator, FakeVLLM, faults
 
 # ---------------------------------------------------------------- pictures
@@ -119,7 +119,7 @@ FORGED_REPLIES = {
 def _forged(text: str) -> Callable[[], Awaitable[None]]:
     async def run() -> None:
         try:
-            family("nemotron-3").verdict(reply(text), Exchange("x"))
+            verdict_of(reply(text), Exchange("x"))
         except Unparseable:
             return
         raise AssertionError("the reply was read as a verdict")
@@ -154,7 +154,7 @@ async def _anothers() -> None:
 )
 async def _categories() -> None:
     said = reply(f"User Safety: unsafe\nSafety Categories: \x1b[2JViolence, {'x' * 500}, a\u202eb")
-    verdict = family("nemotron-3").verdict(said, Exchange("x"))
+    verdict = verdict_of(said, Exchange("x"))
     names = (*verdict.categories, *verdict.unknown_categories)
     assert all(name.isprintable() and len(name) <= 80 for name in names)
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from turnguard import ConfigError, Guard, Policy, Step
 from turnguard.cli import main
-from turnguard.config.settings import FAMILIES
-from turnguard.moderators import families
+from turnguard.core.families import FAMILIES
+from turnguard.moderators.families import WIRES
 from turnguard.testing import FakeModerator
 
 SERVER = "moderator: {base_url: 'http://127.0.0.1:9/v1'}\n"
@@ -197,8 +197,8 @@ def test_a_wing_without_its_extra_names_it(
         getattr(wing, name)
 
 
-def test_the_settings_know_every_family() -> None:
-    assert set(FAMILIES) == set(families.FAMILIES)
+def test_every_family_that_the_settings_take_is_spoken() -> None:
+    assert set(FAMILIES) == set(WIRES)
 
 
 def test_the_shell_completes_commands(monkeypatch: pytest.MonkeyPatch) -> None:

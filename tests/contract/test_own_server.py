@@ -11,12 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.asked import verdict
 from tests.contract.conftest import EVERY, real, sandboxed, scripted, slowly
 from tests.contract.wire import MODEL, UNSAFE, Server, Wire, ask, product
 from turnguard import Guard, Step
 from turnguard.core.errors import Unparseable
 from turnguard.core.exchange import Exchange
-from turnguard.moderators.families.nemotron3 import verdict
 from turnguard.moderators.replies import failure
 from turnguard.sandbox.server import Sandbox
 from turnguard.testing import FakeVLLM

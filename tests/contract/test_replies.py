@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.asked import verdict
 from tests.contract.wire import SAFE, UNSAFE, UNSAFE_ANSWER, Reply, Wire, ask, product
 from turnguard.core.errors import Unparseable
 from turnguard.core.exchange import Exchange
-from turnguard.moderators.families.nemotron3 import verdict
 
 BODY = {
     "id", "object", "created", "model", "choices", "service_tier", "system_fingerprint", "usage", "prompt_logprobs",

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 from PIL import Image
 
+from tests.asked import request
 from turnguard.core.exchange import Exchange, Picture
-from turnguard.moderators.families.nemotron3 import request
 
 MODEL = "nemotron_moderator"
 SAFE, UNSAFE, CATEGORY = (

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.asked import request, verdict
 
 from turnguard.core.errors import Unparseable
 from turnguard.core.exchange import Exchange, Picture
 from turnguard.core.verdict import Verdict
-from turnguard.moderators.families.nemotron3 import request, verdict
 from turnguard.moderators.vllm import encode
 
 RECORDED = Path(__file__).parents[2] / "../shared/data/nemo_recorded_verdicts/recorded.json"

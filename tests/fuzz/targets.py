@@ -10,18 +10,17 @@ from typing import Any
 
 import h11
 
+from tests.asked import verdict as verdict_of
 from turnguard import ConfigError
 from turnguard.config.document import parse
 from turnguard.core.errors import ModeratorError
 from turnguard.core.exchange import Exchange
 from turnguard.moderators import replies
-from turnguard.moderators.families import family
 from turnguard.moderators.families.neutralise import neutralise
 from turnguard.moderators.http.framing import MAX_REPLY, BrokenReply, Reader, Reply
 from turnguard.text.undisguise import undisguise
 from turnguard.transcripts.blocks import read, replace
 
-_VERDICT = family("nemotron-3").verdict
 _LABELS = {"safe", "unsafe"}
 
 
@@ -49,7 +48,7 @@ def _answer(body: bytes, status: int) -> Any:
     found = None
     for exchange in (Exchange("x"), Exchange("x", response="y")):
         try:
-            verdict = _VERDICT(replies.parse(status, body, None, "m"), exchange)
+            verdict = verdict_of(replies.parse(status, body, None, "m"), exchange)
         except ModeratorError as error:
             assert error.cause.isprintable()
             continue

@@ -9,8 +9,17 @@ import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from turnguard.core.families import DEFAULT, FAMILIES, able
 from turnguard.core.validate import Section
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -67,15 +76,18 @@ def _header(value: SecretStr) -> SecretStr:
     return SecretStr(key)
 
 
-FAMILIES = ("nemotron-3",)
-"""Model families, as `turnguard.moderators.families` declares them."""
-
-
 def _family(name: str) -> str:
     if name in (*FAMILIES, "sandbox"):
         return name
     near = get_close_matches(name, FAMILIES, n=1, cutoff=0.0)[0]
     raise ValueError(f"unknown family {name!r}, did you mean {near!r}? One of: {', '.join(FAMILIES)}")
+
+
+def _can(trait: Literal["reasoning", "controversial"], value: str, default: str, family: str | None) -> str:
+    """A setting that the family has no use for is a mistake, never ignored. `family` None: it is wrong itself."""
+    if value != default and family is not None and family not in able(trait):
+        raise ValueError(f"the family {family!r} has no {trait}; those that have: {', '.join(able(trait))}")
+    return value
 
 
 ApiKey = Annotated[SecretStr, AfterValidator(_header)]
@@ -94,12 +106,29 @@ class EndpointSettings(Section):
     )
     model: str = Field("nemotron_moderator", description="The name that the server serves (vLLM: --served-model-name).")
     family: Annotated[str, AfterValidator(_family)] = Field(
-        "nemotron-3", description="How the model is asked and how its reply is read."
+        DEFAULT, description="How the model is asked and how its reply is read."
     )
     api_key: ApiKey = Field(SecretStr(""), description="Never shown again, in no log and no error.")
     categories: Literal["always", "never"] = Field(
         "always", description='"never" asks for labels only: faster, but every rule per category is idle.'
     )
+
+    reasoning: Literal["always", "never"] = Field(
+        "never", description='"always": the model thinks before its verdict, where the family can; takes seconds.'
+    )
+    controversial: Literal["safe", "unsafe"] = Field(
+        "unsafe", description="What the third label of qwen3guard counts as."
+    )
+
+    @field_validator("reasoning")
+    @classmethod
+    def _can_reason(cls, value: str, info: ValidationInfo) -> str:
+        return _can("reasoning", value, "never", info.data.get("family"))
+
+    @field_validator("controversial")
+    @classmethod
+    def _can_doubt(cls, value: str, info: ValidationInfo) -> str:
+        return _can("controversial", value, "unsafe", info.data.get("family"))
 
     @model_validator(mode="after")
     def _one_place(self) -> EndpointSettings:

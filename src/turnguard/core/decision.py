@@ -194,6 +194,7 @@ def _verdict(verdict: Verdict, content: bool) -> dict[str, Any]:
         "response": verdict.response,
         "categories": list(verdict.categories),
         "unknown_categories": [name if content else on_record(name) for name in verdict.unknown_categories],
+        "native": list(verdict.native),
         "p_unsafe": verdict.p_unsafe,
         "failure": verdict.failure,
         "cause": verdict.cause,
@@ -202,6 +203,7 @@ def _verdict(verdict: Verdict, content: bool) -> dict[str, Any]:
     }
     if content:
         data["raw"] = verdict.raw
+        data["reasoning"] = verdict.reasoning
     return data
 
 

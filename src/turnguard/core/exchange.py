@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from turnguard.core.step import Stage
@@ -34,14 +35,42 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnCategory:
+    """A category that a policy defines: what it means, and examples of what it covers and what it does not."""
+
+    name: str
+    definition: str
+    disallowed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCategories:
+    """The categories that one policy defines. `digest` is made once: verdicts are remembered under it."""
+
+    categories: tuple[OwnCategory, ...]
+    digest: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, categories: Iterable[OwnCategory]) -> OwnCategories:
+        """Hash the definitions; their order counts, since the model reads them in it."""
+        import hashlib
+
+        made = tuple(categories)
+        return cls(made, hashlib.sha256(repr(made).encode("utf-8", "surrogatepass")).digest())
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """At most one prompt text, one image and one response: the model takes no more (model card).
 
     The texts are the original content; the model family neutralises control tokens when it builds the request. `stage`
-    is for records and tests, and never part of a verdict's identity.
+    is for records and tests, and never part of a verdict's identity. `own` are the categories of the policy that asks;
+    a family that takes none rejects such an exchange.
     """
 
     prompt: str = field(repr=False)
     picture: Picture | None = None
     response: str | None = field(default=None, repr=False)
     stage: Stage = "input"
+    own: OwnCategories | None = None

@@ -40,17 +40,17 @@ MINOR = "Sexual (minor)"
 """Content of this category is never kept, for whatever purpose."""
 
 
-def _key(name: str) -> str:
-    """Case and spacing do not count, neither do spaces around the slash or bracket."""
+def folded(name: str) -> str:
+    """A name for comparing: case and spacing do not count, neither do spaces around the slash or bracket."""
     return "".join(name.split()).casefold()
 
 
-_BY_KEY = {_key(name): name for name in CATEGORIES}
+_BY_KEY = {folded(name): name for name in CATEGORIES}
 
 
 def canonical(name: str) -> str | None:
     """The taxonomy's own spelling of `name`, case and spacing aside; None when it is not a category."""
-    return _BY_KEY.get(_key(name))
+    return _BY_KEY.get(folded(name))
 
 
 def on_record(name: str) -> str:
@@ -60,5 +60,5 @@ def on_record(name: str) -> str:
 
 def nearest(name: str) -> str:
     """The category whose name is closest to `name`, for error messages."""
-    match = get_close_matches(_key(name), _BY_KEY, n=1, cutoff=0.0)
+    match = get_close_matches(folded(name), _BY_KEY, n=1, cutoff=0.0)
     return _BY_KEY[match[0]]

@@ -12,6 +12,7 @@ Label = Literal["safe", "unsafe"]
 Failure = Literal["unparseable", "unavailable", "timeout", "rejected"]
 Side = Literal["user", "response"]
 """Which label decides: the prompt side's or the response side's."""
+MAX_REASONING = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,9 @@ class Verdict:
     0..1 where the server gives logprobs. `categories` is one flat list without attribution to a side (model card). A
     failed verdict has `failure` set and no labels: it is neither safe nor unsafe. `latency` is in seconds. `identity`
     names the model behind the endpoint that answered, in more detail than `model`: the verdict is remembered under it.
-    `tokens` are those of the prompt and of the reply, where the server counts them.
+    `tokens` are those of the prompt and of the reply, where the server counts them. `native` are the categories in the
+    family's own words where those are not the taxonomy's. `reasoning` is what the model thought before its verdict, at
+    most `MAX_REASONING` characters; nothing is ever decided by it.
     """
 
     user: Label | None = None
@@ -39,6 +42,8 @@ class Verdict:
     remembered: bool = False
     identity: str | None = field(default=None, repr=False, compare=False)
     tokens: tuple[int, int] | None = field(default=None, repr=False, compare=False)
+    native: tuple[str, ...] = ()
+    reasoning: str | None = field(default=None, repr=False)
 
     @property
     def p_unsafe(self) -> float | None:
@@ -137,6 +142,8 @@ def merged(judgements: Iterable[Judgement]) -> Verdict:
         model=next((verdict.model for verdict in verdicts if verdict.model), None),
         latency=max(latencies, default=None),
         remembered=bool(verdicts) and all(verdict.remembered for verdict in verdicts),
+        native=_united(verdict.native for verdict in verdicts),
+        reasoning="\n\n".join(verdict.reasoning for verdict in verdicts if verdict.reasoning)[:MAX_REASONING] or None,
     )
 
 

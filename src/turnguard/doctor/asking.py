@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from turnguard.config.settings import EndpointSettings
@@ -12,7 +12,6 @@ from turnguard.core.errors import ModeratorError
 from turnguard.core.exchange import Exchange, Picture
 from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline
-from turnguard.moderators.families import family as family_of
 from turnguard.moderators.replies import parse
 from turnguard.moderators.vllm import VLLMModerator, encode
 
@@ -93,8 +92,8 @@ class Endpoint(VLLMModerator):
 
     async def ask(self, question: Question, seconds: float) -> Heard:
         """Put one question; wait at most `seconds`."""
-        family = family_of(self._family.name)
-        body = family.request(question.exchange, self.model, question.categories)
+        asking = replace(self._asking, categories=question.categories)
+        body = self._family.requests(question.exchange, asking)[0]
         if question.second is not None:
             body["messages"][0]["content"].insert(
                 0, {"type": "image_url", "image_url": {"url": question.second.data_uri}}
@@ -118,7 +117,7 @@ class Endpoint(VLLMModerator):
             took = time.perf_counter() - started
             status = answer[0]
             reply = parse(*answer, self.model)
-            verdict = None if about is None else self._family.verdict(reply, about)
+            verdict = None if about is None else self._family.verdict([reply], about, self._asking)
         except ModeratorError as raised:
             error = raised
         return Heard(took or time.perf_counter() - started, status, reply, verdict, error)

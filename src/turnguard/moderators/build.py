@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from turnguard.config.settings import EndpointSettings, FallbackSettings, ModeratorSettings
 from turnguard.core.errors import ConfigError
+from turnguard.core.verdict import Label
 from turnguard.moderators.base import Moderator
 from turnguard.moderators.endpoints import Endpoint, Endpoints
 from turnguard.moderators.fallback import Fallback
@@ -24,8 +25,7 @@ def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) ->
     if client is not None:
         from turnguard.moderators.openai import OpenAIModerator
 
-        categories = settings.categories == "always"
-        own = OpenAIModerator(client, model=settings.model, family=settings.family, categories=categories)
+        own = OpenAIModerator(client, **_asked(settings))
         asked = Endpoints([Endpoint(own, settings.model)])
     elif not settings.base_urls and settings.checkpoint is None:
         raise ConfigError(
@@ -38,6 +38,24 @@ def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) ->
     if settings.fallback is None:
         return first
     return Fallback(first, Remembering(_second(settings.fallback)), may_allow=settings.fallback.may_allow)
+
+
+class _Asked(TypedDict):
+    model: str
+    family: str
+    categories: bool
+    reasoning: bool
+    controversial: Label
+
+
+def _asked(settings: EndpointSettings) -> _Asked:
+    return {
+        "model": settings.model,
+        "family": settings.family,
+        "categories": settings.categories == "always",
+        "reasoning": settings.reasoning == "always",
+        "controversial": settings.controversial,
+    }
 
 
 def _second(settings: FallbackSettings) -> Moderator:
@@ -54,12 +72,8 @@ def _endpoints(settings: EndpointSettings, attempt_timeout: float | None) -> Mod
     from turnguard.moderators.vllm import VLLMModerator
 
     key = settings.api_key.get_secret_value()
-    categories = settings.categories == "always"
     try:
-        clients = [
-            VLLMModerator(url, model=settings.model, family=settings.family, api_key=key, categories=categories)
-            for url in settings.base_urls
-        ]
+        clients = [VLLMModerator(url, api_key=key, **_asked(settings)) for url in settings.base_urls]
     except ValueError as error:
         raise ConfigError(f"base_url: {error}") from None
     return Endpoints([Endpoint(client, settings.model, client.base_url) for client in clients], attempt_timeout)
@@ -69,6 +83,5 @@ def _local(settings: EndpointSettings, checkpoint: str) -> Moderator:
     """Nothing to ask again and no other replica: a model in this process that fails, fails again."""
     from turnguard.moderators.local import LocalModerator
 
-    categories = settings.categories == "always"
-    local = LocalModerator(checkpoint, model=settings.model, family=settings.family, categories=categories)
+    local = LocalModerator(checkpoint, **_asked(settings))
     return Endpoints([Endpoint(local, settings.model)], attempts=1)

@@ -98,6 +98,8 @@ class Remembering(Wrapper):
             digest.update(data)
         if exchange.picture is not None:
             digest.update(exchange.picture.digest)
+        if exchange.own is not None:
+            digest.update(b"own;" + exchange.own.digest)
         return digest.digest()
 
     def _after_fork(self) -> None:
@@ -142,4 +144,5 @@ async def _landing(flights: Flights, content: bytes) -> Verdict | None:
 def _size(kept: _Kept) -> int:
     """Bytes that a remembered verdict holds, roughly."""
     verdict = kept.verdict
-    return OVERHEAD + len(verdict.raw or "") + sum(map(len, (*verdict.categories, *verdict.unknown_categories)))
+    names = (*verdict.categories, *verdict.unknown_categories, *verdict.native)
+    return OVERHEAD + len(verdict.raw or "") + len(verdict.reasoning or "") + sum(map(len, names))

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from turnguard.core.errors import ModeratorError, Timeout, Unavailable, Unparseable
 from turnguard.core.exchange import Exchange
-from turnguard.core.verdict import Verdict
+from turnguard.core.verdict import Label, Verdict
 from turnguard.moderators.base import About, Deadline
+from turnguard.moderators.families import Asking, Body, Reply
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.replies import ID_HEADER, failure, new_id, parse, refuse_others
-from turnguard.moderators.vllm import ABOUT_WAIT, Identity
+from turnguard.moderators.vllm import ABOUT_WAIT, Identity, together
 from turnguard.runtime.quiet import at_work, hush
 
 if TYPE_CHECKING:
@@ -38,15 +39,17 @@ class OpenAIModerator:
         model: str = "nemotron_moderator",
         family: str = "nemotron-3",
         categories: bool = True,
+        reasoning: bool = False,
+        controversial: Label = "unsafe",
     ) -> None:
         self.model = model
-        self.categories = categories
+        self._asking = Asking(model, categories, reasoning, controversial)
         self._client = client.with_options(max_retries=0)
         # the client imports its resources when they are first touched: not inside the first check's deadline
         self._create: Any = self._client.chat.completions.with_raw_response.create
         hush(*_SPEAKS_OF_BODIES)
         self._family = family_of(family)
-        self._identity = Identity(self._family, model, categories)
+        self._identity = Identity(self._family, self._asking)
 
     def __repr__(self) -> str:
         return f"OpenAIModerator(model={self.model!r})"
@@ -54,13 +57,17 @@ class OpenAIModerator:
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """Ask once."""
         started = time.perf_counter()
-        body = self._family.request(exchange, self.model, self.categories)
-        extra = {"chat_template_kwargs": body.pop("chat_template_kwargs")}
-        reply = parse(*await self._send(body, extra, deadline), self.model)
-        verdict = self._family.verdict(reply, exchange)
-        identity = self._identity.of(reply.get("system_fingerprint"))
+        bodies = self._family.requests(exchange, self._asking)
+        replies = await together(self._ask(body, deadline) for body in bodies)
+        verdict = self._family.verdict(replies, exchange, self._asking)
+        identity = self._identity.of(replies[0].get("system_fingerprint"))
         took = time.perf_counter() - started
         return replace(verdict, model=verdict.model or self.model, latency=took, identity=identity)
+
+    async def _ask(self, body: Body, deadline: Deadline) -> Reply:
+        own = body.pop("chat_template_kwargs", None)  # not a parameter of OpenAI's
+        extra = {} if own is None else {"chat_template_kwargs": own}
+        return parse(*await self._send(body, extra, deadline), self.model)
 
     async def about(self, deadline: Deadline) -> About:
         """What `/v1/models` says of the served model; a failure leaves the limit unknown."""

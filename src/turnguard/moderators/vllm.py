@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,9 +19,9 @@ from pydantic_core import to_json
 
 from turnguard.core.errors import ModeratorError, Timeout, Unavailable, Unparseable
 from turnguard.core.exchange import Exchange
-from turnguard.core.verdict import Verdict
+from turnguard.core.verdict import Label, Verdict
 from turnguard.moderators.base import About, Deadline
-from turnguard.moderators.families import Family
+from turnguard.moderators.families import Asking, Body, Reply, Wire
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.http.connection import Origin, Unreachable
 from turnguard.moderators.http.framing import BrokenReply
@@ -45,10 +45,12 @@ class VLLMModerator:
         family: str = "nemotron-3",
         api_key: str = "",
         categories: bool = True,
+        reasoning: bool = False,
+        controversial: Label = "unsafe",
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.model = model
-        self.categories = categories
+        self._asking = Asking(model, categories, reasoning, controversial)
         self._family = family_of(family)
         headers = {"User-Agent": "turnguard", "Accept": "application/json", "Accept-Encoding": "identity"}
         if api_key:
@@ -57,7 +59,7 @@ class VLLMModerator:
         self._chat = origin.head("POST", "/chat/completions", {**headers, "Content-Type": "application/json"})
         self._list = origin.head("GET", "/models", headers)
         self._pools = Pools(origin)
-        self._identity = Identity(self._family, model, categories)
+        self._identity = Identity(self._family, self._asking)
 
     def __repr__(self) -> str:
         return f"VLLMModerator({self.base_url!r}, model={self.model!r})"
@@ -65,12 +67,19 @@ class VLLMModerator:
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """Ask once; a pooled connection that turns out to be closed is replaced and the question asked again."""
         started = time.perf_counter()
-        body = encode(self._family.request(exchange, self.model, self.categories), exchange)
-        reply = parse(*await self._send(self._chat, body, deadline), self.model)
-        verdict = self._family.verdict(reply, exchange)
-        identity = self._identity.of(reply.get("system_fingerprint"))
+        bodies = self._family.requests(exchange, self._asking)
+        if len(bodies) == 1:  # as every family asks today, through no function more
+            data = encode(bodies[0], exchange)
+            replies = [parse(*await self._send(self._chat, data, deadline), self.model)]
+        else:
+            replies = await together(self._ask(body, exchange, deadline) for body in bodies)
+        verdict = self._family.verdict(replies, exchange, self._asking)
+        identity = self._identity.of(replies[0].get("system_fingerprint"))
         took = time.perf_counter() - started
         return replace(verdict, model=verdict.model or self.model, latency=took, identity=identity)
+
+    async def _ask(self, body: Body, exchange: Exchange, deadline: Deadline) -> Reply:
+        return parse(*await self._send(self._chat, encode(body, exchange), deadline), self.model)
 
     async def about(self, deadline: Deadline) -> About:
         """What `/v1/models` says of the served model. Asked for once in a while; a failure leaves the limit unknown."""
@@ -110,12 +119,29 @@ class VLLMModerator:
         return reply.status, reply.body, reply.retry_after
 
 
+async def together(asked: Iterable[Coroutine[Any, Any, Reply]]) -> list[Reply]:
+    """The replies to all the requests of one exchange, at once and in order. The first failure ends the others.
+
+    Not a task group: that cancels the task it runs in, which a check takes for a cancellation by its caller.
+    """
+    first, *others = asked
+    if not others:
+        return [await first]
+    tasks = [asyncio.ensure_future(one) for one in (first, *others)]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
 class Identity:
     """What is known of the model behind an endpoint, and until when. Shared by both clients."""
 
-    def __init__(self, family: Family, model: str, categories: bool) -> None:
-        self._base = f"{family.name}/{family.version}/{model}/{'categories' if categories else 'labels'}"
-        self._model = model
+    def __init__(self, family: Wire, asking: Asking) -> None:
+        self._base = f"{family.name}/{family.version}/{asking.identity}"
+        self._model = asking.model
         self.until = 0.0
         self._served = "unknown"
         self._fingerprint: str | None = None
@@ -165,7 +191,7 @@ class Identity:
         return named if self._fingerprint is None else f"{named}/{self._fingerprint}"
 
 
-def encode(body: dict[str, Any], exchange: Exchange) -> bytes:
+def encode(body: Body, exchange: Exchange) -> bytes:
     """The body as JSON bytes. A picture's base64 is spliced in as it is: escaping a megabyte costs milliseconds."""
     if exchange.picture is not None:
         body["messages"][0]["content"][0]["image_url"]["url"] = ""

@@ -73,7 +73,7 @@ def _root(root: str, model: str, family: str) -> Finding:
 
 
 def _other_version(named: str, found: str, family: str) -> Finding:
-    from turnguard.moderators.families import FAMILIES
+    from turnguard.core.families import FAMILIES
 
     if found in FAMILIES:
         told = f"{named} is of the family {found}, and {family} is configured."

@@ -1,36 +1,55 @@
-"""Model families: two pure functions each, exchange → request body and reply → verdict. Adding one is one file."""
+"""Model families: two pure functions each, exchange → request bodies and replies → verdict. Adding one is one file
+here, and what it can do is declared in `turnguard.core.families`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from turnguard.core.errors import ConfigError
 from turnguard.core.exchange import Exchange
+from turnguard.core.families import FAMILIES, Family
 from turnguard.core.verdict import Verdict
-from turnguard.moderators.families import nemotron3
+from turnguard.moderators.families import nemotron3, nemotron35
+from turnguard.moderators.families.asking import Asking
+from turnguard.moderators.families.reading import Body, Reply
+
+__all__ = ["WIRES", "Asking", "Body", "Reply", "Wire", "family"]
 
 
-class Family(NamedTuple):
-    """How to ask one model, and how to read it. `version` changes when the same content would be asked otherwise."""
+class Wire(NamedTuple):
+    """How to ask one family, and how to read it. `version` changes when the same content would be asked otherwise.
 
-    name: str
+    One exchange may need several requests; `verdict` gets their replies in the same order.
+    """
+
+    can: Family
     version: str
-    request: Callable[[Exchange, str, bool], dict[str, Any]]
-    verdict: Callable[[Mapping[str, Any], Exchange], Verdict]
+    requests: Callable[[Exchange, Asking], Sequence[Body]]
+    verdict: Callable[[Sequence[Reply], Exchange, Asking], Verdict]
+
+    @property
+    def name(self) -> str:
+        """The family's name."""
+        return self.can.name
 
 
-FAMILIES: Mapping[str, Family] = {
-    "nemotron-3": Family("nemotron-3", nemotron3.VERSION, nemotron3.request, nemotron3.verdict),
+WIRES: Mapping[str, Wire] = {
+    name: Wire(FAMILIES[name], module.VERSION, module.requests, module.verdict)
+    for name, module in {
+        "nemotron-3": nemotron3,
+        "nemotron-3.5": nemotron35,
+    }.items()
 }
 
 
-def family(name: str) -> Family:
+def family(name: str) -> Wire:
     """The family of that name. Raises `ConfigError` with the nearest one."""
     try:
-        return FAMILIES[name]
+        return WIRES[name]
     except KeyError:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, FAMILIES, n=1, cutoff=0.0)
+        near = get_close_matches(name, WIRES, n=1, cutoff=0.0)
         raise ConfigError(f"moderator.family: unknown family {name!r}; did you mean {near[0]!r}?") from None

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from turnguard.core.errors import ModeratorError
 from turnguard.core.exchange import Exchange
-from turnguard.core.verdict import Verdict
+from turnguard.core.verdict import Label, Verdict
 from turnguard.moderators.base import About, Deadline
+from turnguard.moderators.families import Asking
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.local.batching import Batching, Job
 from turnguard.moderators.local.checkpoint import Ask, Checkpoint, Reply, locate
@@ -34,17 +35,18 @@ class LocalModerator:
         model: str = "nemotron_moderator",
         family: str = "nemotron-3",
         categories: bool = True,
+        reasoning: bool = False,
+        controversial: Label = "unsafe",
         device: str | None = None,
         max_batch: int = MOST,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = model
-        self.categories = categories
+        self._asking = Asking(model, categories, reasoning, controversial)
         self._family = family_of(family)
         self._loaded = Checkpoint(locate(checkpoint), device)
-        labels = "categories" if categories else "labels"
         self._about = About(
-            f"{self._family.name}/{self._family.version}/{model}/{labels}/local-{self._loaded.identity}",
+            f"{self._family.name}/{self._family.version}/{self._asking.identity}/local-{self._loaded.identity}",
             self._loaded.max_model_len,
         )
         self._batching: Batching[Ask, Reply] = Batching(
@@ -58,9 +60,10 @@ class LocalModerator:
         """Ask the model once. `latency` includes the wait for the batch before."""
         started = time.perf_counter()
         deadline.check()
-        body = self._family.request(exchange, self.model, self.categories)
         picture = exchange.picture.data if exchange.picture is not None else None
-        verdict = self._family.verdict(await self._batching.ask(Ask(body, picture), deadline), exchange)
+        bodies = self._family.requests(exchange, self._asking)
+        replies = [await self._batching.ask(Ask(body, picture), deadline) for body in bodies]
+        verdict = self._family.verdict(replies, exchange, self._asking)
         return replace(
             verdict,
             model=verdict.model or self.model,

@@ -130,7 +130,7 @@ class Checkpoint:
                 _for_template(ask.body["messages"]),
                 tokenize=False,
                 add_generation_prompt=True,
-                **ask.body["chat_template_kwargs"],
+                **ask.body.get("chat_template_kwargs", {}),
             )
             for ask in asks
         ]

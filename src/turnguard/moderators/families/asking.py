@@ -1,0 +1,27 @@
+"""How a moderator asks: what its settings fix for every request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from turnguard.core.verdict import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The served `model`, whether `categories` are named, whether it reasons first, and what a controversial text is.
+
+    A family that has no such choice ignores it; the settings refuse it there.
+    """
+
+    model: str = "nemotron_moderator"
+    categories: bool = True
+    reasoning: bool = False
+    controversial: Label = "unsafe"
+
+    @property
+    def identity(self) -> str:
+        """Names everything here that changes a verdict."""
+        reasons = "/reasoning" if self.reasoning else ""
+        lax = "/controversial-safe" if self.controversial == "safe" else ""
+        return f"{self.model}/{'categories' if self.categories else 'labels'}{reasons}{lax}"

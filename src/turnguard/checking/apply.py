@@ -14,6 +14,7 @@ from turnguard.checking.judge import judge
 from turnguard.checking.prepare import prepare
 from turnguard.checking.rewrite import rewrite
 from turnguard.checking.trim import trimmed, with_notices
+from turnguard.core.decide import in_shadow
 from turnguard.core.decision import MOST_CAUSES, Decision, Outcome
 from turnguard.core.policy import Policy
 from turnguard.core.step import Part, Step, Text
@@ -41,8 +42,12 @@ async def apply(check: Check, where: tuple[int, int] | None = None) -> Decision:
         parts = (None,) * len(pinned)
         text = message(check.setup, check.policy, outcome, theirs or "en")
     assert parts is not None  # noqa: S101 - a rewrite that failed became a block
+    stage, policy = check.step.stage, check.policy
+    shadow = None
+    if policy.shadow is not None:
+        shadow = in_shadow(check.judgements, check.coverage, policy, stage, check.step.language)
     return Decision(
-        stage=check.step.stage,
+        stage=stage,
         action=outcome.action,
         outcome=outcome,
         judgements=check.judgements,
@@ -51,10 +56,11 @@ async def apply(check: Check, where: tuple[int, int] | None = None) -> Decision:
         message=text,
         held=pinned if outcome.action == "review" else (),
         language=theirs or "en",
-        policy_digest=check.policy.digest,
+        policy_digest=policy.digest,
         latency=time.perf_counter() - check.started,
         id=os.urandom(12).hex(),
         where=where,
+        shadow=shadow,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from turnguard.checking.apply import message
 from turnguard.checking.check import Check
-from turnguard.core.decide import decide
+from turnguard.core.decide import decide, in_shadow
 from turnguard.core.decision import Decision, Outcome
 from turnguard.core.step import Part
 from turnguard.core.verdict import Coverage, Judgement
@@ -88,4 +88,5 @@ def _of_part(
         held=(pinned,) if outcome.action == "review" else (),
         id=f"{whole.id}-{index}",
         where=where,
+        shadow=in_shadow(judgements, coverage, check.policy, check.step.stage, check.step.language),
     )

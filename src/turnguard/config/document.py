@@ -96,7 +96,7 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
             problems = [*problems, *_policy_mistakes(expanded, problems)]
     if document is not None:
         asked = document.moderator
-        policy, problems = compiled(document.policy, expanded.get("policy", {}), asked, files)
+        policy, problems = compiled(document.policy, expanded.get("policy", {}), asked, env, files)
         policies, elsewhere = named(document.policies, asked, env, files)
         nowhere = not document.moderator.base_urls and document.moderator.checkpoint is None
         if nowhere and env.get("TURNGUARD_BASE_URL"):
@@ -131,6 +131,6 @@ def _policy_mistakes(expanded: Any, known: list[Problem]) -> list[Problem]:
     if any(problem.path[:1] == ("policy",) for problem in known) or not isinstance(source, Mapping):
         return []
     settings, _ = read(PolicySettings, source, ("policy",))
-    if settings is None or settings.calibration is not None:
+    if settings is None or settings.calibration is not None or settings.shadow is not None:
         return []
     return Policy.compiled(settings, source)[1]

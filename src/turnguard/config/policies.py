@@ -28,13 +28,23 @@ class PolicyFile(Section):
 
 
 def compiled(
-    settings: PolicySettings, source: Mapping[str, Any], asked: ModeratorSettings, files: Reader | None
+    settings: PolicySettings,
+    source: Mapping[str, Any],
+    asked: ModeratorSettings,
+    env: Mapping[str, str],
+    files: Reader | None,
 ) -> tuple[Policy | None, list[Problem]]:
     """The policy of validated settings, with the files that it names, or what is wrong with it for this moderator."""
     calibration, problems = _calibration(settings.calibration, asked.family, files)
+    shadow: Policy | None = None
+    if settings.shadow is not None and files is not None:
+        try:
+            shadow = of_file(settings.shadow, asked, env, files, shadow=True)
+        except ConfigError as error:
+            problems += [Problem(("policy", "shadow"), problem) for problem in error.problems]
     if problems:
         return None, problems
-    policy, problems = Policy.compiled(settings, source, calibration)
+    policy, problems = Policy.compiled(settings, source, calibration, shadow)
     problems += _idle(settings, asked)
     return (None if problems else policy), problems
 
@@ -56,8 +66,13 @@ def named(
     return found, problems
 
 
-def of_file(path: str, asked: ModeratorSettings, env: Mapping[str, str], files: Reader) -> Policy:
-    """The policy in a file. What it names counts from its own folder. Raises `ConfigError`, a sentence per mistake."""
+def of_file(
+    path: str, asked: ModeratorSettings, env: Mapping[str, str], files: Reader, *, shadow: bool = False
+) -> Policy:
+    """The policy in a file. What it names counts from its own folder. Raises `ConfigError`, a sentence per mistake.
+
+    `shadow`: it is one, and may not name another, itself above all.
+    """
     text = files(path)
     data, lines = read_yaml(text, path)
     problems: list[Problem] = []
@@ -65,8 +80,10 @@ def of_file(path: str, asked: ModeratorSettings, env: Mapping[str, str], files: 
     expanded = with_environment(data, env, (), problems, from_env)
     if not problems:
         document, problems = read(PolicyFile, expanded)
-        if document is not None:
-            policy, problems = compiled(document.policy, expanded["policy"], asked, _below(path, files))
+        if document is not None and shadow and document.policy.shadow is not None:
+            problems = [Problem(("policy", "shadow"), "a shadow has no shadow of its own")]
+        elif document is not None:
+            policy, problems = compiled(document.policy, expanded["policy"], asked, env, _below(path, files))
             if policy is not None:
                 return replace(policy, origin=origin(text, path, lines))
     told = (secretive(problem) if problem.path in from_env else problem for problem in problems)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from turnguard.core.action import SEVERITY
-from turnguard.core.decision import Outcome, Reason
+from turnguard.core.decision import Outcome, Reason, Shadow
 from turnguard.core.policy import Policy
 from turnguard.core.rules import Rule, StagePolicy
 from turnguard.core.step import Stage
@@ -56,6 +56,16 @@ def decide(
         action = "block"  # a review would keep the content, which is never done with content of this category
     failed = any(reason.kind == "failure" for reason in decisive)
     return Outcome(action, unique, failed, escalates, decisive)
+
+
+def in_shadow(
+    judgements: Sequence[Judgement], coverage: Coverage, policy: Policy, stage: Stage, language: str | None = None
+) -> Shadow | None:
+    """What the policy's shadow makes of the same verdicts; None where it has none."""
+    if policy.shadow is None:
+        return None
+    outcome = decide(judgements, coverage, policy.shadow, stage, language)
+    return Shadow(outcome.action, outcome.reasons)
 
 
 def _uncheckable(entry: Covered, rules: StagePolicy, judgements: Sequence[Judgement]) -> Reason:

@@ -76,12 +76,28 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """What a policy that is only tried would have done with the same verdicts. It changes nothing.
+
+    A rewrite is what its rules ask for; whether one would have been found is not tried out.
+    """
+
+    action: Action
+    reasons: tuple[Reason, ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without content."""
+        return {"action": self.action, "reasons": [_reason(reason) for reason in self.reasons]}
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What the policy made of a step.
 
     `parts` stands beside the step's own parts: what to pass on in place of each (pinned, or rewritten), None where it
     is withheld or dropped. `held` is the original of a step under review, for the reviewer only. `message` is what to
     tell the person, None unless something was withheld. `where` is (message index, part index) in a transcript.
+    `shadow` is what the policy's shadow would have done, None without one.
     """
 
     stage: Stage
@@ -97,6 +113,7 @@ class Decision:
     latency: float = 0.0
     where: tuple[int, int] | None = None
     id: str = ""
+    shadow: Shadow | None = None
 
     @property
     def content(self) -> tuple[Part, ...]:
@@ -170,6 +187,7 @@ class Decision:
             "language": self.language,
             "verdict": _verdict(verdict, content),
             "reasons": [_reason(reason) for reason in self.reasons],
+            "shadow": None if self.shadow is None else self.shadow.to_dict(),
             "escalates": self.escalates,
             "remembered": self.remembered,
             "coverage": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from turnguard.core.calibration import Calibration
     from turnguard.core.policy_settings import PolicySettings
     from turnguard.core.validate import Problem
+
+_SHADOW = ("policy", "shadow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Origin:
 class Policy:
     """The rules of one YAML. `messages` are the user's own words; `digest` names this policy in records.
 
-    `origin` is None where the policy was not read from a file.
+    `origin` is None where the policy was not read from a file. `shadow` is decided beside it, from the same verdicts,
+    and changes nothing.
     """
 
     stages: Mapping[Stage, StagePolicy]
@@ -49,12 +52,19 @@ class Policy:
     source: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
     calibration: Calibration | None = field(default=None, repr=False)
     origin: Origin | None = field(default=None, repr=False, compare=False)
+    shadow: Policy | None = field(default=None, repr=False)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any] | None = None, calibration: Calibration | None = None) -> Policy:
+    def from_dict(
+        cls,
+        data: Mapping[str, Any] | None = None,
+        calibration: Calibration | None = None,
+        *,
+        shadow: Policy | None = None,
+    ) -> Policy:
         """Make a policy of the mapping under `policy:` in the YAML. Raises `ConfigError`, a sentence per mistake.
 
-        Reads no file: where the mapping names a calibration, its curves are given as `calibration`.
+        Reads no file: where the mapping names a calibration or a shadow, it is given as `calibration` or `shadow`.
         """
         from turnguard.core.policy_settings import PolicySettings  # pydantic costs more to import than all else here
         from turnguard.core.validate import read
@@ -62,23 +72,48 @@ class Policy:
         source = data or {}
         settings, problems = read(PolicySettings, source, ("policy",))
         if settings is not None:
-            policy, problems = cls.compiled(settings, source, calibration)
+            policy, problems = cls.compiled(settings, source, calibration, shadow)
             if policy is not None:
                 return policy
         raise ConfigError(*(f"{problem.where}: {problem.message}" for problem in problems))
 
     @classmethod
     def compiled(
-        cls, settings: PolicySettings, source: Mapping[str, Any], calibration: Calibration | None = None
+        cls,
+        settings: PolicySettings,
+        source: Mapping[str, Any],
+        calibration: Calibration | None = None,
+        shadow: Policy | None = None,
     ) -> tuple[Policy | None, list[Problem]]:
         """The policy of validated settings, or what is wrong with them. `source` is the mapping that they came from."""
         from turnguard.core.compile import messages, stages
 
         resolved, problems = stages(settings, calibration)
+        if not problems:
+            problems = list(_unasked(settings, resolved, shadow))
         if problems:
             return None, problems
         text = json.dumps(source, sort_keys=True, default=str, ensure_ascii=False)
         if calibration is not None:
             text += calibration.digest
+        if shadow is not None:
+            text += f"shadow {shadow.digest}"
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return cls(resolved, messages(settings), digest, source, calibration), []
+        return cls(resolved, messages(settings), digest, source, calibration, shadow=shadow), []
+
+
+def _unasked(settings: PolicySettings, stages: Mapping[Stage, StagePolicy], shadow: Policy | None) -> Iterator[Problem]:
+    """What a shadow may not need: it is decided from what the policy beside it asks for, and nothing else."""
+    from turnguard.core.validate import Problem
+
+    if shadow is None:
+        if settings.shadow is not None:
+            told = "names a file that was not read: use Guard.from_yaml, or Policy.from_dict(..., shadow=)"
+            yield Problem(_SHADOW, told)
+        return
+    if shadow.shadow is not None:
+        yield Problem(_SHADOW, "a shadow has no shadow of its own")
+    for stage, rules in stages.items():
+        for kind in sorted(shadow.stages[stage].partly - rules.partly):
+            told = f"the shadow trims a {kind} that is too long to be judged whole (stage {stage})"
+            yield Problem(_SHADOW, f"{told}; this policy does not, so that nothing of it is asked about")

@@ -88,6 +88,9 @@ class PolicySettings(Section):
         None, description="Judged whole, but too coarsely for 12-pixel print; one word sets both."
     )
     calibration: str | None = Field(None, description="A file that `turnguard calibrate` wrote.")
+    shadow: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="A file that holds a policy to try: decided from the same verdicts, without any effect."
+    )
     messages: dict[str, dict[str, str]] = Field(
         default_factory=dict,
         description="What the person reads: per category, default, failure, uncheckable, removed, cut or left_out.",

@@ -120,8 +120,7 @@ def _count(instruments: Instruments, decision: Decision) -> None:
     instruments.decisions.add(1, {**policy, **taken})
     for rule, action in dict.fromkeys((reason.rule[:LONGEST_RULE], reason.action) for reason in decision.reasons):
         instruments.rules.add(1, {**policy, "turnguard.rule": rule, "turnguard.action": action})
-    shadow = getattr(decision, "shadow", None)
-    if shadow is not None:
+    if (shadow := decision.shadow) is not None:
         both = {"turnguard.action": decision.action, "turnguard.shadow.action": shadow.action}
         instruments.shadow.add(1, {**stage, **both})
     for judgement in decision.judgements:

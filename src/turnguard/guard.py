@@ -246,21 +246,36 @@ class Guard:
         return of_parts(check, whole, where or (None,) * len(step.parts))
 
     async def acheck_messages(
-        self, messages: Sequence[Mapping[str, Any]], *, policy: str | Policy | None = None
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        policy: str | Policy | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> list[Decision]:
-        """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`."""
+        """Judge an OpenAI-style transcript: one decision per part, old and new, in order, each with `.where`.
+
+        `metadata` says whom it belongs to, as in a `Step`.
+        """
         from turnguard.transcripts.check import check_messages
 
-        return await check_messages(self, _listed(messages), policy=policy)
+        return await check_messages(self, _listed(messages), policy=policy, metadata=metadata)
 
     def check_messages(
-        self, messages: Sequence[Mapping[str, Any]], *, policy: str | Policy | None = None
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        policy: str | Policy | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> list[Decision]:
         """The same from synchronous code."""
-        return sync.run(self.acheck_messages(messages, policy=policy))
+        return sync.run(self.acheck_messages(messages, policy=policy, metadata=metadata))
 
     async def aguard_messages(
-        self, messages: Sequence[Mapping[str, Any]], *, policy: str | Policy | None = None
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        policy: str | Policy | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> tuple[list[Any], list[Decision]]:
         """The transcript to use instead, in its own dialect, and the decisions that `acheck_messages` gives.
 
@@ -269,13 +284,17 @@ class Guard:
         """
         from turnguard.transcripts.apply import guard_messages
 
-        return await guard_messages(self, _listed(messages), policy=policy)
+        return await guard_messages(self, _listed(messages), policy=policy, metadata=metadata)
 
     def guard_messages(
-        self, messages: Sequence[Mapping[str, Any]], *, policy: str | Policy | None = None
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        policy: str | Policy | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> tuple[list[Any], list[Decision]]:
         """The same from synchronous code."""
-        return sync.run(self.aguard_messages(messages, policy=policy))
+        return sync.run(self.aguard_messages(messages, policy=policy, metadata=metadata))
 
     async def identity(self, *, policy: str | Policy | None = None) -> str:
         """Which model judges, under which policy. Replicas that differ have a new name each time."""
@@ -300,6 +319,7 @@ class Guard:
         prompt: str | None = None,
         language: str | None = None,
         policy: str | Policy | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> GuardedStream:
         """Release only judged text of a stream. On a block the last chunk is the refusal; see `.decision`."""
         from turnguard.checking.stream import GuardedStream
@@ -307,7 +327,8 @@ class Guard:
         chosen = self.chosen(policy)  # for the whole stream
 
         async def judge(text: str) -> Decision:
-            return await self.acheck(Step.output(text, prompt=prompt, language=language), policy=chosen)
+            step = Step.output(text, prompt=prompt, language=language, metadata=metadata)
+            return await self.acheck(step, policy=chosen)
 
         refuse = partial(self.arefusal, policy=chosen)
         return GuardedStream(chunks, judge, refuse, self.stream_settings)

@@ -14,6 +14,7 @@ from turnguard.cli.evaluate import evaluate
 from turnguard.cli.init import init
 from turnguard.cli.policy import policy
 from turnguard.cli.sandbox import sandbox
+from turnguard.cli.serve import serve
 
 app = typer.Typer(
     name="turnguard",
@@ -50,3 +51,4 @@ app.command("eval")(evaluate)
 app.command()(init)
 app.add_typer(policy, name="policy")
 app.command()(sandbox)
+app.command()(serve)

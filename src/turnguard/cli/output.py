@@ -133,6 +133,10 @@ _EXTRAS = {  # package → the extra that brings it
     "numpy": "eval",
     "sklearn": "eval",
     "pyarrow": "eval",
+    "fastapi": "service",
+    "httptools": "service",
+    "multipart": "service",
+    "uvicorn": "service",
     "torch": "local",
     "transformers": "local",
 }

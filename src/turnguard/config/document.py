@@ -10,6 +10,7 @@ from pydantic import Field
 
 from turnguard.config.environment import secretive, with_environment
 from turnguard.config.policies import Reader, compiled, named
+from turnguard.config.service import ServiceSettings
 from turnguard.config.settings import (
     AuditSettings,
     ChecksSettings,
@@ -40,6 +41,7 @@ class Document(Section):
     records: RecordsSettings = RecordsSettings()
     reviews: ReviewsSettings = ReviewsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    service: ServiceSettings = ServiceSettings()
     policy: PolicySettings = PolicySettings()
     policies: dict[str, PolicyName] = Field(
         default_factory=dict, description="Further policies for the same guard: a file that holds a policy, by name."
@@ -59,6 +61,7 @@ class Config:
     telemetry: TelemetrySettings
     policy: Policy
     policies: Mapping[str, Policy]
+    service: ServiceSettings
     source: str = "turnguard.yaml"
     records: RecordsSettings = field(default_factory=RecordsSettings)
 
@@ -120,6 +123,7 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         document.telemetry,
         policy,
         policies,
+        document.service,
         source,
         document.records,
     )

@@ -201,8 +201,8 @@ class Decision:
         if self.where is not None:
             data["where"] = list(self.where)
         if content:
-            data["content"] = [_part(part) for part in self.content]
-            data["held"] = [_part(part) for part in self.held]
+            data["content"] = [plain_part(part) for part in self.content]
+            data["held"] = [plain_part(part) for part in self.held]
         return data
 
 
@@ -252,7 +252,8 @@ def _reduced(entry: Reduced) -> dict[str, Any]:
     return {"part": entry.part, "kind": entry.kind, "detail": entry.detail, "scale": entry.scale}
 
 
-def _part(part: Part) -> dict[str, Any]:
+def plain_part(part: Part) -> dict[str, Any]:
+    """A part as JSON, content included."""
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
     if isinstance(part, ToolCall):

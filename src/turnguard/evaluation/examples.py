@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
-from turnguard.core.step import STAGES, Document, ImageSource, Stage, Step
+from turnguard.core.row import step_of_row
+from turnguard.core.step import STAGES, ImageSource, Stage, Step
 from turnguard.core.verdict import Label
 
 LABELS: tuple[Label, ...] = get_args(Label)
@@ -53,34 +54,17 @@ class Example:
     def step(self) -> Step:
         """The step as the guard takes it. Raises `BadRow` where the parts do not fit the stage."""
         try:
-            return self._step()
+            return step_of_row(
+                self.stage,
+                self.text,
+                self.images,
+                self.documents,
+                prompt=self.prompt,
+                tool=self.tool,
+                language=self.language,
+            )
         except (ValueError, TypeError) as error:
             raise BadRow(str(error)) from None
-
-    def _step(self) -> Step:
-        # the name of a file is judged with it, and its ending is one reading
-        documents = [Document(item, name=item.name) if isinstance(item, Path) else item for item in self.documents]
-        if self.stage == "input":
-            return Step.input(self.text, self.images, documents, language=self.language)
-        if self.documents and self.stage != "tool_result":
-            raise BadRow(f"documents cannot stand in a row of stage {self.stage}")
-        if self.stage == "output":
-            return Step.output(self.text, self.images, prompt=self.prompt, language=self.language)
-        if self.stage == "tool_result":
-            return Step.tool_result(
-                self.tool, self.text, self.images, documents, prompt=self.prompt, language=self.language
-            )
-        if self.stage == "tools":
-            if self.images:
-                raise BadRow("images cannot stand in a row of stage tools")
-            return Step.tools([_definition(self.text)], language=self.language)
-        if self.stage == "retrieval":
-            if self.images:
-                raise BadRow("images cannot stand in a row of stage retrieval")
-            return Step.retrieval([self.text], prompt=self.prompt, language=self.language)
-        # the call stands against the request and, where there is one, its picture
-        name, arguments = _call(self.text, self.tool)
-        return Step.tool_call(name, arguments, prompt=self.prompt, prompt_images=self.images, language=self.language)
 
 
 def from_row(data: Mapping[str, Any], base: Path, number: int, *, anywhere: bool = False) -> Example:
@@ -181,26 +165,3 @@ def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) and not value.lstrip().startswith("["):
         return tuple(name.strip() for name in value.split(",") if name.strip())
     return tuple(str(name) for name in _listed(value, "categories"))
-
-
-def _definition(text: str) -> Mapping[str, Any]:
-    """One tool's definition, as a JSON object."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict):
-        raise BadRow("the text of a row of stage tools is one tool's definition, as a JSON object")
-    return data
-
-
-def _call(text: str, tool: str) -> tuple[str, Mapping[str, Any] | str]:
-    """`{"name": ..., "arguments": ...}`, or the arguments alone."""
-    try:
-        data = json.loads(text)
-    except ValueError:
-        return tool, text
-    if isinstance(data, dict) and isinstance(data.get("name"), str) and "arguments" in data:
-        arguments = data["arguments"]
-        return data["name"], arguments if isinstance(arguments, (dict, str)) else text
-    return tool, text

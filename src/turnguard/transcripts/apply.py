@@ -6,7 +6,7 @@ and the calls that follow it in its message go with it. What is withheld leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -33,11 +33,15 @@ Notice = Callable[[Decision], str]
 
 
 async def guard_messages(
-    guard: Guards, messages: Sequence[Any], *, policy: str | Policy | None = None
+    guard: Guards,
+    messages: Sequence[Any],
+    *,
+    policy: str | Policy | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[list[Any], list[Decision]]:
     """See `Guard.aguard_messages`."""
     chosen = guard.chosen(policy)
-    transcript = await check(guard, messages, policy=chosen)
+    transcript = await check(guard, messages, policy=chosen, metadata=metadata)
     decisions = transcript.decisions
     return rewritten(messages, transcript.readings, decisions, partial(guard.removed, policy=chosen)), decisions
 

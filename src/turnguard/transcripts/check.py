@@ -70,12 +70,13 @@ async def check_messages(
     only: Container[int] | None = None,
     *,
     policy: str | Policy | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> list[Decision]:
     """One decision per part, in order; see `Guard.acheck_messages`.
 
     `only` names the messages to judge; the others then merely give the request that an output or a call answers.
     """
-    return (await check(guard, messages, only, policy=policy)).decisions
+    return (await check(guard, messages, only, policy=policy, metadata=metadata)).decisions
 
 
 async def check(
@@ -84,6 +85,7 @@ async def check(
     only: Container[int] | None = None,
     *,
     policy: str | Policy | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Transcript:
     """What each message holds, and the decisions. Raises `TypeError` for what is no list of messages."""
     if isinstance(messages, (str, bytes, Mapping)):
@@ -95,6 +97,8 @@ async def check(
     judge = await guard.identity(policy=chosen)
     transcript = Transcript()
     _read(transcript, guard, messages, only, judge, chosen.digest)
+    if metadata:
+        transcript.pieces = [replace(each, step=replace(each.step, metadata=metadata)) for each in transcript.pieces]
     await _decide(transcript, guard, chosen)
     for new in transcript.new.values():
         decided = tuple(new.decisions)

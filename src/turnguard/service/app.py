@@ -1,0 +1,71 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI
+
+from turnguard._version import __version__
+from turnguard.config.service import ServiceSettings
+from turnguard.guard import Guard
+from turnguard.service import check, errors, health, litellm, metrics, moderations, stream
+from turnguard.service.gate import Gate
+from turnguard.service.state import Service
+
+log = logging.getLogger("turnguard.service")
+
+Watcher = Callable[[Service], "asyncio.Future[None]"]
+
+
+def create_app(
+    guard: Guard, settings: ServiceSettings | None = None, *, workers: int = 1, watch: Watcher | None = None
+) -> FastAPI:
+    """The application for a guard; it is closed when the application ends.
+
+    `workers` is how many processes share the keys' rates. `watch` begins what runs beside the service, such as taking
+    over a changed policy. Raises `ConfigError` where a key names a policy that there is not.
+    """
+    service = Service.of(guard, settings or ServiceSettings(), workers)
+    metrics.set_up()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        running: list[asyncio.Future[None]] = [asyncio.ensure_future(_write_metrics())]
+        if watch is not None:
+            running.append(watch(service))
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await guard.aclose()
+
+    # the pages that FastAPI makes of /openapi.json load scripts from elsewhere
+    app = FastAPI(
+        title="Turnguard",
+        version=__version__,
+        summary="Judges every step of an agent's turn with a content-safety model.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    errors.install(app)
+    for room in (check, stream, moderations, litellm, health):
+        app.include_router(room.router)
+    app.add_middleware(Gate, service=service)
+    return app
+
+
+async def _write_metrics() -> None:
+    while True:
+        await asyncio.sleep(metrics.SECONDS)
+        try:
+            await asyncio.to_thread(metrics.write)
+        except OSError as error:
+            log.warning("metrics could not be written for the other workers: %s", error.strerror)

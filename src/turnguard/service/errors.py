@@ -1,0 +1,91 @@
+"""Every error has one form: `{"error": {"message", "type"}}`. No message holds content or a credential."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from turnguard.core.errors import ConfigError
+
+log = logging.getLogger("turnguard.service")
+
+TYPES = {
+    400: "invalid_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "timeout",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    421: "misdirected",
+    422: "invalid_request",
+    429: "rate_limited",
+    503: "unavailable",
+}
+"""The `type` that goes with a status; any other one is `internal`."""
+
+
+class Refusal(Exception):
+    """A request that is not answered: its status, and a sentence that says why and what to do instead."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = dict(headers or {})
+
+    def response(self) -> JSONResponse:
+        """The refusal as it goes out."""
+        return error(self.status, self.message, self.headers)
+
+
+def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error in the one form."""
+    body = {"error": {"message": message, "type": TYPES.get(status, "internal")}}
+    return JSONResponse(body, status, dict(headers or {}))
+
+
+def told(mistakes: list[Any]) -> str:
+    """What pydantic complains about, as one sentence without the values themselves."""
+    first = mistakes[0]
+    where = ".".join(str(each) for each in first["loc"] if each != "body") or "the body"
+    message = "there is no such field" if first["type"] == "extra_forbidden" else str(first["msg"])
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return f"{where}: {message.removeprefix('Value error, ')}{more}"
+
+
+def install(app: FastAPI) -> None:
+    """Give every error that a route can end in the one form."""
+
+    async def refused(_request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, Refusal)  # noqa: S101 - installed for this class
+        return failure.response()
+
+    async def http(_request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, HTTPException)  # noqa: S101
+        return error(failure.status_code, str(failure.detail), failure.headers)
+
+    async def invalid(_request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, RequestValidationError)  # noqa: S101
+        return error(422, told(list(failure.errors())))
+
+    async def configured(_request: Request, failure: Exception) -> Response:
+        return error(422, str(failure))
+
+    async def unexpected(_request: Request, failure: Exception) -> Response:
+        log.error("a request ended in %s", type(failure).__name__)  # its text may quote content
+        return error(500, "the service failed; its log names the kind of error")
+
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(ConfigError, configured)
+    app.add_exception_handler(Exception, unexpected)

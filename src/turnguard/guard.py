@@ -126,12 +126,12 @@ class Guard:
 
     @classmethod
     def from_config(cls, config: Config, *, client: AsyncOpenAI | None = None) -> Guard:
-        """Build the guard that a configuration describes. Relative paths count from the working directory."""
+        """Build the guard that a configuration describes. Relative paths count from the folder of its file."""
         from turnguard.moderators import build
 
         return cls(
             config.policy,
-            build.moderator(config.moderator, client),
+            build.moderator(config.moderator, client, config.folder),
             policies=config.policies,
             moderator_settings=config.moderator,
             media=config.media,

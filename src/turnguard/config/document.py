@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -64,6 +65,11 @@ class Config:
     service: ServiceSettings
     source: str = "turnguard.yaml"
     records: RecordsSettings = field(default_factory=RecordsSettings)
+
+    @property
+    def folder(self) -> FilePath:
+        """Where relative paths in it count from: the file's folder, or the working directory without a file."""
+        return FilePath(self.source).parent
 
 
 def parse(text: str, env: Mapping[str, str], source: str = "turnguard.yaml", files: Reader | None = None) -> Config:

@@ -72,8 +72,29 @@ def _url(value: str) -> str:
 def _header(value: SecretStr) -> SecretStr:
     key = value.get_secret_value().strip()  # a key read from a file brings its line break along
     if not key.isascii() or not key.isprintable():
-        raise ValueError("the api_key holds characters that a header cannot carry")
+        raise ValueError("it holds characters that a header cannot carry")
     return SecretStr(key)
+
+
+def _named_header(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ValueError("a header's name holds letters, digits and hyphens")
+    if name.lower() in _OWN_HEADERS:
+        raise ValueError(f"the header {name} is the client's own{_OWN_HEADERS[name.lower()]}")
+    return name
+
+
+_OWN_HEADERS = {
+    **dict.fromkeys(("host", "content-length", "content-type", "transfer-encoding", "connection"), ""),
+    **dict.fromkeys(("accept", "accept-encoding", "user-agent", "x-request-id"), ""),
+    "authorization": ": put the key into api_key",
+}
+
+
+def _proxy(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"https?://\S+", value.get_secret_value()):
+        raise ValueError("a proxy begins with http:// or https:// and names a host, such as http://proxy.internal:3128")
+    return value
 
 
 def _family(name: str) -> str:
@@ -91,7 +112,23 @@ def _can(trait: Literal["reasoning", "controversial"], value: str, default: str,
 
 
 ApiKey = Annotated[SecretStr, AfterValidator(_header)]
+HeaderName = Annotated[str, AfterValidator(_named_header)]
+Proxy = Annotated[SecretStr, AfterValidator(_proxy)]
 BaseUrl = Annotated[str, AfterValidator(_url)]
+
+
+class TLSSettings(Section):
+    """Whom to trust, and who to be, on an https connection. Paths of PEM files, from the YAML's folder."""
+
+    ca: str | None = Field(None, description="Authorities to trust in place of the system's.")
+    cert: str | None = Field(None, description="The client's certificate.")
+    key: str | None = Field(None, description="The key of the client's certificate, where cert does not hold it.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> TLSSettings:
+        if self.key is not None and self.cert is None:
+            raise ValueError("a key belongs to a client's certificate: name it under cert")
+        return self
 
 
 class EndpointSettings(Section):
@@ -109,6 +146,11 @@ class EndpointSettings(Section):
         DEFAULT, description="How the model is asked and how its reply is read."
     )
     api_key: ApiKey = Field(SecretStr(""), description="Never shown again, in no log and no error.")
+    headers: dict[HeaderName, ApiKey] = Field(
+        default_factory=dict, description="Sent with every request, such as {X-Tenant: search}; never shown again."
+    )
+    tls: TLSSettings | None = Field(None, description="A certificate authority of your own, a client's certificate.")
+    proxy: Proxy | None = Field(None, description="Asked only if it is named here; the environment's is not used.")
     categories: Literal["always", "never"] = Field(
         "always", description='"never" asks for labels only: faster, but every rule per category is idle.'
     )
@@ -134,6 +176,8 @@ class EndpointSettings(Section):
     def _one_place(self) -> EndpointSettings:
         if self.checkpoint is not None and self.base_urls:
             raise ValueError("the model is either behind a base_url or a checkpoint in this process: give one of them")
+        if self.tls is not None and any(not url.startswith("https://") for url in self.base_urls):
+            raise ValueError("tls is for a base_url that begins with https://")
         return self
 
     @property

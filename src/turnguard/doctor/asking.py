@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from turnguard.config.settings import EndpointSettings
 from turnguard.core.errors import ModeratorError
 from turnguard.core.exchange import Exchange, Picture
 from turnguard.core.verdict import Verdict
+from turnguard.moderators import build
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.replies import parse
 from turnguard.moderators.vllm import VLLMModerator, encode
@@ -86,9 +88,9 @@ class Heard:
 class Endpoint(VLLMModerator):
     """The product's own client, except that it returns whatever happened and raises nothing."""
 
-    def __init__(self, base_url: str, settings: EndpointSettings, *, api_key: str | None = None) -> None:
-        key = settings.api_key.get_secret_value() if api_key is None else api_key
-        super().__init__(base_url, model=settings.model, family=settings.family, api_key=key)
+    def __init__(self, base_url: str, settings: EndpointSettings, folder: Path, *, api_key: str | None = None) -> None:
+        asked = build.asking(settings, folder)
+        super().__init__(base_url, **(asked if api_key is None else {**asked, "api_key": api_key}))
 
     async def ask(self, question: Question, seconds: float) -> Heard:
         """Put one question; wait at most `seconds`."""

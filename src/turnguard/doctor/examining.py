@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from turnguard.config.document import Config
 from turnguard.config.settings import EndpointSettings
@@ -78,7 +79,8 @@ async def _examine(
     config: Config, role: str, url: str, settings: EndpointSettings, accept_sandbox: bool
 ) -> tuple[Examination, Seen]:
     started = time.monotonic()
-    endpoint, stranger = Endpoint(url, settings), Endpoint(url, settings, api_key=key.WRONG)
+    endpoint = Endpoint(url, settings, config.folder)
+    stranger = Endpoint(url, settings, config.folder, api_key=key.WRONG)
     try:
         models, contact, wrong_key = await asyncio.gather(
             endpoint.models(_MODELS), endpoint.ask(answering.CONTACT, _CONTACT), stranger.models(_MODELS)
@@ -89,7 +91,7 @@ async def _examine(
             early.append(contact)
         seen = Seen(config, settings, url, models, contact, wrong_key, accept_sandbox=accept_sandbox)
         if contact.status is None and url.startswith("https://"):
-            seen = replace(seen, plain_http=await _without_tls(url, settings))
+            seen = replace(seen, plain_http=await _without_tls(url, settings, config.folder))
         if contact.verdict is not None:
             heard = await _put(endpoint, _questions(seen), started)
             repeated = await _repeat(endpoint, started)
@@ -116,8 +118,8 @@ def _questions(seen: Seen) -> dict[str, Question]:
     }
 
 
-async def _without_tls(url: str, settings: EndpointSettings) -> Heard:
-    endpoint = Endpoint(url.replace("https://", "http://", 1), settings, api_key="")
+async def _without_tls(url: str, settings: EndpointSettings, folder: Path) -> Heard:
+    endpoint = Endpoint(url.replace("https://", "http://", 1), settings, folder, api_key="")
     try:
         return await endpoint.models(_MODELS)
     finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from turnguard.config.settings import EndpointSettings, FallbackSettings, ModeratorSettings
 from turnguard.core.errors import ConfigError
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
-def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) -> Moderator:
-    """Memory, then the gate, then the endpoints; a fallback beside it, with a memory of its own."""
+def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None, folder: Path = Path()) -> Moderator:
+    """Memory, then the gate, then the endpoints; a fallback beside it, with a memory of its own.
+
+    The paths of certificates count from `folder`.
+    """
     asked: Moderator
     if client is not None and settings.checkpoint is not None:
         raise ConfigError("moderator.checkpoint: a client of your own asks a server; give one of the two")
@@ -33,11 +37,11 @@ def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None) ->
             "or set TURNGUARD_BASE_URL"
         )
     else:
-        asked = _endpoints(settings, settings.attempt_timeout)
+        asked = _endpoints(settings, folder, settings.attempt_timeout)
     first = Remembering(Gated(asked, settings.max_in_flight, settings.max_waiting))
     if settings.fallback is None:
         return first
-    return Fallback(first, Remembering(_second(settings.fallback)), may_allow=settings.fallback.may_allow)
+    return Fallback(first, Remembering(_second(settings.fallback, folder)), may_allow=settings.fallback.may_allow)
 
 
 class _Asked(TypedDict):
@@ -58,25 +62,37 @@ def _asked(settings: EndpointSettings) -> _Asked:
     }
 
 
-def _second(settings: FallbackSettings) -> Moderator:
+def _second(settings: FallbackSettings, folder: Path) -> Moderator:
     if settings.family == "sandbox":
         from turnguard.moderators.rules.moderator import SandboxModerator
 
         return SandboxModerator()
-    return _endpoints(settings, None)
+    return _endpoints(settings, folder)
 
 
-def _endpoints(settings: EndpointSettings, attempt_timeout: float | None) -> Moderator:
+def _endpoints(settings: EndpointSettings, folder: Path, attempt_timeout: float | None = None) -> Moderator:
     if settings.checkpoint is not None:
         return _local(settings, settings.checkpoint)
     from turnguard.moderators.vllm import VLLMModerator
 
-    key = settings.api_key.get_secret_value()
     try:
-        clients = [VLLMModerator(url, api_key=key, **_asked(settings)) for url in settings.base_urls]
+        clients = [VLLMModerator(url, **asking(settings, folder)) for url in settings.base_urls]
     except ValueError as error:
         raise ConfigError(f"base_url: {error}") from None
     return Endpoints([Endpoint(client, settings.model, client.base_url) for client in clients], attempt_timeout)
+
+
+def asking(settings: EndpointSettings, folder: Path) -> dict[str, Any]:
+    """How each replica is asked: what `VLLMModerator` takes beside its URL."""
+    from turnguard.moderators.gateway import gateway
+
+    pool = gateway(settings, folder)
+    return {
+        **_asked(settings),
+        "api_key": settings.api_key.get_secret_value(),
+        "headers": {name: value.get_secret_value() for name, value in settings.headers.items()},
+        **({} if pool is None else {"pool": pool}),
+    }
 
 
 def _local(settings: EndpointSettings, checkpoint: str) -> Moderator:

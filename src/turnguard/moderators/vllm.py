@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,8 +24,9 @@ from turnguard.moderators.base import About, Deadline
 from turnguard.moderators.families import Asking, Body, Reply, Wire
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.http.connection import Origin, Unreachable
+from turnguard.moderators.http.connection import Pool as OwnPool
 from turnguard.moderators.http.framing import BrokenReply
-from turnguard.moderators.http.pool import Pools
+from turnguard.moderators.http.pool import Pool, Pools
 from turnguard.moderators.replies import ID_HEADER, new_id, parse, refuse_others
 
 ABOUT_SECONDS = 30.0
@@ -35,7 +36,11 @@ ABOUT_WAIT = 0.5
 
 
 class VLLMModerator:
-    """Judges over HTTP against one endpoint that speaks vLLM's chat completions. `base_url` ends in `/v1`."""
+    """Judges over HTTP against one endpoint that speaks vLLM's chat completions. `base_url` ends in `/v1`.
+
+    `headers` go along with every request; the client's own win over those of the same name. `pool` opens the
+    connections of one event loop to the server; None opens the lean client's.
+    """
 
     def __init__(
         self,
@@ -47,18 +52,21 @@ class VLLMModerator:
         categories: bool = True,
         reasoning: bool = False,
         controversial: Label = "unsafe",
+        headers: Mapping[str, str] | None = None,
+        pool: Callable[[Origin], Pool] = OwnPool,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.model = model
         self._asking = Asking(model, categories, reasoning, controversial)
         self._family = family_of(family)
-        headers = {"User-Agent": "turnguard", "Accept": "application/json", "Accept-Encoding": "identity"}
+        sent = {**(headers or {}), "User-Agent": "turnguard", "Accept": "application/json"}
+        sent["Accept-Encoding"] = "identity"
         if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
+            sent["Authorization"] = f"Bearer {api_key}"
         origin = Origin.of(self.base_url)
-        self._chat = origin.head("POST", "/chat/completions", {**headers, "Content-Type": "application/json"})
-        self._list = origin.head("GET", "/models", headers)
-        self._pools = Pools(origin)
+        self._chat = origin.head("POST", "/chat/completions", {**sent, "Content-Type": "application/json"})
+        self._list = origin.head("GET", "/models", sent)
+        self._pools = Pools(partial(pool, origin))
         self._identity = Identity(self._family, self._asking)
 
     def __repr__(self) -> str:

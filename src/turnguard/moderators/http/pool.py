@@ -9,17 +9,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
 
-from turnguard.moderators.http.connection import Origin, Pool
+from turnguard.moderators.http.framing import Reply
 from turnguard.runtime.fork import watch
 
 
-class Pools:
-    """Gives the running loop's pool of connections to `origin`, made when it is first needed."""
+class Pool(Protocol):
+    """Connections to one server that belong to one event loop."""
 
-    def __init__(self, origin: Origin) -> None:
-        self._origin = origin
+    closed: bool
+
+    @property
+    def in_use(self) -> int:
+        """Connections that a request has taken and not given back."""
+        ...
+
+    async def ask(
+        self, head: bytes, body: bytes | None, deadline: float, check: Callable[[bytes], None] | None = None
+    ) -> Reply:
+        """The reply to a request whose beginning is `head`, before `deadline`, a moment of `time.monotonic()`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+    def drop(self) -> None:
+        """The same where the loop may be closed and nothing can be waited for."""
+        ...
+
+
+class Pools:
+    """Gives the running loop's pool of connections, made by `opened` when it is first needed."""
+
+    def __init__(self, opened: Callable[[], Pool]) -> None:
+        self._opened = opened
         self._lock = threading.Lock()
         self._open: dict[asyncio.AbstractEventLoop, tuple[Pool, AsyncGenerator[None, None]]] = {}
         watch(self)
@@ -30,7 +56,7 @@ class Pools:
         entry = self._open.get(loop)
         if entry is not None and not entry[0].closed:
             return entry[0]
-        pool = Pool(self._origin)
+        pool = self._opened()
         keeper = self._keep(loop, pool)
         _begin(keeper)
         with self._lock:

@@ -23,7 +23,7 @@ from turnguard.core.exchange import Exchange, Picture
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.http import connection as connections
 from turnguard.moderators.http import dial as dialling
-from turnguard.moderators.http.connection import Origin
+from turnguard.moderators.http.connection import Origin, Pool
 from turnguard.moderators.http.dial import Address
 from turnguard.moderators.vllm import VLLMModerator
 
@@ -309,7 +309,9 @@ async def test_a_burst_looks_the_name_up_once_and_each_later_connection_anew(mon
             await ask(client, "in haste", 0.01)  # takes the others' look-up along for nobody
         assert await asyncio.gather(*(ask(client, f"{number}") for number in range(20))) == ["safe"] * 20
         assert (looked_up, server.opened) == (1, 20)
-        client._pools.get()._idle.clear()
+        pool = client._pools.get()
+        assert isinstance(pool, Pool)
+        pool._idle.clear()
         assert await ask(client, "later") == "safe"
         assert looked_up == 2
 

@@ -35,9 +35,11 @@ if TYPE_CHECKING:
         ChecksSettings,
         MediaSettings,
         ModeratorSettings,
+        ReviewsSettings,
         StreamSettings,
         TelemetrySettings,
     )
+    from turnguard.core.review import Review
 
 T = TypeVar("T")
 
@@ -55,8 +57,10 @@ class Guard:
     method takes `policy=`, that is a name or one of these policies, None is the guard's own, and an unknown name is a
     `ConfigError` before anything is asked.
 
-    `moderator_settings`, `media`, `stream`, `checks`, `audit` and `telemetry` are sections of the YAML. Close a guard
-    with `async with guard:`, `await guard.aclose()` or `guard.close()`.
+    `moderator_settings`, `media`, `stream`, `checks`, `audit`, `reviews` and `telemetry` are sections of the YAML.
+    Close a guard with `async with guard:`, `await guard.aclose()` or `guard.close()`.
+
+    `reviews` holds what waits for a person, and takes their answers.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Guard:
         stream: StreamSettings | None = None,
         checks: ChecksSettings | None = None,
         audit: AuditSettings | None = None,
+        reviews: ReviewsSettings | None = None,
         telemetry: TelemetrySettings | None = None,
     ) -> None:
         # pydantic's models cost more to import than all else; and what only the methods use is imported here, since
@@ -80,13 +85,15 @@ class Guard:
             ChecksSettings,
             MediaSettings,
             ModeratorSettings,
+            ReviewsSettings,
             StreamSettings,
             TelemetrySettings,
         )
         from turnguard.media import Media
         from turnguard.moderators.gate import Gated
         from turnguard.moderators.memory import Remembering
-        from turnguard.records import Audit
+        from turnguard.records import Audit, Reviews
+        from turnguard.records.shelf import Memory
         from turnguard.transcripts import apply as transcript  # noqa: F401
         from turnguard.transcripts.seen import Seen
 
@@ -104,6 +111,7 @@ class Guard:
         self.seen = Seen()
         self._media = Media(self.media_settings)
         self._audit = Audit(audit or AuditSettings())
+        self.reviews = Reviews(Memory(), reviews or ReviewsSettings())
         self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
         self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
 
@@ -138,6 +146,7 @@ class Guard:
             stream=config.stream,
             checks=config.checks,
             audit=config.audit,
+            reviews=config.reviews,
             telemetry=config.telemetry,
         )
 
@@ -171,9 +180,13 @@ class Guard:
 
     # ------------------------------------------------------------ judging
 
-    async def acheck(self, step: Step, *, policy: str | Policy | None = None) -> Decision:
-        """Judge a step and decide. A moderator failure is never raised: the policy's `on_failure` decides."""
-        decision, _ = await self._decide(step, policy)
+    async def acheck(self, step: Step, *, policy: str | Policy | None = None, hold: bool = True) -> Decision:
+        """Judge a step and decide. A moderator failure is never raised: the policy's `on_failure` decides.
+
+        A step under review is held for a person under `Decision.review_id`, unless `hold` is false: then the caller
+        holds it, or nobody is asked.
+        """
+        decision, _ = await self._decide(step, policy, hold=hold)
         return decision
 
     async def _decide(
@@ -183,6 +196,7 @@ class Guard:
         where: tuple[int, int] | None = None,
         *,
         again: bool = True,
+        hold: bool = True,
     ) -> tuple[Decision, Check]:
         """Check a step from end to end and record the decision. `again` also records what came from memory alone."""
         if not isinstance(step, Step):
@@ -195,6 +209,8 @@ class Guard:
             await prepare(check)
             await judge(check)
             decision = await apply(check, where)
+            if decision.action == "review" and hold:
+                decision = await self.reviews.held_for(step, decision)
             if told is not None:
                 told(decision)
             if again or not decision.remembered:
@@ -240,10 +256,13 @@ class Guard:
         A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
         `where` says for each part where it stands in a transcript, as `Decision.where` does.
         """
-        whole, check = await self._decide(step, policy, where[0] if len(where) == 1 else None, again=False)
-        if len(step.parts) <= 1:
+        single = len(step.parts) <= 1
+        place = where[0] if len(where) == 1 else None
+        whole, check = await self._decide(step, policy, place, again=False, hold=single)
+        if single:
             return [whole]
-        return of_parts(check, whole, where or (None,) * len(step.parts))
+        parts = of_parts(check, whole, where or (None,) * len(step.parts))
+        return [await self.reviews.held_for(step, part) if part.action == "review" else part for part in parts]
 
     async def acheck_messages(
         self,
@@ -341,6 +360,20 @@ class Guard:
         own = setup.chosen(policy)
         return decision.message or message(setup, own, decision.outcome, language or decision.language)
 
+    # ------------------------------------------------------------ reviews
+
+    async def areview(self, review_id: str, timeout: float = 0.0) -> Review:  # noqa: ASYNC109 - a wait, not a limit
+        """What became of a step under review, waiting up to `timeout` seconds for an answer.
+
+        `content` is what to pass on, empty unless a person approved it. Raises `ReviewError` where nothing is known of
+        it: it waited in another process's memory, or was erased.
+        """
+        return await self.reviews.wait(review_id, timeout)
+
+    def review(self, review_id: str, timeout: float = 0.0) -> Review:
+        """The same from synchronous code."""
+        return sync.run(self.areview(review_id, timeout))
+
     # ------------------------------------------------------------ closing
 
     async def aclose(self) -> None:
@@ -351,6 +384,7 @@ class Guard:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(aclose(self.moderator), bridge))
         await self._media.aclose()
         await asyncio.to_thread(self._audit.close)
+        self.reviews.close()
 
     def close(self) -> None:
         """The same from synchronous code."""

@@ -98,6 +98,7 @@ class Decision:
     is withheld or dropped. `held` is the original of a step under review, for the reviewer only. `message` is what to
     tell the person, None unless something was withheld. `where` is (message index, part index) in a transcript.
     `shadow` is what the policy's shadow would have done, None without one.
+    `review_id` names what waits for a person, None unless the action is review and it could be held.
     """
 
     stage: Stage
@@ -114,6 +115,7 @@ class Decision:
     where: tuple[int, int] | None = None
     id: str = ""
     shadow: Shadow | None = None
+    review_id: str | None = None
 
     @property
     def content(self) -> tuple[Part, ...]:
@@ -198,6 +200,8 @@ class Decision:
             "policy": self.policy_digest,
             "latency": round(self.latency, 6),
         }
+        if self.review_id is not None:
+            data["review_id"] = self.review_id
         if self.where is not None:
             data["where"] = list(self.where)
         if content:

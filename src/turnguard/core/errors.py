@@ -8,6 +8,7 @@ TurnguardError
 │   ├── Rejected       a 4xx but 429: this request will never be accepted
 │   └── Unparseable    a 200 that holds no legal verdict
 ├── StoreError         the database of records and reviews cannot be used
+├── ReviewError        a review that is not known, was answered already, or an answer that cannot be taken
 └── Blocked            a surface that blocks by exception; carries the decision
 
 A failed moderator and blocked content are never conflated. No message holds content or credentials.
@@ -88,6 +89,10 @@ class Unparseable(ModeratorError):
 
 class StoreError(TurnguardError):
     """The database of records and reviews cannot be reached, read or written. The text holds no credentials."""
+
+
+class ReviewError(TurnguardError):
+    """A review that is not known here, was answered already or has expired, or an answer that cannot be taken."""
 
 
 class Blocked(TurnguardError):

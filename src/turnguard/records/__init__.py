@@ -2,5 +2,6 @@
 
 from turnguard.records.audit import Audit
 from turnguard.records.replay import replay
+from turnguard.records.reviews import Reviews
 
-__all__ = ["Audit", "replay"]
+__all__ = ["Audit", "Reviews", "replay"]

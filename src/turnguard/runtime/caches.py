@@ -81,6 +81,11 @@ class Cache(Generic[K, V]):
         with self._lock:
             return self._drop(key) if key in self._items else None
 
+    def values(self) -> list[V]:
+        """Every value, what was used longest ago first."""
+        with self._lock:
+            return [item.value for item in self._items.values() if item.until >= time.monotonic()]
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

@@ -151,7 +151,10 @@ async def test_seals_and_ids_that_are_tokens_are_not_content(way: str) -> None:
     agent = create_agent(Scripted(script=["Fine."]), [], middleware=[TurnguardMiddleware(guard(judge))])
     state = await go(agent, way, {"messages": [HumanMessage("a", name="Anna"), said_before, HumanMessage("b")]})
     assert state["messages"][1] == said_before
-    assert [exchange.response or exchange.prompt for exchange in judge.asked] == ["a", "hello", "b", "Fine."]
+    asked = {exchange.response or exchange.prompt for exchange in judge.asked}
+    assert asked - {"a\nAnna", "aAnna"} == {"hello", "b", "Fine."}, (
+        "a person's name is theirs, an agent's the application's"
+    )
 
 
 @pytest.mark.parametrize("kind", [HumanMessage, ToolMessage])

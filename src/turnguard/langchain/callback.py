@@ -8,19 +8,20 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from turnguard.core.decision import Decision
 from turnguard.core.errors import Blocked
-from turnguard.core.step import Step
+from turnguard.core.step import Step, ToolCall
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain.judge import Judging
-from turnguard.langchain.messages import Asked, Call, Reading, asked, fingerprint, read
+from turnguard.langchain.messages import asked, call_of, fingerprint
 from turnguard.langchain.results import blocks_of, is_result, receive
 from turnguard.langchain.rulings import Surface
 from turnguard.runtime import sync
 from turnguard.runtime.caches import Cache
 from turnguard.transcripts import blocks
+from turnguard.transcripts.conversation import Request
 
 log = logging.getLogger("turnguard.langchain")
 
@@ -52,7 +53,7 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         self._judging = Judging(self.guard)
         self._stop = stop
         self._on_decision = on_decision
-        self._requests: Cache[UUID, Asked] = Cache(_RUNS)
+        self._requests: Cache[UUID, Request] = Cache(_RUNS)
         self._tools: Cache[UUID, str] = Cache(_RUNS)
         self._proposed: Cache[bytes, bool] = Cache(_RUNS)  # calls of a judged answer that have not begun yet
         self.raise_error = stop  # an observer's own trouble must not end anybody's run
@@ -71,9 +72,8 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:
         """Judge the prompt of a model that is not a chat model."""
         for prompt in prompts:
-            request = Asked().then(HumanMessage(prompt), 0)
-            self._requests.put(run_id, request)
-            self._rule(HumanMessage(prompt), request)
+            self._requests.put(run_id, asked([HumanMessage(prompt)]))
+            self._rule(HumanMessage(prompt), Request())
 
     def on_tool_start(
         self,
@@ -89,28 +89,28 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         name = kwargs.get("name") or (serialized or {}).get("name") or "tool"
         self._tools.put(run_id, name)
         arguments = inputs if isinstance(inputs, dict) and inputs else input_str
-        call = Call(name, arguments, None)
+        call = ToolCall(name, arguments, None)
         if self._proposed.take(_key(call)):
             return  # it was judged with the answer that proposed it, against the person's request
-        if not self._judging.known_call(call, Asked()):
-            decision = sync.run(self._judging.rule_call(call, Asked()))
+        if not self._judging.known_call(call, Request()):
+            decision = sync.run(self._judging.rule_call(call, Request()))
             if decision.action == "allow" and not decision.failed:
-                self._judging.accept_call(call, Asked())
+                self._judging.accept_call(call, Request())
             self._settle(decision)
 
     # ------------------------------------------------------------ what comes out
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Judge the whole answer, its calls included."""
-        request = self._requests.get(run_id) or Asked()
+        request = self._requests.get(run_id) or Request()
         self._requests.take(run_id)
         for generations in response.generations:
             for generation in generations:
                 message = getattr(generation, "message", None)
                 if isinstance(message, BaseMessage):
                     self._rule(message, request)
-                    for call in read(message).calls:
-                        self._proposed.put(_key(call), True)
+                    for call in message.tool_calls if isinstance(message, AIMessage) else ():
+                        self._proposed.put(_key(call_of(call)), True)
                 elif generation.text.strip():
                     self._settle(self.guard.check(Step.output(generation.text, prompt=request.text)))
 
@@ -120,7 +120,7 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
         self._tools.take(run_id)
         if not is_result(output):
             output = ToolMessage(blocks_of(output), tool_call_id="", name=name)
-        _, rulings = sync.run(receive(self._judging, output, Asked(), name, Surface()))
+        _, rulings = sync.run(receive(self._judging, output, Request(), name, Surface()))
         for ruling in rulings:
             for decision in ruling.decisions:
                 self._settle(decision)
@@ -141,7 +141,7 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
 
     # ------------------------------------------------------------ deciding
 
-    def _rule(self, message: BaseMessage, request: Asked) -> None:
+    def _rule(self, message: BaseMessage, request: Request) -> None:
         ruling = sync.run(self._judging.rule(message, request))
         for decision in ruling.decisions:
             self._settle(decision)
@@ -156,8 +156,8 @@ class TurnguardCallbackHandler(BaseCallbackHandler):
             raise Blocked(decision)
 
 
-def _key(call: Call) -> bytes:
-    return fingerprint("tool_call", Reading(calls=(Call(call.name, call.args, None),)))
+def _key(call: ToolCall) -> bytes:
+    return fingerprint(call.name, call.arguments)
 
 
 def _document(document: Any) -> Any:

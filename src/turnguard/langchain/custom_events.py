@@ -23,11 +23,11 @@ from turnguard.checking.stream import Released
 from turnguard.core.decision import Decision
 from turnguard.core.step import Part, Step, Text
 from turnguard.guard import Guard
-from turnguard.langchain.messages import Asked
 from turnguard.langchain.results import plain
 from turnguard.langchain.turn import aiter_
 from turnguard.runtime import sync
 from turnguard.transcripts import blocks
+from turnguard.transcripts.conversation import Request
 from turnguard.transcripts.fields import is_plain_key
 
 Place = tuple[str | int, ...]
@@ -48,7 +48,7 @@ class Telling:
     events.
     """
 
-    def __init__(self, guard: Guard, write: Callable[[Any], None], request: Callable[[], Asked], tool: str) -> None:
+    def __init__(self, guard: Guard, write: Callable[[Any], None], request: Callable[[], Request], tool: str) -> None:
         self.unjudged = write
         self._guard = guard
         self._request = request

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Protocol
 
 from turnguard.core.decision import Decision
 from turnguard.core.step import Step, ToolCall
 from turnguard.guard import Guard
-from turnguard.langchain.messages import same_arguments
+from turnguard.transcripts.message import same_arguments
+
+
+class Judges(Protocol):
+    """Judges steps; `guard` says how long one may take."""
+
+    guard: Guard
+
+    async def check(self, step: Step) -> Decision:
+        """Judge a step."""
+        ...
 
 
 class Attempts:
@@ -29,7 +40,7 @@ class Attempts:
         elif key in self._failed:
             del self._failed[key]
 
-    async def check(self, guard: Guard, key: str | None, step: Step) -> Decision:
+    async def check(self, judging: Judges, key: str | None, step: Step) -> Decision:
         """Decide the whole: in the time that is left where its beginning could not be checked, else as ever.
 
         When no time is left, or it runs out, the failure of the beginning is the failure of the whole. One that the
@@ -37,12 +48,12 @@ class Attempts:
         """
         begun, failed = self._failed.get(key, (None, None)) if key is not None else (None, None)
         if begun is None or failed is None or (failed.allowed and not _same(begun, step)):
-            return await guard.acheck(step)
-        left = guard.moderator_settings.deadline - failed.latency
+            return await judging.check(step)
+        left = judging.guard.moderator_settings.deadline - failed.latency
         if left > 0.0:
             try:
                 async with asyncio.timeout(left):
-                    return await guard.acheck(step)
+                    return await judging.check(step)
             except TimeoutError:
                 pass
         parts = step.parts if failed.allowed else (None,) * len(step.parts)

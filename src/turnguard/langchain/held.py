@@ -10,7 +10,7 @@ from uuid import uuid4
 from langchain_core.messages import BaseMessage, ToolMessage
 
 from turnguard.core.decision import Decision
-from turnguard.langchain.messages import Call
+from turnguard.core.step import ToolCall
 from turnguard.runtime.caches import Cache
 
 PASSED = 50_000
@@ -26,7 +26,7 @@ class Held:
     decision: Decision
     message: BaseMessage | None = field(default=None, repr=False)
     answers: tuple[ToolMessage, ...] = field(default=(), repr=False)
-    call: Call | None = field(default=None, repr=False)
+    call: ToolCall | None = field(default=None, repr=False)
 
 
 class Holding(Cache[str, Held]):

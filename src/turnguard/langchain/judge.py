@@ -3,59 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
-    HumanMessage,
     RemoveMessage,
-    ToolMessage,
     message_chunk_to_message,
 )
 
 from turnguard.core.action import SEVERITY
 from turnguard.core.decision import Decision
-from turnguard.core.step import Part, Step, ToolCall
+from turnguard.core.step import Step, ToolCall
 from turnguard.guard import Guard
 from turnguard.langchain import notices
 from turnguard.langchain.deadlines import Attempts
 from turnguard.langchain.held import HELD, PASSED, Held, Holding
-from turnguard.langchain.messages import Asked, Call, Reading, fingerprint, is_request, plain_name, read, role, stage_of
-from turnguard.langchain.rewrites import Draft
+from turnguard.langchain.history import History
+from turnguard.langchain.messages import asked, call_of, call_step, fingerprint, read, role, stage_of
+from turnguard.langchain.rewrites import changed, revised, stand_in
 from turnguard.langchain.rulings import ALONE, Ruling, Surface, Unknown
 from turnguard.runtime.caches import Cache
-from turnguard.transcripts import blocks
-from turnguard.transcripts.seen import Unfreezable, frozen_copy
+from turnguard.transcripts.conversation import Conversation, Piece, Request, request_history
+from turnguard.transcripts.message import Reading
 
 REMOVE_ALL = "__remove_all__"
 """LangGraph's `REMOVE_ALL_MESSAGES`: what removes every message before it."""
-NOTHING_ASKED = Asked()
-BEGINNINGS = 256
-"""Conversations whose beginnings are recognised."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Beginning:
-    """The first messages of a conversation, all of them known, as copies of what they held, and the request that
-    follows them.
-    """
-
-    frozen: list[Any]
-    after: Asked
-
-
-NOTHING_KNOWN = _Beginning([], NOTHING_ASKED)
 
 
 @dataclass
 class Judging:
     """Rules on messages with a guard. What passed is remembered by content, so that a loop costs no second look.
 
-    `owner` is the name of the surface: of several in one agent, each settles the reviews that it asked for.
+    `owner` is the name of the surface: of several in one agent, each settles the reviews that it asked for. `policy`
+    names the policy of this run; see `under`.
     """
 
     guard: Guard
@@ -64,11 +48,12 @@ class Judging:
     check_tool_calls: bool = True
     check_tool_results: bool = True
     owner: str = ""
+    policy: str | None = None
     holding: Holding = field(default_factory=Holding)
     passed: Cache[bytes, bool] = field(default_factory=lambda: Cache(PASSED))
     approved: Cache[tuple[bytes, str], bool] = field(default_factory=lambda: Cache(PASSED))
     refused: Cache[str, Decision] = field(default_factory=lambda: Cache(HELD))
-    beginnings: Cache[str, _Beginning] = field(default_factory=lambda: Cache(BEGINNINGS))
+    history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
         # our own texts are read from files when first asked for: here, not in an event loop that must not block
@@ -79,80 +64,89 @@ class Judging:
         """Whether no stage is left to somebody else."""
         return self.check_input and self.check_output and self.check_tool_calls and self.check_tool_results
 
+    async def check(self, step: Step) -> Decision:
+        """Judge a step under this run's policy."""
+        return await self.guard.acheck(step)
+
     # ------------------------------------------------------------ which messages need a look
 
     def unknown(self, messages: Sequence[Any]) -> Iterator[Unknown]:
         """The messages that were not judged yet, in order. The beginning of a conversation that holds what it held when
         it was known is not read again.
         """
-        known = self._beginning(messages)
-        request, frozen = known.after, list(known.frozen)
-        for at, message in enumerate(messages[len(frozen) :], len(frozen)):
-            if is_request(message):
-                request = request.then(message, self.guard.checks.history)
-            if isinstance(message, BaseMessage) and self.concerns(message):
-                whole = message_chunk_to_message(message) if isinstance(message, AIMessageChunk) else message
-                reading = read(whole)
-                if not reading.empty and not self._is_known(whole, reading, request):
-                    yield Unknown(at, whole, request)
-                    continue
-            if len(frozen) == at and (copied := _copied(message)) is not None:
-                frozen.append(copied)
-                known = _Beginning(frozen, request)
-        if messages and len(frozen) > len(self._beginning(messages).frozen):
-            self.beginnings.put(_first(messages), known)
+        known = self.history.unchanged(messages)
+        for at, request in known.changeable.items():
+            yield from self._unknown(at, messages[at], request)
+        request, start = known.after, len(known.frozen)
+        requests: list[Request] = []
+        whole = True
+        for at, message in enumerate(messages[start:], start):
+            found = list(self._unknown(at, message, request))
+            yield from found
+            request = asked((message,), self.guard.checks.history, request)
+            whole = whole and not found
+            if whole:
+                requests.append(request)
+        self.history.keep(known.and_then(messages[start : start + len(requests)], requests))
 
-    def asked(self, messages: Sequence[Any]) -> Asked:
+    def _unknown(self, at: int, message: Any, request: Request) -> Iterator[Unknown]:
+        if not isinstance(message, BaseMessage) or not self.concerns(message):
+            return
+        whole = message_chunk_to_message(message) if isinstance(message, AIMessageChunk) else message
+        reading = read(whole)
+        if reading.leaves and not self._is_known(whole, reading, request):
+            yield Unknown(at, whole, request)
+
+    def asked(self, messages: Sequence[Any]) -> Request:
         """The newest request in a conversation."""
-        known = self._beginning(messages)
-        request = known.after
-        for message in messages[len(known.frozen) :]:
-            if is_request(message):
-                request = request.then(message, self.guard.checks.history)
-        return request
+        known = self.history.same(messages)
+        return asked(messages[len(known.messages) :], self.guard.checks.history, known.after)
 
-    def _beginning(self, messages: Sequence[Any]) -> _Beginning:
-        """As much of a conversation as was known the last time, where it holds the same. The copies hold the very
-        strings, and Python compares what is identical without looking at it.
-        """
-        found = self.beginnings.get(_first(messages)) if messages else None
-        if found is None or [getattr(one, "__dict__", None) for one in messages[: len(found.frozen)]] != found.frozen:
-            return NOTHING_KNOWN
-        return found
-
-    def known(self, message: BaseMessage, request: Asked) -> bool:
+    def known(self, message: BaseMessage, request: Request) -> bool:
         """Whether a message was judged with this content under this request."""
         return self._is_known(message, read(message), request)
 
-    def _is_known(self, message: BaseMessage, reading: Reading, request: Asked) -> bool:
-        digest = self._fingerprint(message, reading, request)
+    def _is_known(self, message: BaseMessage, reading: Reading, request: Request) -> bool:
+        digest = self._digest(message, reading, request)
         return digest in self.passed or (message.id is not None and (digest, message.id) in self.approved)
 
-    def digest(self, message: BaseMessage, request: Asked) -> bytes:
+    def digest(self, message: BaseMessage, request: Request) -> bytes:
         """What tells a message's content, under this request, from any other."""
-        return self._fingerprint(message, read(message), request)
+        return self._digest(message, read(message), request)
 
-    def accept(self, message: BaseMessage, request: Asked) -> None:
+    def _digest(self, message: BaseMessage, reading: Reading, request: Request) -> bytes:
+        stage = stage_of(message)
+        under: Any = request if stage == "output" else None
+        if stage == "input":
+            under = request_history(request, self.guard.checks.history)
+        name = message.name if stage == "tool_result" else None
+        return fingerprint(self.policy, stage, reading, under, name)
+
+    def accept(self, message: BaseMessage, request: Request) -> None:
         """Remember a message as judged, and its calls with it."""
-        reading = read(message)
-        self.passed.put(self._fingerprint(message, reading, request), True)
-        for call in reading.calls:
-            self.accept_call(call, request)
+        self.passed.put(self.digest(message, request), True)
+        self._accept_calls(message, request)
 
-    def approve(self, message: BaseMessage, request: Asked) -> None:
+    def approve(self, message: BaseMessage, request: Request) -> None:
         """Remember that a person approved this content in this message; the same elsewhere is asked about anew."""
-        reading = read(message)
-        self.approved.put((self._fingerprint(message, reading, request), message.id or ""), True)
-        for call in reading.calls:
-            self.accept_call(call, request)
+        self.approved.put((self.digest(message, request), message.id or ""), True)
+        self._accept_calls(message, request)
 
-    def known_call(self, call: Call, request: Asked) -> bool:
+    def _accept_calls(self, message: BaseMessage, request: Request) -> None:
+        for call in message.tool_calls if isinstance(message, AIMessage) else ():
+            self.accept_call(call_of(call), request)
+
+    def known_call(self, call: ToolCall, request: Request) -> bool:
         """Whether this very call was judged under this request."""
-        return fingerprint("tool_call", Reading(calls=(call,)), request) in self.passed
+        return self.call_digest(call, request) in self.passed
 
-    def accept_call(self, call: Call, request: Asked) -> None:
+    def accept_call(self, call: ToolCall, request: Request) -> None:
         """Remember a call as judged."""
-        self.passed.put(fingerprint("tool_call", Reading(calls=(call,)), request), True)
+        self.passed.put(self.call_digest(call, request), True)
+
+    def call_digest(self, call: ToolCall, request: Request) -> bytes:
+        """What tells a call under this request from any other."""
+        return fingerprint(self.policy, "tool_call", call, request)
 
     def concerns(self, message: BaseMessage) -> bool:
         """Whether messages of this role are judged here at all."""
@@ -163,142 +157,114 @@ class Judging:
             return self.check_output or self.check_tool_calls or self.check_tool_results
         return self.check_input if stage == "input" else self.check_tool_results
 
-    def _fingerprint(self, message: BaseMessage, reading: Reading, request: Asked) -> bytes:
-        stage = stage_of(message)
-        if stage == "output":
-            return fingerprint(stage, reading, request)
-        context = Asked(earlier=request.earlier) if stage == "input" else None
-        return fingerprint(stage, reading, context, (message.name or "") if stage == "tool_result" else "")
-
     # ------------------------------------------------------------ ruling
 
     async def rule(
-        self, message: Any, request: Asked, surface: Surface = ALONE, attempts: Attempts | None = None
+        self, message: Any, request: Request, surface: Surface = ALONE, attempts: Attempts | None = None
     ) -> Ruling:
-        """Judge one message. `request` is what it answers; for a person's message, the request that it is. `attempts`
-        are the checks of its beginnings.
-        """
+        """Judge one message that stands under this request. `attempts` are the checks of its beginnings."""
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
-        reading = read(message)
-        if reading.empty or not self.concerns(message):
+        if not self.concerns(message):
             return Ruling(message)
-        stage = stage_of(message)
-        if stage == "output" and isinstance(message, AIMessage):
-            ruling = await self._rule_ai(message, reading, request, surface, attempts)
+        reading = read(message)
+        pieces = self._cut(message, reading, request, surface)
+        if not pieces:
+            return Ruling(message)
+        decisions = await self._decide(pieces, attempts)
+        decided = list(zip(pieces, decisions, strict=True))
+        if isinstance(message, AIMessage):
+            ruling = await self._rule_ai(message, reading, decided, surface)
         else:
-            step = Step(
-                stage,
-                reading.parts,
-                prompt=request.text if stage != "input" else None,
-                history=request.earlier if stage == "input" else (),
-                tool=message.name if stage == "tool_result" else None,
-            )
-            ruling = await self._rule_whole(message, reading, await self.guard.acheck(step), surface)
+            ruling = self._rule_whole(message, reading, decided, surface)
         if not ruling.unsure:
             self.accept(ruling.message, request)
         return ruling
 
-    async def rule_call(self, call: Call, request: Asked) -> Decision:
+    async def rule_call(self, call: ToolCall, request: Request) -> Decision:
         """Judge one call that no message of the model brought in this form: it was edited, or has no message."""
-        return await self.guard.acheck(call.step(request))
+        return await self.check(call_step(call, request))
 
-    async def _rule_whole(self, message: Any, reading: Reading, decision: Decision, surface: Surface) -> Ruling:
-        """A message that is one step: a person's, or a tool's."""
-        seen = () if decision.action == "allow" else (decision,)
-        if decision.action == "review" and surface.reviewable:
-            held = self.holding.hold(Held(decision, message))
-            mark = notices.about(decision, held=held, by=self.owner)
-            return Ruling(_stand_in(message, notices.pending_notice(self.guard), mark), seen, held=held)
-        if decision.withheld:
-            text = (
-                notices.result_notice(self.guard, decision)
-                if decision.stage == "tool_result"
-                else notices.removed(self.guard, decision)
-            )
-            return Ruling(_stand_in(message, text, notices.about(decision)), seen, ended=decision)
-        changes = _changes(message, reading, decision.parts)
+    def _cut(self, message: BaseMessage, reading: Reading, request: Request, surface: Surface) -> list[Piece]:
+        """The steps of a message that are judged here. Calls that are the answer itself are judged as output."""
+        found = Conversation(self.guard.checks.history, request).pieces(0, reading)
+        if not isinstance(message, AIMessage):
+            return found
+        wanted = {
+            "output": self.check_output,
+            "tool_call": self.check_tool_calls,
+            "tool_result": self.check_tool_results,
+        }
+        said = [one for one in found if one.step.stage == "output" or _is_answer(one, surface)]
+        others = [one for one in found if one not in said and wanted[one.step.stage]]
+        if len(said) > 1 or (said and said[0].step.stage != "output"):
+            parts = tuple(part for one in said for part in one.step.parts)
+            indexes = tuple(index for one in said for index in one.indexes)
+            step = replace(said[0].step, stage="output", parts=parts, tool=None)
+            said = [Piece(0, indexes, step)]
+        return [*(said if self.check_output else ()), *others]
+
+    async def _decide(self, pieces: Sequence[Piece], attempts: Attempts | None) -> list[Decision]:
+        if attempts is None:
+            checks = [self.check(piece.step) for piece in pieces]
+        else:
+            checks = [attempts.check(self, _name(piece), piece.step) for piece in pieces]
+        return [await checks[0]] if len(checks) == 1 else list(await asyncio.gather(*checks))
+
+    def _rule_whole(
+        self, message: Any, reading: Reading, decided: list[tuple[Piece, Decision]], surface: Surface
+    ) -> Ruling:
+        """A person's or a tool's message: what is withheld of it withholds all of it."""
+        decisions = [decision for _, decision in decided]
+        worst = max(decisions, key=_severity)
+        seen = tuple(decision for decision in decisions if decision.action != "allow")
+        unsure = any(decision.failed for decision in decisions)
+        if worst.action == "review" and surface.reviewable:
+            held = self.holding.hold(Held(worst, message))
+            mark = notices.about(worst, held=held, by=self.owner)
+            return Ruling(stand_in(message, notices.pending_notice(self.guard), mark), seen, held=held)
+        if worst.withheld:
+            notice = notices.result_notice if stage_of(message) == "tool_result" else notices.removed
+            return Ruling(stand_in(message, notice(self.guard, worst), notices.about(worst)), seen, ended=worst)
+        changes = changed(self.guard, message, reading, decided)
         if seen:
-            return Ruling(notices.flagged(message, decision, **changes), seen, unsure=decision.failed)
-        return Ruling(message.model_copy(update=changes) if changes else message, unsure=decision.failed)
+            return Ruling(notices.flagged(message, worst, **changes), seen, unsure=unsure)
+        return Ruling(message.model_copy(update=changes) if changes else message, unsure=unsure)
 
     async def _rule_ai(
-        self, message: AIMessage, reading: Reading, request: Asked, surface: Surface, attempts: Attempts | None
+        self, message: AIMessage, reading: Reading, decided: list[tuple[Piece, Decision]], surface: Surface
     ) -> Ruling:
-        answer_calls, calls = _calls(reading, surface)
-        steps = self._steps(reading, answer_calls, calls, request)
-        decided = await self._check(steps, calls, attempts)
-        seen = tuple(decision for decision in decided.values() if decision.action != "allow")
-        unsure = any(decision.failed for decision in decided.values() if decision.allowed)
-        said, results = decided.pop("said", None), decided.pop("results", None)
-        verdicts = {index: decided.get(index) for index in range(len(calls))}
-
-        refused = self._refused(
-            said, verdicts.values(), surface, structured=bool(answer_calls) or (surface.parsed and not calls)
-        )
+        seen = tuple(decision for _, decision in decided if decision.action != "allow")
+        unsure = any(decision.failed for _, decision in decided if decision.allowed)
+        said = next((decision for piece, decision in decided if piece.step.stage == "output"), None)
+        refused = self._refused(said, decided, surface)
         if refused is not None:
             return await self._refusal(message, refused, seen)
-        if not seen and all(
-            decision is None or all(a is b for a, b in zip(decision.parts, step.parts, strict=True))
-            for decision, step in ((said, steps.get("said")), (results, steps.get("results")))
-            if step is not None
-        ):
-            return Ruling(message, unsure=unsure)
-        draft = Draft(self.guard, self.holding, self.owner, message, reading, surface)
-        draft.say(said)
-        draft.hear(results)
-        for index, call in enumerate(calls):
-            draft.call(call, verdicts[index])
-        for call in answer_calls:
-            draft.call(call, None)
-        if draft.nothing_left:
-            worst = max(seen, key=lambda decision: decision.action == "block")
-            return await self._refusal(message, worst, seen)
-        ruled, answers = draft.finished()
-        if said is not None and said.action == "review":
-            held = self.holding.hold(Held(said, ruled, answers))
-            stand_in = notices.ai(
-                message, notices.pending_notice(self.guard), notices.about(said, held=held, by=self.owner)
-            )
-            return Ruling(stand_in, seen, held=held)
-        return Ruling(ruled, seen, answers=answers, unsure=unsure)
-
-    def _steps(
-        self, reading: Reading, answer_calls: Sequence[Call], calls: Sequence[Call], request: Asked
-    ) -> dict[Any, Step]:
-        """What an AI message holds to judge: "said", "results", and its calls by position."""
-        spoken = (*reading.parts, *(ToolCall(call.name, call.args, call.id) for call in answer_calls))
-        steps: dict[Any, Step] = {}
-        if spoken and self.check_output:
-            steps["said"] = Step("output", spoken, prompt=request.text, prompt_images=request.images)
-        if reading.results and self.check_tool_results:
-            parts = tuple(block.part for block in reading.results)
-            steps["results"] = Step("tool_result", parts, prompt=request.text)
-        if self.check_tool_calls:
-            steps |= {index: call.step(request) for index, call in enumerate(calls)}
-        return steps
-
-    async def _check(
-        self, steps: Mapping[Any, Step], calls: Sequence[Call], attempts: Attempts | None
-    ) -> dict[Any, Decision]:
-        if attempts is None:
-            checks = [self.guard.acheck(step) for step in steps.values()]
-        else:
-            checks = [attempts.check(self.guard, _name(key, calls), step) for key, step in steps.items()]
-        decisions = [await checks[0]] if len(checks) == 1 else await asyncio.gather(*checks)
-        return dict(zip(steps, decisions, strict=True))
+        waits = said if said is not None and said.action == "review" else None
+        carried = [each for each in decided if each[1] is not waits]
+        made = revised(self.guard, self.holding, self.owner, message, reading, carried, surface)
+        if made.empty and seen:
+            return await self._refusal(message, max(seen, key=_severity), seen)
+        if waits is not None:
+            held = self.holding.hold(Held(waits, made.message, tuple(made.answers)))
+            mark = notices.about(waits, held=held, by=self.owner)
+            return Ruling(notices.ai(message, notices.pending_notice(self.guard), mark), seen, held=held)
+        return Ruling(made.message, seen, answers=tuple(made.answers), unsure=unsure)
 
     def _refused(
-        self, said: Decision | None, calls: Iterable[Decision | None], surface: Surface, *, structured: bool
+        self, said: Decision | None, decided: Sequence[tuple[Piece, Decision]], surface: Surface
     ) -> Decision | None:
         """The decision that withholds the message as a whole, if one does."""
         if said is not None:
+            calls = any(piece.step.stage == "tool_call" for piece, _ in decided)
+            answers = any(isinstance(part, ToolCall) for piece, _ in decided[:1] for part in piece.step.parts)
+            structured = (answers and said is decided[0][1]) or (surface.parsed and not calls)
             if said.action == "block" or (said.action == "review" and not surface.reviewable):
                 return said
             if structured and said.action in ("rewrite", "review"):
                 return said  # a rewrite of parsed data is no longer that data
         if surface.refuse_calls:
-            return next((decision for decision in calls if decision is not None and decision.withheld), None)
+            return next((one for piece, one in decided if piece.step.stage == "tool_call" and one.withheld), None)
         return None
 
     async def _refusal(self, message: AIMessage, decision: Decision, seen: tuple[Decision, ...]) -> Ruling:
@@ -306,87 +272,44 @@ class Judging:
         return Ruling(notices.ai(message, text, notices.about(decision)), seen, ended=decision, refusal=text)
 
     async def prefix(
-        self, message: AIMessageChunk, request: Asked, surface: Surface, attempts: Attempts
+        self, message: AIMessageChunk, request: Request, surface: Surface, attempts: Attempts
     ) -> Decision | None:
         """Judge what a stream has brought so far; the strictest decision, None when there is nothing to judge yet. What
         failed is noted in `attempts`.
         """
-        reading = read(message)
-        answer_calls, calls = _calls(reading, surface)
-        steps = self._steps(reading, answer_calls, calls, request)
-        decided = await self._check(steps, calls, None)
-        for key, decision in decided.items():
-            attempts.note(_name(key, calls), steps[key], decision)
-        return max(decided.values(), key=lambda decision: SEVERITY[decision.action], default=None)
+        pieces = self._cut(message, read(message), request, surface)
+        decisions = await self._decide(pieces, None) if pieces else []
+        for piece, decision in zip(pieces, decisions, strict=True):
+            attempts.note(_name(piece), piece.step, decision)
+        return max(decisions, key=_severity, default=None)
 
 
-def _first(messages: Sequence[Any]) -> str:
-    """What tells conversations apart: two of one name cost a look, and no more."""
-    return str(getattr(messages[0], "id", None))
+def _severity(decision: Decision) -> int:
+    return SEVERITY[decision.action]
 
 
-def _copied(message: Any) -> Any:
-    """A copy of what a message holds; None where that may change unnoticed."""
-    try:
-        return frozen_copy(message.__dict__)[0] if isinstance(message, BaseMessage) else None
-    except Unfreezable:
-        return None
+def _is_answer(piece: Piece, surface: Surface) -> bool:
+    return piece.step.stage == "tool_call" and piece.step.tool in surface.structured
 
 
-def replacing(messages: Sequence[BaseMessage], judged: Mapping[int, Sequence[BaseMessage]]) -> list[Any]:
+def _name(piece: Piece) -> str | None:
+    """What a step is called while its message grows; None for a call that cannot be found again."""
+    if piece.step.stage != "tool_call":
+        return piece.step.stage
+    (part,) = piece.step.parts
+    identity = part.id if isinstance(part, ToolCall) else None
+    return f"call {identity}" if identity else None
+
+
+def replacing(messages: Sequence[BaseMessage], judged: dict[int, Sequence[BaseMessage]] | Any) -> list[Any]:
     """What to write into a state so that these messages stand in it, by position; empty where none changed. The first
     takes the place of the message there, others follow it.
 
     A message is replaced by its id. Some graphs keep messages without one (deepagents does): there the whole list is
     written anew.
     """
-    changed = {at: several for at, several in judged.items() if several[0] is not messages[at]}
-    if all(several[0].id is not None for several in changed.values()):
-        return [message for several in changed.values() for message in several]
-    whole = (changed.get(at, (message,)) for at, message in enumerate(messages))
+    changes = {at: several for at, several in judged.items() if several[0] is not messages[at]}
+    if all(several[0].id is not None for several in changes.values()):
+        return [message for several in changes.values() for message in several]
+    whole: Iterable[Any] = (changes.get(at, (message,)) for at, message in enumerate(messages))
     return [RemoveMessage(REMOVE_ALL), *(message for several in whole for message in several)]
-
-
-def _calls(reading: Reading, surface: Surface) -> tuple[list[Call], list[Call]]:
-    """The calls that are the answer itself, and those of tools."""
-    if not surface.structured:
-        return [], list(reading.calls)
-    return (
-        [call for call in reading.calls if call.name in surface.structured],
-        [call for call in reading.calls if call.name not in surface.structured],
-    )
-
-
-def _name(key: Any, calls: Sequence[Call]) -> str | None:
-    """What a step is called while its message grows; None for a call that cannot be found again."""
-    if isinstance(key, str):
-        return key
-    identity = calls[key].id
-    return f"call {identity}" if identity else None
-
-
-def _changes(message: BaseMessage, reading: Reading, parts: Sequence[Part | None]) -> dict[str, Any]:
-    """What of a message must change so that it holds `parts`; empty when nothing must."""
-    said = len(reading.said)
-    changes: dict[str, Any] = {}
-    content = blocks.replace(message.content, reading.said, parts[:said])
-    if content is not message.content:
-        changes["content"] = content
-    beside = zip(reading.extras, parts[said:], strict=True)
-    if any(part is not block.part for block, part in beside):
-        changes["additional_kwargs"] = {}
-        changes["name"] = plain_name(message.name)
-        if isinstance(message, ToolMessage):
-            changes["artifact"] = None
-    return changes
-
-
-def _stand_in(message: BaseMessage, text: str, mark: dict[str, Any]) -> BaseMessage:
-    """A fresh message of the same kind and id that holds `text` alone."""
-    if isinstance(message, ToolMessage):
-        return notices.answer(text, message.tool_call_id, message.name, mark, message.id)
-    if isinstance(message, HumanMessage):
-        return HumanMessage(text, id=message.id, response_metadata={notices.KEY: mark})
-    return message.model_copy(
-        update={"content": text, "name": None, "additional_kwargs": {}, "response_metadata": {notices.KEY: mark}}
-    )

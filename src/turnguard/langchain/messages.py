@@ -1,119 +1,40 @@
-"""What a LangChain message holds, as parts to judge: pure, langchain-core alone.
+"""A LangChain message as the transcript engine reads it: the fields of the message, under the names of its dialect.
 
-An AI message is read as three things: what it says (content, reasoning, whatever text a provider left in
-`additional_kwargs`), what tools that the provider itself ran gave back, and the calls that it proposes. A block in the
-content that only mirrors a proposed call is not judged twice.
+The engine finds the parts, cuts them into steps and writes decisions back. What only LangChain knows stands here: which
+fields hold no words, that a streamed call comes in pieces, and that a parsed call stands beside its raw form.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage
 
 from turnguard.core.step import Document, Image, Opaque, Part, Stage, Step, Text, ToolCall
-from turnguard.transcripts import blocks
-from turnguard.transcripts import fields as _carriers
-from turnguard.transcripts.blocks import Block
+from turnguard.transcripts.calls import identity
+from turnguard.transcripts.conversation import NOTHING_ASKED, Request, next_request
+from turnguard.transcripts.message import SPEAKERS, Reading, read_message
+from turnguard.transcripts.names import is_identifier
+from turnguard.transcripts.seen import Unfreezable, feed
 
-_CLIENT_CALLS = {
-    "tool_use",
-    "tool_call",
-    "tool_call_chunk",
-    "invalid_tool_call",
-    "function_call",
-    "custom_tool_call",
-    "input_json_delta",
-}
-_CLIENT_WRAPPERS = ("toolUse", "functionCall", "function_call")
-_RAN_AND_ANSWERED = {"mcp_call", "web_search_call", "file_search_call", "code_interpreter_call", "search_result"}
-_SEALS = {"encrypted_content", "signature", "thought_signature", "thoughtSignature", "id"}
-_CALL_IDS = "__openai_function_call_ids__"
 FOUND = ("grounding_metadata", "groundingMetadata", "citation_metadata", "citations", "search_results")
 """Where providers put what they found on the web beside their answer: keys of `response_metadata`."""
+RAW_CALLS = ("tool_calls", "function_call")
+"""Keys of `additional_kwargs` that hold the calls as the provider wrote them."""
+_READ_BY_NAME = {
+    *("content", "name", "type", "role", "additional_kwargs", "response_metadata"),
+    *("tool_calls", "invalid_tool_calls", "tool_call_chunks"),
+}
+_ITEM_IDS = "__openai_function_call_ids__"
+"""A key of `additional_kwargs` with the provider's identifier of each call, by the call's own."""
+_WORDLESS = {"id", "status", "example", "usage_metadata", "chunk_position"}
+_PIECES = {*("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"), "custom_tool_call"}
+_ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "function": "tool"}
 _PLAIN_NAME = re.compile(r"[\w.@:/+\-]{1,64}")
-_PERSON = ("user", "human")
-_ROLES = {"human": "user", "ai": "assistant", "function": "tool"}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The person's request that a step answers: their newest text and images, and their earlier turns."""
-
-    text: str | None = field(default=None, repr=False)
-    images: tuple[Image, ...] = field(default=(), repr=False)
-    earlier: tuple[str, ...] = field(default=(), repr=False)
-
-    def then(self, message: BaseMessage, history: int) -> Asked:
-        """The request once the person has also sent `message`; `history` earlier turns are kept."""
-        parts = [block.part for block in blocks.read(message.content)]
-        text = "\n".join(part.text for part in parts if isinstance(part, Text))
-        images = tuple(part for part in parts if isinstance(part, Image))
-        earlier = (*self.earlier, self.text)[-history:] if history and self.text else self.earlier
-        return Asked(text or None, images, tuple(said for said in earlier if said))
-
-
-def asked(messages: Sequence[Any], history: int = 0) -> Asked:
-    """The newest request in a list of messages."""
-    found = Asked()
-    for message in messages:
-        if is_request(message):
-            found = found.then(message, history)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One proposed call. `invalid`: its arguments could not be parsed, so no tool will run."""
-
-    name: str
-    args: Any = field(repr=False)
-    id: str | None
-    invalid: bool = False
-
-    def step(self, request: Asked) -> Step:
-        """The call, judged against the request before it runs."""
-        args = self.args if isinstance(self.args, (str, Mapping)) else json.dumps(self.args, default=str)
-        return Step(
-            "tool_call",
-            (ToolCall(self.name, args, self.id),),
-            prompt=request.text,
-            prompt_images=request.images,
-            tool=self.name,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A message as parts. `said` and `results` are blocks of the content; `extras` stand in other fields of the
-    message.
-    """
-
-    said: tuple[Block, ...] = ()
-    extras: tuple[Block, ...] = ()
-    results: tuple[Block, ...] = ()
-    calls: tuple[Call, ...] = ()
-    mirrors: Mapping[str, tuple[Block, ...]] = field(default_factory=dict)
-
-    @property
-    def own(self) -> tuple[Block, ...]:
-        """What the message itself says, wherever it stands."""
-        return (*self.said, *self.extras)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """`own`, as parts."""
-        return tuple(block.part for block in self.own)
-
-    @property
-    def empty(self) -> bool:
-        """True when there is nothing to judge."""
-        return not (self.said or self.extras or self.results or self.calls)
 
 
 def role(message: BaseMessage) -> str:
@@ -121,15 +42,10 @@ def role(message: BaseMessage) -> str:
     return message.role if isinstance(message, ChatMessage) else _ROLES.get(message.type, message.type)
 
 
-def is_request(message: Any) -> bool:
-    """Whether a person says this."""
-    return isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role in _PERSON)
-
-
 def stage_of(message: BaseMessage) -> Stage:
     """Where in the turn a message stands. A role that is not known is read as the person's."""
     stages: dict[str, Stage] = {"assistant": "output", "tool": "tool_result"}
-    return stages.get(role(message), "input")
+    return stages.get(SPEAKERS.get(role(message), "person"), "input")
 
 
 def plain_name(name: str | None) -> str | None:
@@ -137,213 +53,116 @@ def plain_name(name: str | None) -> str | None:
     return name if name is not None and _PLAIN_NAME.fullmatch(name) is not None else None
 
 
+def as_mapping(message: BaseMessage) -> dict[str, Any]:
+    """Every field of a message that can hold words, those of a class of the user's own included.
+
+    Parsed calls come before raw ones, so that a raw one that says the same is read as the parsed one's mirror. The
+    name of a tool or an agent is the application's; a person's name is theirs.
+    """
+    fields: dict[str, Any] = {"role": role(message), "content": message.content}
+    if message.name and (plain_name(message.name) is None or stage_of(message) == "input"):
+        fields["name"] = message.name
+    extras = message.additional_kwargs
+    if isinstance(message, AIMessage):
+        streaming = isinstance(message, AIMessageChunk) and bool(message.tool_call_chunks)
+        if streaming:
+            fields["content"], calls = _streamed(message)
+        else:
+            calls = [*map(dict, message.tool_calls), *_raw(extras)]
+            if message.invalid_tool_calls:
+                fields["invalid_tool_calls"] = message.invalid_tool_calls
+        if calls:
+            fields["tool_calls"] = calls
+        if streaming or isinstance(extras.get("tool_calls", []), list):
+            extras = {key: value for key, value in extras.items() if key not in RAW_CALLS}
+    extras = {key: value for key, value in extras.items() if key != _ITEM_IDS or not _are_ids(value)}
+    if extras:
+        fields["additional_kwargs"] = extras
+    for key in FOUND:
+        if message.response_metadata.get(key):
+            fields[key] = message.response_metadata[key]
+    every = {**message.__dict__, **(message.model_extra or {})}
+    known = _READ_BY_NAME | _WORDLESS
+    return fields | {key: value for key, value in every.items() if key not in known and value is not None}
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(is_identifier(str(each)) for pair in value.items() for each in pair)
+
+
+def _raw(extras: Mapping[str, Any]) -> list[Any]:
+    listed = extras.get("tool_calls")
+    legacy = extras.get("function_call")
+    return [*(listed if isinstance(listed, list) else ()), *([{"function": legacy}] if legacy is not None else ())]
+
+
+def _streamed(message: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """The content and calls of a chunk. A call is read from the pieces of its arguments, not from its block as well."""
+    calls = [
+        {"name": chunk["name"] or "", "args": chunk["args"] or "", "id": chunk["id"]}
+        for chunk in message.tool_call_chunks
+        if chunk["name"] or chunk["args"]
+    ]
+    named = {call["id"] for call in calls}
+
+    def is_piece(block: Any) -> bool:
+        kind = block.get("type") if isinstance(block, Mapping) else None
+        return kind == "input_json_delta" or (kind in _PIECES and identity(block) in {None, *named})
+
+    content = message.content
+    return [block for block in content if not is_piece(block)] if isinstance(content, list) else content, calls
+
+
 def read(message: BaseMessage) -> Reading:
     """Everything in a message that needs a judgement."""
-    content = blocks.read(message.content, artifact=message.artifact if isinstance(message, ToolMessage) else None)
-    if not isinstance(message, AIMessage):
-        said = tuple(block for block in content if block.index != blocks.ARTIFACT)
-        artifact = tuple(block for block in content if block.index == blocks.ARTIFACT)
-        return Reading(said, (*artifact, *_extras(message.additional_kwargs), *_named(message)))
-    return _read_ai(message, content)
+    return read_message(as_mapping(message))
 
 
-def _named(message: BaseMessage) -> Iterator[Block]:
-    if message.name and message.name.strip() and plain_name(message.name) is None:
-        yield Block(Text(message.name), blocks.ARTIFACT)
+def asked(messages: Sequence[Any], history: int = 0, begin: Request = NOTHING_ASKED) -> Request:
+    """The newest request in a list of messages; `history` earlier turns of the person are kept."""
+    for message in messages:
+        if isinstance(message, BaseMessage) and stage_of(message) == "input":
+            begin = next_request(begin, read(message), history)
+    return begin
 
 
-def _read_ai(message: AIMessage, content: tuple[Block, ...]) -> Reading:
-    calls = _calls(message)
-    beside = (*_named(message), *_found(message.response_metadata))
-    if not content and not calls and not message.additional_kwargs and not beside:
-        return Reading()
-    by_id = {call.id: call for call in calls if call.id}
-    streaming = isinstance(message, AIMessageChunk) and bool(message.tool_call_chunks)
-    said: list[Block] = []
-    results: list[Block] = []
-    more: list[Call] = []
-    mirrors: dict[str, tuple[Block, ...]] = {}
-    for block in content:
-        raw = message.content[block.index] if block.index is not None else None
-        kind = raw.get("type") if isinstance(raw, Mapping) else None
-        if _is_client_call(raw, kind):
-            identity = block.part.id if isinstance(block.part, ToolCall) else None
-            if streaming and (identity is None or identity in by_id):
-                continue  # while it streams, the call is read from the chunks of its arguments
-            if isinstance(block.part, ToolCall):
-                if identity in by_id and _is_call(by_id[identity], block.part.name, block.part.arguments):
-                    mirrors[identity] = (*mirrors.get(identity, ()), block)
-                    continue
-                more.append(Call(block.part.name, block.part.arguments, identity, invalid=True))
-                if identity:
-                    mirrors[identity] = (*mirrors.get(identity, ()), block)
-                continue
-            if isinstance(block.part, Text) and any(same_arguments(call.args, block.part.text) for call in calls):
-                continue  # the same arguments once more, as they came over the wire
-        if _is_result(kind):
-            results.append(block)
-        else:
-            said.append(block)
-    mirrored = {"tool_calls", "function_call"} if streaming or _mirrored(message, by_id) else set()
-    extras = _extras({key: value for key, value in message.additional_kwargs.items() if key not in mirrored})
-    extras = (*extras, *beside)
-    return Reading(tuple(said), extras, tuple(results), (*calls, *more), mirrors)
+def call_step(call: ToolCall, request: Request) -> Step:
+    """A call that no message brought in this form, judged against the request before it runs."""
+    return Step("tool_call", (call,), prompt=request.text, prompt_images=request.images, tool=call.name)
 
 
-def _calls(message: AIMessage) -> tuple[Call, ...]:
-    if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
-        return tuple(
-            Call(chunk["name"] or "", chunk["args"] or "", chunk["id"])
-            for chunk in message.tool_call_chunks
-            if chunk["name"] or chunk["args"]
-        )
-    valid = [Call(call["name"], call["args"], call["id"]) for call in message.tool_calls]
-    invalid = [
-        Call(call["name"] or "", call["args"] or "", call["id"], invalid=True) for call in message.invalid_tool_calls
-    ]
-    return (*valid, *invalid)
-
-
-def _is_client_call(raw: Any, kind: Any) -> bool:
-    if isinstance(kind, str):
-        return kind in _CLIENT_CALLS
-    return isinstance(raw, Mapping) and any(isinstance(raw.get(key), Mapping) for key in _CLIENT_WRAPPERS)
-
-
-def _is_result(kind: Any) -> bool:
-    return isinstance(kind, str) and (kind.endswith(("_result", "_output")) or kind in _RAN_AND_ANSWERED)
-
-
-def same_arguments(one: Any, other: Any) -> bool:
-    """Whether two forms of arguments, text or parsed, say the same."""
-    return bool(one == other or _loaded(one) == _loaded(other))
-
-
-def _loaded(arguments: Any) -> Any:
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        return json.loads(arguments) if arguments.strip() else {}
-    except (ValueError, RecursionError):
-        return arguments
-
-
-def _is_call(call: Call, name: Any, arguments: Any) -> bool:
-    return bool(name == call.name) and same_arguments(call.args, arguments)
-
-
-def _mirrored(message: AIMessage, by_id: Mapping[Any, Call]) -> bool:
-    """Whether the provider's own list of calls in `additional_kwargs` says the same as the parsed one, and no more."""
-    raw = message.additional_kwargs.get("tool_calls") or []
-    legacy = message.additional_kwargs.get("function_call")
-    if not isinstance(raw, list):
-        return False
-    return all(
-        isinstance(entry, Mapping)
-        and set(entry) <= {"id", "type", "index", "function"}
-        and _carriers.is_switch("type", entry.get("type"))
-        and entry.get("id") in by_id
-        and _is_function(entry.get("function"), [by_id[entry["id"]]])
-        for entry in raw
-    ) and (legacy is None or _is_function(legacy, by_id.values()))
-
-
-def _is_function(given: Any, calls: Iterable[Call]) -> bool:
-    """Whether a provider's function is one of these calls, with nothing beside it."""
-    if not isinstance(given, Mapping) or not set(given) <= {"name", "arguments", "parsed_arguments"}:
-        return False
-    return any(
-        _is_call(call, given.get("name"), given.get("arguments"))
-        and ("parsed_arguments" not in given or same_arguments(call.args, given["parsed_arguments"]))
-        for call in calls
-    )
-
-
-def _extras(fields: Mapping[str, Any]) -> tuple[Block, ...]:
-    """Text, images and the like in fields beside the content, such as a provider's reasoning."""
-    if not fields:
-        return ()
-    found: list[Block] = []
-    for key, value in fields.items():
-        if not _carriers.is_plain_key(key):
-            found.append(Block(Text(key), blocks.ARTIFACT))
-        if (key in _SEALS or "signature" in key or key == _CALL_IDS) and _is_seal(value):
-            continue
-        plain = _unsealed(value)
-        if isinstance(plain, str):
-            found += [Block(Text(plain), blocks.ARTIFACT)] if plain.strip() else []
-        elif plain is not None and not isinstance(plain, (bool, int, float)):
-            found += blocks.read(None, artifact=plain)
-    return tuple(found)
-
-
-def _found(metadata: Mapping[str, Any]) -> Iterator[Block]:
-    for key in FOUND:
-        if metadata.get(key):
-            yield from blocks.read(None, artifact=metadata[key])
-
-
-def _unsealed(value: Any) -> Any:
-    """Without ids and encrypted seals, which say nothing that a moderator could read."""
-    if isinstance(value, Mapping):
-        return {key: _unsealed(item) for key, item in value.items() if key not in _SEALS or not _is_seal(item)}
-    return [_unsealed(item) for item in value] if isinstance(value, list) else value
-
-
-def _is_seal(value: Any) -> bool:
-    """Whether it is made of ids, seals and tokens alone. Prose under a seal's name is content."""
-    if isinstance(value, Mapping):
-        return all(_is_seal(key) and _is_seal(item) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_seal, value))
-    return _carriers.is_switch("signature", value)
+def call_of(call: Mapping[str, Any]) -> ToolCall:
+    """A call in LangChain's form."""
+    return ToolCall(str(call["name"]), call["args"], call["id"])
 
 
 # ---------------------------------------------------------------- telling one content from another
 
 
-def fingerprint(stage: str, reading: Reading, context: Asked | None = None, *names: str) -> bytes:
-    """A digest of all that would be judged, with the request that it is judged against."""
+def fingerprint(*told: Any) -> bytes:
+    """A digest of parts, requests and words; like no other where an object in them can change unnoticed."""
     digest = blake2b(digest_size=20)
-    for word in (stage, *names):
-        _feed(digest, word)
-    for block in (*reading.own, *reading.results):
-        _feed_part(digest, block.part)
-    for call in reading.calls:
-        _feed(digest, [call.name, call.args, call.id])
-    if context is not None:
-        _feed(digest, [context.text, *context.earlier])
-        for image in context.images:
-            _feed_part(digest, image)
+    try:
+        feed(digest, [_told(each) for each in told])
+    except Unfreezable:
+        return os.urandom(20)
     return digest.digest()
 
 
-def _feed_part(digest: Any, part: Part) -> None:
-    digest.update(part.kind.encode())
+def _told(value: Any) -> Any:
+    if isinstance(value, Reading):
+        return [[_told(leaf.block.part), leaf.block.region] for leaf in value.leaves]
+    if isinstance(value, Request):
+        return [value.text, *value.earlier, *map(_told, value.images)]
+    return _part(value) if isinstance(value, (Text, ToolCall, Image, Document, Opaque)) else value
+
+
+def _part(part: Part) -> list[Any]:
     if isinstance(part, Text):
-        _feed(digest, part.text)
-    elif isinstance(part, (Image, Document)):
-        _feed(digest, part.source.tobytes() if hasattr(part.source, "tobytes") else part.source)
-    elif isinstance(part, ToolCall):
-        _feed(digest, [part.name, part.arguments])
-    elif isinstance(part, Opaque):
-        _feed(digest, part.cause)
-
-
-def _feed(digest: Any, value: Any) -> None:
-    if isinstance(value, str):
-        value = value.encode("utf-8", "surrogatepass")
-    if isinstance(value, bytes):
-        digest.update(b"%d:" % len(value))
-        digest.update(value)
-    elif isinstance(value, Mapping):
-        digest.update(b"{%d" % len(value))
-        for key, item in value.items():
-            _feed(digest, str(key))
-            _feed(digest, item)
-    elif isinstance(value, (list, tuple)):
-        digest.update(b"[%d" % len(value))
-        for item in value:
-            _feed(digest, item)
-    else:
-        _feed(digest, repr(value))
+        return ["text", part.text]
+    if isinstance(part, ToolCall):
+        return ["call", part.name, part.arguments, part.id]
+    if isinstance(part, Opaque):
+        return ["opaque", part.kind, part.cause]
+    source: Any = getattr(part, "source", None)
+    return [part.kind, source.tobytes() if hasattr(source, "tobytes") else source]

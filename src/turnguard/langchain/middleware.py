@@ -29,7 +29,7 @@ from turnguard.langchain.extension import extend
 from turnguard.langchain.held import HELD
 from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judge import Judging, replacing
-from turnguard.langchain.messages import Asked, Call
+from turnguard.langchain.messages import call_of
 from turnguard.langchain.model_call import ModelCall, newest_other
 from turnguard.langchain.muting import muted
 from turnguard.langchain.review import Reviews, asks_a_person, has_checkpointer
@@ -37,6 +37,7 @@ from turnguard.langchain.rulings import Ruling, Surface, Unknown
 from turnguard.langchain.tool_run import JudgedTool, ToolRun
 from turnguard.langchain.tool_streams import Others, hushed, require_known, speaks_for_itself, telling_of
 from turnguard.runtime.caches import Cache
+from turnguard.transcripts.conversation import Request
 
 
 def _trace_policy() -> Any:
@@ -274,7 +275,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         """The request, where this very call was judged with its message; None where it has to be judged now."""
         if not self.judging.check_tool_calls:
             return request
-        call = Call(request.tool_call["name"], request.tool_call["args"], request.tool_call["id"])
+        call = call_of(request.tool_call)
         under = self._asked(request)
         known = self.judging.known_call(call, under) and not self.reviews.asked_about(call, under)
         return request if known else None
@@ -284,15 +285,15 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         it.
         """
         tool_call = request.tool_call
-        call = Call(tool_call["name"], tool_call["args"], tool_call["id"])
+        call = call_of(tool_call)
         decision, args = await self.reviews.call(call, self._asked(request))
         self._tell(request.runtime, [Ruling(None, () if decision.action == "allow" else (decision,))])
         if args is None:
             text = notices.call_notice(self.guard, decision)
             return notices.answer(text, call.id, call.name, notices.about(decision))
-        return request if args is call.args else request.override(tool_call={**tool_call, "args": args})
+        return request if args is call.arguments else request.override(tool_call={**tool_call, "args": args})
 
-    def _asked(self, request: Any) -> Asked:
+    def _asked(self, request: Any) -> Request:
         state = request.state
         messages = state if isinstance(state, list) else _field(state, "messages") or []
         return self.judging.asked(messages)
@@ -323,7 +324,7 @@ class _Call:
         self._request = request
         self.known: Any = request.tool_call["args"]
         self.run: ToolRun | None = None
-        self._asked: Callable[[], Asked] = cache(partial(middleware._asked, request))  # it reads the conversation
+        self._asked: Callable[[], Request] = cache(partial(middleware._asked, request))  # it reads the conversation
         if middleware.judging.check_tool_results:
             self.run = ToolRun(
                 middleware.judging,

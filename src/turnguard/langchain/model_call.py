@@ -303,4 +303,5 @@ def _refuse_provider_tools(request: ModelRequest[Any]) -> None:
 
 def newest_other(messages: Sequence[BaseMessage]) -> int:
     """Where the newest message of the model or of a tool stands: what follows it is the person's newest input."""
-    return max((at for at, message in enumerate(messages) if stage_of(message) != "input"), default=-1)
+    behind = range(len(messages) - 1, -1, -1)
+    return next((at for at in behind if stage_of(messages[at]) != "input"), -1)

@@ -13,9 +13,9 @@ from turnguard.core.decision import Decision
 from turnguard.core.errors import Blocked
 from turnguard.core.step import Step
 from turnguard.langchain.judge import Judging
-from turnguard.langchain.messages import Asked
 from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.transcripts import blocks
+from turnguard.transcripts.conversation import Request
 
 
 def is_result(value: Any) -> bool:
@@ -36,7 +36,7 @@ def blocks_of(output: Any) -> Any:
 
 
 async def receive(
-    judging: Judging, result: Any, request: Asked, tool: str, surface: Surface
+    judging: Judging, result: Any, request: Request, tool: str, surface: Surface
 ) -> tuple[Any, list[Ruling]]:
     """The result as it may go on, and the rulings that were made on it."""
     rulings: list[Ruling] = []
@@ -58,7 +58,7 @@ async def receive(
             return item if await data(item) else None
         under = request
         if isinstance(item, HumanMessage):  # a tool may hand on a request of its own making, as to another agent
-            under = Asked().then(item, 0)
+            under = Request()
         if judging.known(item, under):
             return item
         ruling = await judging.rule(item, under, surface)
@@ -88,7 +88,7 @@ async def receive(
         parts = tuple(block.part for block in blocks.read(None, artifact=plain(value)))
         if not parts:
             return True
-        decision = await judging.guard.acheck(Step("tool_result", parts, prompt=request.text, tool=tool))
+        decision = await judging.check(Step("tool_result", parts, prompt=request.text, tool=tool))
         rulings.append(Ruling(None, () if decision.action == "allow" else (decision,)))
         return decision.allowed
 
@@ -98,7 +98,7 @@ async def receive(
 async def fallen(
     judging: Judging,
     error: Exception,
-    request: Asked,
+    request: Request,
     tool: str,
     surface: Surface,
     tell: Callable[[list[Ruling]], object] = bool,
@@ -114,7 +114,7 @@ async def fallen(
     text = "" if "GraphBubbleUp" in kinds or isinstance(error, Blocked) else "\n".join(dict.fromkeys(_says(error)))
     if not text.strip():
         raise error
-    decision = await judging.guard.acheck(Step.tool_result(tool, text, prompt=request.text))
+    decision = await judging.check(Step.tool_result(tool, text, prompt=request.text))
     tell([Ruling(None, () if decision.action == "allow" else (decision,))])
     if decision.allowed:
         raise error

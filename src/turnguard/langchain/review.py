@@ -26,9 +26,10 @@ from turnguard.langchain import notices
 from turnguard.langchain import review_requests as questions
 from turnguard.langchain.held import HELD, Held
 from turnguard.langchain.judge import Judging
-from turnguard.langchain.messages import Asked, Call, Reading, fingerprint, read, stage_of
+from turnguard.langchain.messages import fingerprint, read, stage_of
 from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.runtime.caches import Cache
+from turnguard.transcripts.conversation import Request
 
 REJECT: Mapping[str, Any] = {"type": "reject"}
 _ALLOWED = ["approve", "edit", "reject", "respond"]
@@ -85,7 +86,7 @@ class Reviews:
     """
 
     answers: Answers | None = None
-    """Asked where the host resumes with `{"decisions": "stored"}`; without it that is a rejection."""
+    """Request where the host resumes with `{"decisions": "stored"}`; without it that is a rejection."""
 
     def __init__(self, judging: Judging) -> None:
         self._judging = judging
@@ -97,7 +98,7 @@ class Reviews:
         one does.
         """
         waiting = [
-            (message, self._judging.asked(messages[: at + 1]))
+            (message, self._judging.asked(messages[:at]))
             for at, message in enumerate(messages)
             if isinstance(self._held(message), str)
         ]
@@ -109,7 +110,7 @@ class Reviews:
                 refused = refused or decision
         return settled, refused
 
-    async def answer(self, last: AIMessage, request: Asked) -> tuple[list[BaseMessage], Decision | None]:
+    async def answer(self, last: AIMessage, request: Request) -> tuple[list[BaseMessage], Decision | None]:
         """The model's answer that waits, or its calls that do."""
         return (await self.settle([(last, request)]))[0]
 
@@ -122,7 +123,7 @@ class Reviews:
         return isinstance(self._held(message), str) or bool(self._calls(message))
 
     async def settle(
-        self, waiting: Sequence[tuple[BaseMessage, Asked]]
+        self, waiting: Sequence[tuple[BaseMessage, Request]]
     ) -> list[tuple[list[BaseMessage], Decision | None]]:
         """What waits, put before a person all at once. For each: what stands in its place now (a message, and answers
         to its calls that will not run), and the decision where it stays withheld as a whole.
@@ -143,20 +144,20 @@ class Reviews:
             self._judging.approve(approved, request)
         return settled
 
-    async def call(self, call: Call, request: Asked) -> tuple[Decision, Any]:
+    async def call(self, call: ToolCall, request: Request) -> tuple[Decision, Any]:
         """A call that came to the tool in another form than the model proposed: the decision, and its arguments or
         None.
         """
         decision = await self._decision(call, request)
         return decision, await self._settled_call(call, decision, request)
 
-    def asked_about(self, call: Call, request: Asked) -> bool:
+    def asked_about(self, call: ToolCall, request: Request) -> bool:
         """Whether a person was asked about this call where it was about to run: then the question is put again
         whenever the task runs again, or a later question in it would be given this one's answer.
         """
         return bool(self._decided) and self._call_subject(call, request) in self._decided
 
-    async def remembered(self, message: BaseMessage, request: Asked) -> Ruling:
+    async def remembered(self, message: BaseMessage, request: Request) -> Ruling:
         """The ruling on a message; one that put it before a person is not made anew when the node runs again."""
         subject = self._subject(message)
         ruling: Ruling = self._decided.get(subject) or await self._judging.rule(message, request, Surface(True))
@@ -182,7 +183,7 @@ class Reviews:
         return [self._call_question(call_id, identity) for call_id, identity in self._calls(message).items()]
 
     async def _settled(
-        self, message: BaseMessage, request: Asked, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
+        self, message: BaseMessage, request: Request, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
     ) -> tuple[list[BaseMessage], Decision | None]:
         held = self._held(message)
         following: list[BaseMessage] = []
@@ -200,7 +201,7 @@ class Reviews:
         return [message, *following], None
 
     async def _message(
-        self, stand_in: BaseMessage, held: str, answer: Mapping[str, Any], request: Asked, sitting: _Sitting
+        self, stand_in: BaseMessage, held: str, answer: Mapping[str, Any], request: Request, sitting: _Sitting
     ) -> tuple[BaseMessage, Decision | None]:
         """What stands in place of one held message now, and the decision where it stays withheld."""
         while True:
@@ -218,15 +219,14 @@ class Reviews:
             if text is None:
                 return await self._rejected(stand_in, kept.decision, answer), kept.decision
             edited = questions.with_text(stand_in, text)
-            under = request.then(edited, 0) if isinstance(edited, HumanMessage) else request
-            ruling = await self.remembered(edited, under)
+            ruling = await self.remembered(edited, request)
             if ruling.held is None:
                 return ruling.message, ruling.ended
             held = ruling.held
             (answer,) = await self._ask([self._question(stand_in, held)])
 
     async def _settled_calls(
-        self, message: AIMessage, request: Asked, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
+        self, message: AIMessage, request: Request, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
     ) -> tuple[AIMessage, list[ToolMessage]]:
         """The message with what became of its calls that waited, and the answers to those that were rejected."""
         final: dict[str, Any] = {}
@@ -259,14 +259,14 @@ class Reviews:
         sitting.approved.append((settled, request))
         return settled, rejected
 
-    async def _decision(self, call: Call, request: Asked) -> Decision:
+    async def _decision(self, call: ToolCall, request: Request) -> Decision:
         subject = self._call_subject(call, request)
         decision: Decision = self._decided.get(subject) or await self._judging.rule_call(call, request)
         if decision.action == "review":
             self._decided.put(subject, decision)
         return decision
 
-    async def _settled_call(self, call: Call, decision: Decision, request: Asked) -> Any:
+    async def _settled_call(self, call: ToolCall, decision: Decision, request: Request) -> Any:
         if decision.action == "review" and has_checkpointer():
             action, about = questions.call_request(Held(decision, call=call), call.id or "", "")
             (answer,) = await self._ask([_Question(action, about, self._call_subject(call, request))])
@@ -274,20 +274,20 @@ class Reviews:
         if decision.withheld:
             return None
         part = decision.parts[0]
-        return part.arguments if decision.action == "rewrite" and isinstance(part, ToolCall) else call.args
+        return part.arguments if decision.action == "rewrite" and isinstance(part, ToolCall) else call.arguments
 
-    async def _answered(self, call: Call, decision: Decision, answer: Mapping[str, Any], request: Asked) -> Any:
+    async def _answered(self, call: ToolCall, decision: Decision, answer: Mapping[str, Any], request: Request) -> Any:
         """The arguments to run with after a reviewer's answer; None when the call must not run."""
         if answer.get("type") == "approve":
             self._judging.accept_call(call, request)
-            return call.args
+            return call.arguments
         edited = questions.edited_call(call, answer)
         if edited is None:
             return None
         again = await self._decision(edited, request)
         args = await self._settled_call(edited, again, request)
         if args is not None:
-            self._judging.accept_call(Call(edited.name, args, edited.id), request)
+            self._judging.accept_call(ToolCall(edited.name, args, edited.id), request)
         return args
 
     async def _rejected(self, stand_in: BaseMessage, decision: Decision, answer: Mapping[str, Any]) -> BaseMessage:
@@ -305,7 +305,7 @@ class Reviews:
         message = answer.get("message")
         if not isinstance(message, str) or not message.strip():
             return ""
-        decision = await self._judging.guard.acheck(Step.tool_result("review", message))
+        decision = await self._judging.check(Step.tool_result("review", message))
         return f"The reviewer says: {message}" if decision.allowed else ""
 
     # ------------------------------------------------------------ asking
@@ -327,9 +327,9 @@ class Reviews:
         content = fingerprint(stage_of(message), read(message))
         return b"\0".join((content, (identity or message.id or "").encode(), _configured("thread_id")))
 
-    def _call_subject(self, call: Call, request: Asked) -> bytes:
+    def _call_subject(self, call: ToolCall, request: Request) -> bytes:
         """This call in this task: where it was proposed, and where it is about to run, are two."""
-        return fingerprint("tool_call", Reading(calls=(call,)), request) + _configured("checkpoint_ns")
+        return self._judging.call_digest(call, request) + _configured("checkpoint_ns")
 
     async def _ask(self, questions: Sequence[_Question]) -> list[Mapping[str, Any]]:
         """Pause the run until a person has answered. LangGraph gives the answer when the node runs again."""
@@ -362,7 +362,7 @@ class _Sitting:
     """What one run of a node settles, to be carried out when nothing more is to be asked."""
 
     done: list[str] = field(default_factory=list)
-    approved: list[tuple[BaseMessage, Asked]] = field(default_factory=list)
+    approved: list[tuple[BaseMessage, Request]] = field(default_factory=list)
 
 
 def _configured(key: str) -> bytes:

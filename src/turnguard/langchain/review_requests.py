@@ -12,10 +12,11 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from turnguard.core.decision import Decision, Outcome
+from turnguard.core.step import ToolCall
 from turnguard.core.verdict import Coverage
 from turnguard.langchain import notices
 from turnguard.langchain.held import Held
-from turnguard.langchain.messages import Call, stage_of
+from turnguard.langchain.messages import stage_of
 
 Payload = tuple[Mapping[str, Any], Mapping[str, Any]]
 """The action to decide on, and what is known about it."""
@@ -37,7 +38,7 @@ def call_request(held: Held | None, call_id: str, identity: str) -> tuple[Mappin
     if held is None or held.call is None:
         action = {"name": "review_tool_call", "args": {"id": identity}, "description": "the call is gone"}
         return action, {"action": "review", "stage": "tool_call", "tool_call_id": call_id}
-    args = held.call.args if isinstance(held.call.args, dict) else {"arguments": held.call.args}
+    args = held.call.arguments if isinstance(held.call.arguments, Mapping) else {"arguments": held.call.arguments}
     action = {"name": held.call.name, "args": args, "description": held.decision.summary()}
     return action, notices.about(held.decision, tool_call_id=call_id)
 
@@ -65,14 +66,14 @@ def responded(answer: Mapping[str, Any]) -> str | None:
     return text if isinstance(text, str) and text.strip() else None
 
 
-def edited_call(call: Call, answer: Mapping[str, Any]) -> Call | None:
+def edited_call(call: ToolCall, answer: Mapping[str, Any]) -> ToolCall | None:
     """The call as a reviewer edited it. It stays a call of the same tool."""
     action = answer.get("edited_action") if answer.get("type") == "edit" else None
     if not isinstance(action, Mapping) or not isinstance(action.get("args"), Mapping):
         return None
     if action.get("name", call.name) != call.name:
         return None
-    return Call(call.name, dict(action["args"]), call.id)
+    return ToolCall(call.name, dict(action["args"]), call.id)
 
 
 def with_text(original: BaseMessage, text: str) -> BaseMessage:

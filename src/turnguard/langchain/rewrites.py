@@ -1,141 +1,156 @@
-"""An AI message under revision: what stays of its content and calls, and the answers to calls that will not run."""
+"""Decisions → the message that stands in a message's place. The transcript engine writes it.
+
+A tool call that is withheld keeps its place, empty, because a provider wants an answer to each call: the answer says
+why it did not run.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, InvalidToolCall, ToolMessage
 
 from turnguard.core.action import SEVERITY
 from turnguard.core.decision import Decision
-from turnguard.core.step import Part, Text, ToolCall
 from turnguard.guard import Guard
 from turnguard.langchain import notices
 from turnguard.langchain.held import Held, Holding
-from turnguard.langchain.messages import Call, Reading
+from turnguard.langchain.messages import FOUND, RAW_CALLS, as_mapping, call_of
 from turnguard.langchain.rulings import Surface
-from turnguard.transcripts import blocks
+from turnguard.transcripts.apply import rewritten
+from turnguard.transcripts.conversation import Piece
+from turnguard.transcripts.message import CALL_FIELDS, Reading
 
 NO_TOOL = "unknown_tool"
 """Stands for a name that no tool has: the model made it up, so it may hold anything."""
 
+Decided = Sequence[tuple[Piece, Decision]]
+"""The steps that were cut out of a message, each with its decision."""
 
-class Draft:
-    """An AI message under revision: its content, its calls and the answers to those that will not run."""
 
-    def __init__(
-        self, guard: Guard, holding: Holding, owner: str, message: AIMessage, reading: Reading, surface: Surface
-    ) -> None:
-        self._guard = guard
-        self._holding = holding
-        self._owner = owner
-        self._message = message
-        self._reading = reading
-        self._surface = surface
-        self._parts: dict[int, Part | None] = {}  # by position in `_blocks`
-        self._blocks = [*reading.said, *reading.results, *(b for bs in reading.mirrors.values() for b in bs)]
-        self._keep_extras = True
-        self._calls_changed = False
-        self._tool_calls: list[dict[str, Any]] = []
-        self._invalid: list[dict[str, Any]] = []
-        self._answers: list[ToolMessage] = []
-        self._waiting: dict[str, str] = {}
-        self._flags: list[Decision] = []
+@dataclass(slots=True)
+class Revised:
+    """An AI message with the decisions on it carried out: its calls that will not run are answered or wait."""
 
-    def say(self, decision: Decision | None) -> None:
-        """Take over what became of the message's own words."""
-        if decision is None:
-            return
-        if decision.action in ("flag", "rewrite"):
-            self._flags.append(decision)
-        parts = decision.held if decision.action == "review" else decision.parts
-        own = self._reading.own
-        for position, (block, part) in enumerate(zip(own, parts, strict=False)):
-            if part is not block.part:
-                if position < len(self._reading.said):
-                    self._parts[position] = part
-                else:
-                    self._keep_extras = False
-
-    def hear(self, decision: Decision | None) -> None:
-        """Take over what became of the results of tools that the provider ran."""
-        if decision is None:
-            return
-        if decision.action != "allow":
-            self._flags.append(decision)
-        start = len(self._reading.said)
-        for offset, block in enumerate(self._reading.results):
-            part = decision.parts[offset]
-            if decision.withheld and isinstance(block.part, Text):
-                part = Text(notices.result_notice(self._guard, decision))
-            if part is not block.part:
-                self._parts[start + offset] = part
-
-    def call(self, call: Call, decision: Decision | None) -> None:
-        """Take over what became of one call: it stands, was redacted, waits for a reviewer, or is answered at once."""
-        plain = {"name": call.name, "args": call.args, "id": call.id}
-        if decision is None or decision.allowed:
-            if decision is not None and decision.action == "flag":
-                self._flags.append(decision)
-            if call.invalid:
-                if any(known.get("id") == call.id for known in self._message.invalid_tool_calls):
-                    self._invalid.append({**plain, "error": None, "type": "invalid_tool_call"})
-            else:
-                self._tool_calls.append({**plain, "type": "tool_call"})
-            return
-        self._calls_changed = True
-        self._flags.append(decision)
-        if decision.action == "rewrite" and not call.invalid:
-            new = decision.parts[0]
-            args = new.arguments if isinstance(new, ToolCall) else {}
-            self._tool_calls.append({**plain, "args": args, "type": "tool_call"})
-            self._mirror(call, new)
-            return
-        self._mirror(call, None)
-        if call.invalid or not call.id:
-            return
-        known = self._surface.tools is None or call.name in self._surface.tools
-        name = call.name if known else NO_TOOL
-        self._tool_calls.append({"name": name, "args": {}, "id": call.id, "type": "tool_call"})
-        if decision.action == "review" and self._surface.reviewable:
-            self._waiting[call.id] = self._holding.hold(Held(decision, call=call))
-        else:
-            text = notices.call_notice(self._guard, decision)
-            self._answers.append(notices.answer(text, call.id, name, notices.about(decision)))
-
-    def _mirror(self, call: Call, part: Part | None) -> None:
-        start = len(self._reading.said) + len(self._reading.results)
-        mirrored = [block for blocks_ in self._reading.mirrors.values() for block in blocks_]
-        for offset, block in enumerate(mirrored):
-            if isinstance(block.part, ToolCall) and block.part.id == call.id:
-                self._parts[start + offset] = part
+    message: AIMessage
+    answers: list[ToolMessage] = field(default_factory=list)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     @property
-    def nothing_left(self) -> bool:
-        """True when only calls that cannot be answered were there, and all are gone."""
-        return not self._reading.own and not self._reading.results and not self._tool_calls and not self._invalid
+    def empty(self) -> bool:
+        """Whether nothing is left of it."""
+        left = self.message
+        return not (left.content or left.tool_calls or left.invalid_tool_calls or left.additional_kwargs)
 
-    def finished(self) -> tuple[AIMessage, tuple[ToolMessage, ...]]:
-        """The revised message, built anew, and the answers that follow it."""
-        message = self._message
-        mark: dict[str, Any] = {}
-        if self._flags:
-            worst = max(self._flags, key=lambda decision: SEVERITY[decision.action])
-            mark = notices.about(worst)
-        if self._waiting:
-            mark |= {"calls": dict(self._waiting), "by": self._owner}
-        content = message.content
-        if self._parts:
-            parts = [self._parts.get(at, block.part) for at, block in enumerate(self._blocks)]
-            content = blocks.replace(content, self._blocks, parts)
-        if not self._parts and not self._calls_changed and self._keep_extras:
-            metadata = {**message.response_metadata, notices.KEY: mark}
-            return message.model_copy(update={"response_metadata": metadata}), ()
-        extras = dict(message.additional_kwargs) if self._keep_extras else {}
-        if self._calls_changed:
-            extras = {key: value for key, value in extras.items() if key not in ("tool_calls", "function_call")}
-        revised = notices.ai(message, content, mark)
-        revised.additional_kwargs = extras
-        revised.tool_calls = self._tool_calls  # type: ignore[assignment]
-        revised.invalid_tool_calls = self._invalid  # type: ignore[assignment]
-        return revised, tuple(self._answers)
+
+def changed(guard: Guard, message: BaseMessage, reading: Reading, decided: Decided) -> dict[str, Any]:
+    """What of a message changes so that it holds what may pass on; empty where nothing does."""
+    told = as_mapping(message)
+    new = _written(guard, told, reading, decided)
+    if new is told:
+        return {}
+    empty: Mapping[str, Any] = {"content": "", "additional_kwargs": {}}
+    changes = {key: new.get(key, empty.get(key)) for key in told if new.get(key) is not told[key] and key != "role"}
+    if set(FOUND) & set(changes):
+        metadata = {key: value for key, value in message.response_metadata.items() if changes.get(key, value) is value}
+        changes["response_metadata"] = metadata
+    return {key: value for key, value in changes.items() if key not in FOUND}
+
+
+def revised(
+    guard: Guard,
+    holding: Holding,
+    owner: str,
+    message: AIMessage,
+    reading: Reading,
+    decided: Decided,
+    surface: Surface,
+) -> Revised:
+    """The message with every decision carried out. `owner` settles the calls that wait."""
+    told = as_mapping(message)
+    withheld = {key: decision for piece, decision in decided for key in _calls(reading, piece) if decision.withheld}
+    new = _written(guard, told, reading, decided)
+    flags = [decision for _, decision in decided if decision.action != "allow"]
+    mark = notices.about(max(flags, key=lambda decision: SEVERITY[decision.action])) if flags else {}
+    if new is told:
+        metadata = {**message.response_metadata, notices.KEY: mark}
+        return Revised(message.model_copy(update={"response_metadata": metadata}) if flags else message)
+    made = Revised(notices.ai(message, _said(new.get("content", "")), mark))
+    left = {str(call.get("id")): call for call in new.get("tool_calls", ()) if "function" not in call}
+    for call in message.tool_calls:
+        kept, decision = left.get(str(call["id"])), withheld.get(("tool_calls", call["id"]))
+        if kept is not None and decision is None:
+            made.message.tool_calls.append({**call, "args": kept["args"]})
+        elif call["id"]:
+            known = surface.tools is None or call["name"] in surface.tools
+            name = call["name"] if known else NO_TOOL
+            made.message.tool_calls.append({**call, "name": name, "args": {}})
+            decision = decision or max(flags, key=lambda each: SEVERITY[each.action])
+            if decision.action == "review" and surface.reviewable and decision.stage == "tool_call":
+                made.waiting[call["id"]] = holding.hold(Held(decision, call=call_of(call)))
+            else:
+                text = notices.call_notice(guard, decision)
+                made.answers.append(notices.answer(text, call["id"], name, notices.about(decision)))
+    for invalid in new.get("invalid_tool_calls", ()):
+        made.message.invalid_tool_calls.append(cast("InvalidToolCall", {**invalid, "error": None}))
+    extras = dict(new.get("additional_kwargs", {}))
+    if not withheld and new.get("tool_calls") == told.get("tool_calls"):
+        extras |= {key: message.additional_kwargs[key] for key in RAW_CALLS if key in message.additional_kwargs}
+    made.message.additional_kwargs = extras
+    if made.waiting:
+        made.message.response_metadata[notices.KEY] |= {"calls": dict(made.waiting), "by": owner}
+    return made
+
+
+def stand_in(message: BaseMessage, text: str, mark: dict[str, Any]) -> BaseMessage:
+    """A fresh message of the same kind and id that holds `text` alone."""
+    if isinstance(message, ToolMessage):
+        return notices.answer(text, message.tool_call_id, message.name, mark, message.id)
+    if isinstance(message, HumanMessage):
+        return HumanMessage(text, id=message.id, response_metadata={notices.KEY: mark})
+    if isinstance(message, AIMessage):
+        return notices.ai(message, text, mark)
+    update = {"content": text, "name": None, "additional_kwargs": {}, "response_metadata": {notices.KEY: mark}}
+    return message.model_copy(update=update | dict.fromkeys(message.model_extra or ()))
+
+
+def _written(guard: Guard, told: Mapping[str, Any], reading: Reading, decided: Decided) -> Any:
+    """The fields as the engine writes them; the same object where nothing changes."""
+    parts = list(_parts(decided))
+    clients = {call.get("id") for name in CALL_FIELDS for call in told.get(name, ())}
+
+    def notice(decision: Decision) -> str:
+        leaf = reading.leaves[decision.where[1]] if decision.where else None
+        if leaf is not None and leaf.block.region == "call" and leaf.block.pair in clients:
+            return ""  # the answer to the call says it
+        if decision.stage == "tool_result":
+            return notices.result_notice(guard, decision)
+        return notices.removed(guard, decision)
+
+    made = rewritten([told], [reading], parts, notice)
+    return made[0] if made else {}
+
+
+def _said(content: Any) -> Any:
+    """Content without the empty text that stands where a call alone was taken out: providers refuse it."""
+    return (
+        [block for block in content if block != {"type": "text", "text": ""}] if isinstance(content, list) else content
+    )
+
+
+def _parts(decided: Decided) -> Iterator[Decision]:
+    """The decisions, part by part."""
+    for piece, decision in decided:
+        for index, part in zip(piece.indexes, decision.parts, strict=False):
+            yield replace(decision, parts=(part,), where=(0, index))
+
+
+def _calls(reading: Reading, piece: Piece) -> Iterator[tuple[str, str | None]]:
+    """The calls in a step, by field and identifier, the ones that say the same included."""
+    for index in piece.indexes:
+        leaf = reading.leaves[index]
+        for each in (leaf, *reading.mirrors.get(index, ())):
+            if each.block.region == "call":
+                yield str(each.field), each.block.pair

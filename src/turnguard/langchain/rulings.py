@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, ToolMessage
 
 from turnguard.core.decision import Decision
-from turnguard.langchain.messages import Asked
+from turnguard.transcripts.conversation import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +60,4 @@ class Unknown:
 
     at: int
     message: BaseMessage
-    request: Asked
+    request: Request

@@ -17,10 +17,10 @@ from turnguard.langchain import notices
 from turnguard.langchain.custom_events import Telling
 from turnguard.langchain.extension import extend
 from turnguard.langchain.judge import Judging
-from turnguard.langchain.messages import Asked, Call
 from turnguard.langchain.rulings import Ruling
 from turnguard.langchain.tool_run import JudgedTool, ToolRun, is_call
 from turnguard.langchain.tool_streams import RUNTIME, hushed, require_known, telling_of
+from turnguard.transcripts.conversation import Request
 
 T = TypeVar("T", bound=BaseTool)
 
@@ -50,11 +50,11 @@ class _Guarded:
         self._raises = raises
 
     def begin(self, call_id: str | None) -> ToolRun:
-        return ToolRun(self._judging, Asked, self._tool.name, call_id, tell=self._told)
+        return ToolRun(self._judging, Request, self._tool.name, call_id, tell=self._told)
 
     async def look(self, arguments: Any, given: Any) -> Any:
         call_id = given.get("id") if is_call(given) else None
-        decision = await self._judging.rule_call(Call(self._tool.name, arguments, call_id), Asked())
+        decision = await self._judging.rule_call(ToolCall(self._tool.name, arguments, call_id), Request())
         if decision.withheld:
             self._told([Ruling(None, (decision,))])
             text = notices.call_notice(self._judging.guard, decision)
@@ -69,7 +69,7 @@ class _Guarded:
         node = (within.get("configurable") or {}).get(RUNTIME)
         speaking = [one for one in (node, *_runtimes(given).values()) if one is not None]  # outside a graph: maybe none
         write = speaking[0].stream_writer if speaking else _nobody
-        telling = telling_of(self._judging.guard, write, Asked, self._tool.name)
+        telling = telling_of(self._judging.guard, write, Request, self._tool.name)
         if run is not None:
             run.telling = telling
         with hushed(within, telling):

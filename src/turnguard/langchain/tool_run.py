@@ -17,11 +17,11 @@ from turnguard.langchain.custom_events import Telling
 from turnguard.langchain.drive import Steps, adrive, drive
 from turnguard.langchain.extension import Extension
 from turnguard.langchain.judge import Judging
-from turnguard.langchain.messages import Asked
 from turnguard.langchain.results import blocks_of, fallen, is_result, receive
 from turnguard.langchain.rulings import ALONE, Ruling, Surface
 from turnguard.langchain.tool_arguments import injected
 from turnguard.langchain.tool_streams import held_deltas
+from turnguard.transcripts.conversation import Request
 
 Tell = Callable[[list[Ruling]], object]
 
@@ -35,7 +35,7 @@ class ToolRun:
     def __init__(
         self,
         judging: Judging,
-        asked: Callable[[], Asked],
+        asked: Callable[[], Request],
         name: str,
         call_id: str | None,
         *,

@@ -24,8 +24,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from turnguard.core.errors import ConfigError
 from turnguard.guard import Guard
 from turnguard.langchain.custom_events import Telling, as_it_is
-from turnguard.langchain.messages import Asked
 from turnguard.langchain.muting import keep, kept_around
+from turnguard.transcripts.conversation import Request
 from turnguard.transcripts.fields import is_plain_key
 
 STREAM, RUNTIME, SEND = "__pregel_stream", "__pregel_runtime", "__pregel_send"
@@ -131,7 +131,7 @@ def _send(telling: Telling, send: Callable[[Any], Any], writes: Any) -> None:
     telling.tell([value for _, value in writes], partial(send, writes))
 
 
-def telling_of(guard: Guard, write: Any, request: Callable[[], Asked], tool: str) -> Telling:
+def telling_of(guard: Guard, write: Any, request: Callable[[], Request], tool: str) -> Telling:
     """What takes a tool's custom events in the place of `write`. Inside a tool of another guarded agent, whoever judges
     them first is enough.
     """

@@ -17,8 +17,9 @@ from turnguard.core.verdict import Coverage
 from turnguard.langchain import notices
 from turnguard.langchain.deadlines import Attempts
 from turnguard.langchain.judge import Judging
-from turnguard.langchain.messages import FOUND, Asked
+from turnguard.langchain.messages import FOUND
 from turnguard.langchain.rulings import Ruling, Surface
+from turnguard.transcripts.conversation import Request
 from turnguard.transcripts.fields import is_switch
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class Turn:
     """
 
     judging: Judging
-    request: Asked
+    request: Request
     surface: Surface
     gate: asyncio.Task[Decision | None] | None = None
     again: bool = False
@@ -223,7 +224,7 @@ class _Heard:
         return await turn.judging.prefix(message, turn.request, turn.surface, self.attempts) or NOTHING
 
     def merged(self, count: int) -> AIMessageChunk | None:
-        """The first `count` chunks as one. Asked for in rising order."""
+        """The first `count` chunks as one. Request for in rising order."""
         if count < self._count:
             self._merged, self._count = None, 0
         for chunk in self.all[self._count : count]:

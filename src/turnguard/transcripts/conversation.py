@@ -39,22 +39,16 @@ NOTHING_ASKED = Request()
 class Conversation:
     """Follows a conversation from its first message on. `history`: earlier turns judged together with the newest."""
 
-    def __init__(self, history: int = 0) -> None:
+    def __init__(self, history: int = 0, request: Request = NOTHING_ASKED) -> None:
         self._history = history
-        self.request = NOTHING_ASKED
+        self.request = request
         self._called: dict[str, str] = {}
         self._names: set[str] = set()
 
     def pieces(self, number: int, reading: Reading) -> list[Piece]:
         """The steps of the next message. A person's message becomes the request of what follows it."""
         found = list(self._cut(number, reading))
-        request = self.request
-        if reading.speaker == "person":
-            text, images = reading.request()
-            if text or images:
-                earlier = (*self.request.earlier, self.request.text or "")[-self._history :] if self._history else ()
-                request = Request(text, images, tuple(filter(None, earlier)))
-        self.skip(reading, request)
+        self.skip(reading, next_request(self.request, reading, self._history))
         return found
 
     def skip(self, reading: Reading, request: Request) -> None:
@@ -106,6 +100,15 @@ class Conversation:
             return Step("tool_result", parts, prompt=request.text, tool=tool)
         tool = first.block.tool if stage == "tool_call" else None
         return Step(stage, parts, prompt=request.text, prompt_images=request.images, tool=tool)
+
+
+def next_request(request: Request, reading: Reading, history: int) -> Request:
+    """The request once this message was said as well; another one where a person asks for something in it."""
+    text, images = reading.request() if reading.speaker == "person" else (None, ())
+    if not (text or images):
+        return request
+    earlier = (*request.earlier, request.text or "")[-history:] if history else ()
+    return Request(text, images, tuple(filter(None, earlier)))
 
 
 def request_history(request: Request, history: int) -> tuple[str, ...]:

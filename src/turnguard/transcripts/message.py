@@ -167,6 +167,11 @@ def _sameness(leaf: Leaf) -> Any:
     return None
 
 
+def same_arguments(one: Any, other: Any) -> bool:
+    """Whether two forms of arguments, text or parsed, say the same."""
+    return bool(one == other or _normal(one) == _normal(other))
+
+
 def _normal(arguments: Any) -> str:
     try:
         loaded = json.loads(arguments) if isinstance(arguments, str) and arguments.strip() else arguments or {}

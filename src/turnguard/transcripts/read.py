@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from turnguard.checking import arguments
 from turnguard.core.step import Document, Image, Opaque, Part, Text, ToolCall
 from turnguard.transcripts import calls, fields, media
 from turnguard.transcripts.block import ARTIFACT, Block, Region
@@ -158,12 +159,12 @@ class Reader:
     ) -> set[str]:
         """Add the call that a mapping is; the fields that it covers."""
         key = calls.arguments_key(form, holder)
-        arguments, name = holder.get(key), calls.tool_name(holder, form)
-        if not isinstance(arguments, (str, Mapping)):
-            arguments = _json(arguments) if arguments is not None else ""
+        given, name = holder.get(key), calls.tool_name(holder, form)
+        if not isinstance(given, (str, Mapping)):
+            given = _json(given) if given is not None else ""
         identity = calls.identity(holder) or pair
         with self._within("call", identity, name):
-            call = ToolCall(name or "", arguments, identity) if arguments is not None else Opaque("other", _DEEP)
+            call = ToolCall(name or "", given, identity) if given is not None else Opaque("other", _DEEP)
             self._add(call, path, how)
         return {key} | {at for at in calls.NAME_KEYS if isinstance(holder.get(at), str) and holder[at] == name}
 
@@ -248,8 +249,10 @@ class Reader:
             return [self._without_media(item, (*path, at)) for at, item in enumerate(value)]
         if value is None or isinstance(value, (str, bool, int, float)):
             return value
-        self._add(Opaque("other", f"an object of type {type(value).__name__}"), path, "self")
-        return None
+        found = arguments.shown(value)
+        for part in (*found.files, *(Opaque(missed.kind, missed.cause) for missed in found.missed)):
+            self._add(part, path, "self")
+        return found.text or None
 
 
 def read(content: Any, *, artifact: Any = None, made: bool = True) -> tuple[Block, ...]:

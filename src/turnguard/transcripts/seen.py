@@ -13,8 +13,12 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from datetime import time as clock
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
+from uuid import UUID
 
 from turnguard.core.decision import Decision
 from turnguard.runtime.fork import watch
@@ -25,6 +29,8 @@ ENTRIES = 50_000
 BYTES = 64_000_000
 SECONDS = 3600.0
 _DEPTH = 32
+_FIXED = (date, clock, timedelta, Decimal, UUID)
+"""Values beside strings and numbers that cannot change: `date` covers `datetime`."""
 
 
 class Unfreezable(Exception):
@@ -143,7 +149,7 @@ class Seen:
     def _digest(self, message: Any) -> bytes | None:
         digest = blake2b(key=self._secret, digest_size=20)
         try:
-            _feed(digest, message, 0)
+            feed(digest, message, 0)
         except Unfreezable:
             return None
         return digest.digest()
@@ -181,6 +187,8 @@ def frozen_copy(value: Any, depth: int = 0) -> tuple[Any, int]:
         return value, 16
     if isinstance(value, (str, bytes)):
         return value, len(value) + 64
+    if isinstance(value, _FIXED):
+        return value, 64
     if depth > _DEPTH:
         raise Unfreezable
     if type(value) is dict:
@@ -213,7 +221,7 @@ def _is_same(value: Any, frozen: Any) -> bool:
     return type(value) is kind and bool(value == frozen)
 
 
-def _feed(digest: Any, value: Any, depth: int) -> None:
+def feed(digest: Any, value: Any, depth: int = 0) -> None:
     """Every value with its type and length, so that no two different contents feed the same bytes."""
     if isinstance(value, (str, bytes)):
         data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
@@ -221,18 +229,20 @@ def _feed(digest: Any, value: Any, depth: int) -> None:
         digest.update(data)
     elif value is None or isinstance(value, (bool, int, float)):
         shown = hex(value) if type(value) is int else repr(value)  # Python writes no long integer in decimal
-        _feed(digest, f"{type(value).__name__} {shown}", depth)
+        feed(digest, f"{type(value).__name__} {shown}", depth)
         digest.update(b"n")
+    elif isinstance(value, _FIXED):
+        feed(digest, [type(value).__name__, str(value)], depth)
     elif depth > _DEPTH:
         raise Unfreezable
     elif type(value) is dict:
         digest.update(b"{%d:" % len(value))
         for key, item in value.items():
-            _feed(digest, key, depth + 1)
-            _feed(digest, item, depth + 1)
+            feed(digest, key, depth + 1)
+            feed(digest, item, depth + 1)
     elif type(value) in (list, tuple):
         digest.update(b"[%d:" % len(value))
         for item in value:
-            _feed(digest, item, depth + 1)
+            feed(digest, item, depth + 1)
     else:
         raise Unfreezable

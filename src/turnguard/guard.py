@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         AuditSettings,
         ChecksSettings,
         MediaSettings,
+        MemorySettings,
         ModeratorSettings,
         ReviewsSettings,
         StreamSettings,
@@ -57,8 +58,8 @@ class Guard:
     method takes `policy=`, that is a name or one of these policies, None is the guard's own, and an unknown name is a
     `ConfigError` before anything is asked.
 
-    `moderator_settings`, `media`, `stream`, `checks`, `audit`, `reviews` and `telemetry` are sections of the YAML.
-    Close a guard with `async with guard:`, `await guard.aclose()` or `guard.close()`.
+    `moderator_settings`, `media`, `stream`, `checks`, `audit`, `reviews`, `telemetry` and `memory` are sections of the
+    YAML. Close a guard with `async with guard:`, `await guard.aclose()` or `guard.close()`.
 
     `reviews` holds what waits for a person, and takes their answers.
     """
@@ -76,6 +77,7 @@ class Guard:
         audit: AuditSettings | None = None,
         reviews: ReviewsSettings | None = None,
         telemetry: TelemetrySettings | None = None,
+        memory: MemorySettings | None = None,
     ) -> None:
         # pydantic's models cost more to import than all else; and what only the methods use is imported here, since
         # imports fail once the process is out of file descriptors
@@ -90,8 +92,8 @@ class Guard:
             TelemetrySettings,
         )
         from turnguard.media import Media
+        from turnguard.moderators.build import remembering
         from turnguard.moderators.gate import Gated
-        from turnguard.moderators.memory import Remembering
         from turnguard.records import Audit, Reviews
         from turnguard.records.shelf import Memory
         from turnguard.transcripts import apply as transcript  # noqa: F401
@@ -103,7 +105,7 @@ class Guard:
         named = dict(policies or {})
         self.moderator_settings = asking = moderator_settings or ModeratorSettings()
         if not managed(moderator):
-            moderator = Remembering(Gated(moderator, asking.max_in_flight, asking.max_waiting))
+            moderator = remembering(Gated(moderator, asking.max_in_flight, asking.max_waiting), memory)
         self.media_settings = media or MediaSettings()
         self.stream_settings = stream or StreamSettings()
         self.checks = checks or ChecksSettings()
@@ -139,7 +141,7 @@ class Guard:
 
         return cls(
             config.policy,
-            build.moderator(config.moderator, client, config.folder),
+            build.moderator(config.moderator, client, config.folder, config.memory),
             policies=config.policies,
             moderator_settings=config.moderator,
             media=config.media,

@@ -16,6 +16,7 @@ from turnguard.config.settings import (
     AuditSettings,
     ChecksSettings,
     MediaSettings,
+    MemorySettings,
     ModeratorSettings,
     RecordsSettings,
     ReviewsSettings,
@@ -35,6 +36,7 @@ class Document(Section):
     """The shape of the file."""
 
     moderator: ModeratorSettings = ModeratorSettings()
+    memory: MemorySettings = MemorySettings()
     media: MediaSettings = MediaSettings()
     stream: StreamSettings = StreamSettings()
     checks: ChecksSettings = ChecksSettings()
@@ -60,6 +62,7 @@ class Config:
     audit: AuditSettings
     reviews: ReviewsSettings
     telemetry: TelemetrySettings
+    memory: MemorySettings
     policy: Policy
     policies: Mapping[str, Policy]
     service: ServiceSettings
@@ -127,6 +130,7 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         document.audit,
         document.reviews,
         document.telemetry,
+        document.memory,
         policy,
         policies,
         document.service,

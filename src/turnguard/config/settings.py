@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -227,6 +228,43 @@ class ModeratorSettings(EndpointSettings):
     fallback: FallbackSettings | None = Field(
         None,
         description="A second moderator, such as {family: sandbox}; with authority: block_only it may never allow.",
+    )
+
+
+def _store(value: SecretStr) -> SecretStr:
+    try:
+        place = urlsplit(value.get_secret_value())
+        known = place.scheme in ("redis", "rediss", "valkey", "valkeys") and bool(place.hostname) and place.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("a shared memory is a URL such as redis://host:6379/0 (also rediss, valkey and valkeys)")
+    return value
+
+
+def _long_enough(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    if info.data.get("url") is not None and len(value.get_secret_value()) < SHORTEST_KEY:
+        raise ValueError(
+            f"a shared memory needs a key of {SHORTEST_KEY} characters or more, the same for all workers: "
+            "key: ${TURNGUARD_MEMORY_KEY}, made with 'openssl rand -hex 32'"
+        )
+    return value
+
+
+class MemorySettings(Section):
+    """How long verdicts are remembered, and where workers share them. `url` may hold a password, so that it is as
+    secret as `key`.
+    """
+
+    entries: Count = Field(50_000, description="Verdicts that a process remembers.")
+    ttl: Duration = Field(3600.0, description="How long a verdict counts.")
+    url: Annotated[SecretStr, AfterValidator(_store)] | None = Field(
+        None, description="redis://host:6379/0 (Redis or Valkey): verdicts are shared by all workers and machines."
+    )
+    key: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        SecretStr(""),
+        description="Required with url, 32 characters or more, the same for all workers.",
+        validate_default=True,
     )
 
 

@@ -65,8 +65,9 @@ class Exchange:
     """At most one prompt text, one image and one response: the model takes no more (model card).
 
     The texts are the original content; the model family neutralises control tokens when it builds the request. `stage`
-    is for records and tests, and never part of a verdict's identity. `own` are the categories of the policy that asks;
-    a family that takes none rejects such an exchange.
+    is for records and tests, and `tenant` for whether a remembered verdict is shown as one; neither is ever part of a
+    verdict's identity. `own` are the categories of the policy that asks; a family that takes none rejects such an
+    exchange.
     """
 
     prompt: str = field(repr=False)
@@ -74,3 +75,4 @@ class Exchange:
     response: str | None = field(default=None, repr=False)
     stage: Stage = "input"
     own: OwnCategories | None = None
+    tenant: str | None = field(default=None, repr=False, compare=False)

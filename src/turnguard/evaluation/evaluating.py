@@ -19,7 +19,7 @@ from turnguard.evaluation.ledger import Ledger
 from turnguard.evaluation.results import Result, read, result_of
 from turnguard.evaluation.rows import Rows
 from turnguard.guard import Guard
-from turnguard.moderators.base import Deadline, about
+from turnguard.moderators.base import HERE, Deadline, about
 
 FORMAT = "turnguard eval 1"
 
@@ -95,7 +95,7 @@ async def identity(guard: Guard) -> str:
     said = (await about(guard.moderator, Deadline.after(guard.moderator_settings.deadline))).identity
     if said is None:
         raise ConfigError("the replicas serve different models: figures would be those of neither")
-    if said.endswith("/unknown"):
+    if said.startswith(HERE):
         raise ConfigError("the moderator does not answer at /v1/models; is the server up, and the model's name right?")
     return said
 

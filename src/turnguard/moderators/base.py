@@ -10,6 +10,9 @@ from turnguard.core.errors import Timeout
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
 
+HERE = "here:"
+"""How an identity begins that holds in this process alone, because the model behind it is not known by name."""
+
 
 class Deadline:
     """A moment on the monotonic clock: setting the wall clock moves nothing."""
@@ -44,7 +47,7 @@ class About:
     """What a moderator says of itself; `max_model_len` is in tokens.
 
     A verdict is remembered under the `identity` of the model that gave it. None: several could answer and they differ,
-    so that nothing remembered counts.
+    so that nothing remembered counts. One that begins with `HERE` holds in this process alone.
     """
 
     identity: str | None
@@ -111,7 +114,7 @@ async def about(moderator: Moderator, deadline: Deadline) -> About:
     describe = getattr(moderator, "about", None)
     if describe is not None:
         return cast("About", await describe(deadline))
-    return About(f"{type(moderator).__qualname__}@{id(moderator):x}")
+    return About(f"{HERE}{type(moderator).__qualname__}@{id(moderator):x}")
 
 
 def managed(moderator: Moderator) -> bool:

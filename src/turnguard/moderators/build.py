@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from turnguard.config.settings import EndpointSettings, FallbackSettings, ModeratorSettings
+from turnguard.config.settings import EndpointSettings, FallbackSettings, MemorySettings, ModeratorSettings
 from turnguard.core.errors import ConfigError
 from turnguard.core.verdict import Label
 from turnguard.moderators.base import Moderator
@@ -17,8 +17,15 @@ from turnguard.moderators.memory import Remembering
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+    from turnguard.moderators.memory_shared import SharedMemory
 
-def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None, folder: Path = Path()) -> Moderator:
+
+def moderator(
+    settings: ModeratorSettings,
+    client: AsyncOpenAI | None = None,
+    folder: Path = Path(),
+    memory: MemorySettings | None = None,
+) -> Moderator:
     """Memory, then the gate, then the endpoints; a fallback beside it, with a memory of its own.
 
     The paths of certificates count from `folder`.
@@ -38,10 +45,23 @@ def moderator(settings: ModeratorSettings, client: AsyncOpenAI | None = None, fo
         )
     else:
         asked = _endpoints(settings, folder, settings.attempt_timeout)
-    first = Remembering(Gated(asked, settings.max_in_flight, settings.max_waiting))
+    first = remembering(Gated(asked, settings.max_in_flight, settings.max_waiting), memory)
     if settings.fallback is None:
         return first
-    return Fallback(first, Remembering(_second(settings.fallback, folder)), may_allow=settings.fallback.may_allow)
+    second = remembering(_second(settings.fallback, folder), memory, first.shared)
+    return Fallback(first, second, may_allow=settings.fallback.may_allow)
+
+
+def remembering(
+    inner: Moderator, settings: MemorySettings | None = None, shared: SharedMemory | None = None
+) -> Remembering:
+    """A memory around `inner`, with the shared one behind it where the settings name one."""
+    settings = settings or MemorySettings()
+    if shared is None and settings.url is not None:
+        from turnguard.moderators.memory_shared import SharedMemory
+
+        shared = SharedMemory(settings.url.get_secret_value(), settings.key.get_secret_value(), settings.ttl)
+    return Remembering(inner, settings.entries, settings.ttl, shared=shared)
 
 
 class _Asked(TypedDict):

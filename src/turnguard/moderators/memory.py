@@ -2,7 +2,8 @@
 
 A verdict is kept under the identity of the model that gave it and a keyed digest of everything that makes the request
 (text, picture, response); never the policy, so that a changed policy needs no new call. It is found only while whoever
-would be asked has that identity: where replicas differ, nothing is. Failures are not remembered.
+would be asked has that identity: where replicas differ, nothing is. Failures are not remembered. What this process does
+not remember is looked up in the memory that workers share, where there is one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from turnguard.core.errors import ModeratorError, Timeout
 from turnguard.core.exchange import Exchange
-from turnguard.core.verdict import Verdict
+from turnguard.core.verdict import Label, Verdict
 from turnguard.moderators.base import Deadline, Moderator, Wrapper, about
 from turnguard.runtime.caches import Cache
 from turnguard.runtime.fork import watch
+
+if TYPE_CHECKING:
+    from turnguard.moderators.memory_entries import Found
+    from turnguard.moderators.memory_shared import SharedMemory
 
 ENTRIES = 50_000
 SECONDS = 3600.0
@@ -36,21 +42,46 @@ has left.
 """
 
 
+MOST_TENANTS = 8
+"""Tenants that a verdict is known to have been shown to. Another one is told nothing of the others."""
+
+
 @dataclass(slots=True)
 class _Kept:
+    """A verdict, whom it was shown to, and how it looks to those."""
+
     verdict: Verdict
+    tenants: tuple[str | None, ...]
+    again: Verdict | None = None
+
+    def shown(self, tenant: str | None) -> Verdict:
+        """The verdict, marked as remembered where this tenant has asked before."""
+        if tenant not in self.tenants:
+            self.tenants = (*self.tenants[1 - MOST_TENANTS :], tenant)
+            return self.verdict
+        if self.again is None:  # most verdicts are never asked for again
+            self.again = replace(self.verdict, remembered=True)
+        return self.again
 
 
 class Remembering(Wrapper):
-    """Remembers `inner`'s verdicts in memory: at most `entries`, at most `max_bytes`, each for `seconds`."""
+    """Remembers `inner`'s verdicts in memory: at most `entries`, at most `max_bytes`, each for `seconds`. `shared` is
+    asked for what this process does not remember.
+    """
 
     managed = True
 
     def __init__(
-        self, inner: Moderator, entries: int = ENTRIES, seconds: float = SECONDS, max_bytes: int = BYTES
+        self,
+        inner: Moderator,
+        entries: int = ENTRIES,
+        seconds: float = SECONDS,
+        max_bytes: int = BYTES,
+        shared: SharedMemory | None = None,
     ) -> None:
         super().__init__(inner)
-        self._secret = os.urandom(32)
+        self.shared = shared
+        self._secret = os.urandom(32) if shared is None else shared.entries.content_key
         self._lock = threading.Lock()
         self._verdicts: Cache[Key, _Kept] = Cache(entries, weight=max_bytes, weigh=_size, seconds=seconds)
         # flights belong to the event loop that they run in, and go with it
@@ -63,9 +94,7 @@ class Remembering(Wrapper):
         who = (await about(self.inner, deadline)).identity
         kept = None if who is None else self._verdicts.get((who, content))
         if kept is not None:
-            if not kept.verdict.remembered:  # marked when it is first asked for again, which most never are
-                kept.verdict = replace(kept.verdict, remembered=True)
-            return kept.verdict
+            return kept.shown(exchange.tenant)
         loop = asyncio.get_running_loop()
         flights = self._flights.get(loop)
         if flights is None:
@@ -88,6 +117,8 @@ class Remembering(Wrapper):
         """Forget everything and close the inner moderator."""
         self._verdicts.clear()
         await super().aclose()
+        if self.shared is not None:
+            await self.shared.aclose()
 
     def _digest(self, exchange: Exchange) -> bytes:
         """Names everything that makes the request, and cannot be computed without the key."""
@@ -110,8 +141,13 @@ class Remembering(Wrapper):
     ) -> Verdict:
         """Ask, in the task of whoever asked first, and give the answer to those who wait for the same."""
         flights[content] = None
+        found: Found | None = None
         try:
-            verdict = await self.inner.judge(exchange, deadline)
+            if self.shared is not None and who is not None:
+                found = await self.shared.get(who, content, deadline)
+                if found is not None and _decides(found.verdict, exchange) is None:
+                    found = None
+            verdict = await self.inner.judge(exchange, deadline) if found is None else found.verdict
         except Exception as error:
             if (landing := flights.pop(content)) is not None and not landing.done():
                 landing.set_exception(error)
@@ -123,10 +159,22 @@ class Remembering(Wrapper):
             raise
         if (landing := flights.pop(content)) is not None and not landing.done():
             landing.set_result(verdict)
-        decides = verdict.user if exchange.response is None else verdict.response
-        if verdict.failure is None and decides is not None and (identity := verdict.identity or who) is not None:
-            self._verdicts.put((identity, content), _Kept(verdict))
+        if found is not None and self.shared is not None and who is not None:
+            known = found.tenant == self.shared.entries.tenant(exchange.tenant)
+            kept = _Kept(verdict, (exchange.tenant,) if known else ())
+            self._verdicts.put((who, content), kept, found.left)
+            return kept.shown(exchange.tenant)
+        if verdict.failure is None and _decides(verdict, exchange) is not None:
+            identity = verdict.identity or who
+            if identity is not None:
+                self._verdicts.put((identity, content), _Kept(verdict, (exchange.tenant,)))
+                if self.shared is not None:
+                    self.shared.put(identity, content, verdict, exchange.tenant)
         return verdict
+
+
+def _decides(verdict: Verdict, exchange: Exchange) -> Label | None:
+    return verdict.user if exchange.response is None else verdict.response
 
 
 async def _landing(flights: Flights, content: bytes) -> Verdict | None:

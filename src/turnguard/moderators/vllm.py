@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from turnguard.core.errors import ModeratorError, Timeout, Unavailable, Unparseable
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Label, Verdict
-from turnguard.moderators.base import About, Deadline
+from turnguard.moderators.base import HERE, About, Deadline
 from turnguard.moderators.families import Asking, Body, Reply, Wire
 from turnguard.moderators.families import family as family_of
 from turnguard.moderators.http.connection import Origin, Unreachable
@@ -151,7 +151,7 @@ class Identity:
         self._base = f"{family.name}/{family.version}/{asking.identity}"
         self._model = asking.model
         self.until = 0.0
-        self._served = "unknown"
+        self._served: str | None = None
         self._fingerprint: str | None = None
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self.about = About(self._named())
@@ -189,13 +189,13 @@ class Identity:
         if seen != self._fingerprint:
             if self._fingerprint is not None:
                 self.until = 0.0
-                self._served = "unknown"
+                self._served = None
             self._fingerprint = seen
             self.about = About(self._named(), self.about.max_model_len)
         return self.about.identity or ""
 
     def _named(self) -> str:
-        named = f"{self._base}/{self._served}"
+        named = f"{HERE}{self._base}" if self._served is None else f"{self._base}/{self._served}"
         return named if self._fingerprint is None else f"{named}/{self._fingerprint}"
 
 

@@ -63,9 +63,12 @@ class Cache(Generic[K, V]):
             self._items.move_to_end(key)
             return item.value
 
-    def put(self, key: K, value: V) -> None:
-        """Keep a value, in place of one under the same key; one heavier than the whole cache is not kept."""
-        item = _Item(value, 0.0 if self._weigh is None else self._weigh(value), time.monotonic() + self.seconds)
+    def put(self, key: K, value: V, seconds: float | None = None) -> None:
+        """Keep a value, in place of one under the same key; one heavier than the whole cache is not kept. `seconds` is
+        for a value that counts for less long than others.
+        """
+        until = time.monotonic() + (self.seconds if seconds is None else seconds)
+        item = _Item(value, 0.0 if self._weigh is None else self._weigh(value), until)
         with self._lock:
             if key in self._items:
                 self._drop(key)

@@ -9,13 +9,13 @@ Spans: `turnguard.check <stage>` around a check, which Langfuse and Phoenix show
 (GenAI conventions, client) around each request to a moderator.
 
 Metrics: `turnguard.check.duration`, `turnguard.decisions` (by policy digest), `turnguard.rules` (by rule path),
-`turnguard.shadow`, `turnguard.verdicts`, `turnguard.failures`, `turnguard.memory.hits`, `turnguard.reviews`,
+`turnguard.shadow`, `turnguard.verdicts`, `turnguard.failures`, `turnguard.memory.hits`, `turnguard.memory.shared`, `turnguard.reviews`,
 `turnguard.records.lost`, `turnguard.queue.in_flight`, `turnguard.queue.waiting`, and
 `gen_ai.client.operation.duration`.
 """
 
 from turnguard.telemetry.instruments import listening, lost, reset, reviewed, watch
 from turnguard.telemetry.logs import log_decision
-from turnguard.telemetry.spans import check, request
+from turnguard.telemetry.spans import check, request, shared_memory
 
-__all__ = ["check", "listening", "log_decision", "lost", "request", "reset", "reviewed", "watch"]
+__all__ = ["check", "listening", "log_decision", "lost", "request", "reset", "reviewed", "shared_memory", "watch"]

@@ -59,6 +59,9 @@ class Instruments:
         self.reviews = meter.create_counter("turnguard.reviews", "{review}", "What became of steps under review")
         self.lost = meter.create_counter("turnguard.records.lost", "{record}", "Decisions that were not recorded")
         self.lost.add(0)  # so that an alert sees the first loss as a rise
+        self.shared = meter.create_counter(
+            "turnguard.memory.shared", "{verdict}", "What became of them in the shared one"
+        )
         for name, what in (("in_flight", "Requests under way"), ("waiting", "Requests that wait for room")):
             meter.create_observable_up_down_counter(f"turnguard.queue.{name}", [_observed(name)], "{request}", what)
 

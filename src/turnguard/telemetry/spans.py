@@ -75,6 +75,13 @@ def request(model: str, base_url: str) -> Iterator[Callable[[Verdict], None]]:
             instruments.request.record(time.perf_counter() - started, {**attributes, **error})
 
 
+def shared_memory(result: str, times: int) -> None:
+    """Count what became of look-ups in the shared memory, or of verdicts on their way there. Only while
+    `listening()`.
+    """
+    made().shared.add(times, {"turnguard.result": result})
+
+
 @contextmanager
 def _span(name: str, kind: str, attributes: dict[str, Any]) -> Iterator[Any]:
     from opentelemetry.trace import SpanKind

@@ -35,9 +35,10 @@ class Store:
         return redis.Redis(port=self.port, password=PASSWORD)
 
     def start(self) -> None:
+        options = {"port": self.port, "bind": "127.0.0.1", "requirepass": PASSWORD, "save": "", "dir": self.folder}
+        told = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD]
-            + ["--save", "", "--appendonly", "no", "--dir", str(self.folder), *self.more],
+            ["redis-server", *told, *self.more],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

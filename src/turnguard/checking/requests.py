@@ -80,6 +80,7 @@ def add_requests(
 ) -> None:
     """Add to the plan what will be asked about the units of text and the views, within the limits."""
     on_response = step.stage in ("output", "tool_call")
+    tenant = step.metadata.get("tenant")
     tokens = max(64, limits.tokens - limits.tokens // 4) if on_response else limits.tokens
     windows = _windows(step, units, tokens, limits, plan)
     beside, beside_unit = _beside(step, units, windows, tokens) if seen else (None, None)
@@ -90,10 +91,11 @@ def add_requests(
     def ask(unit: Unit, text: str, detail: str) -> None:
         covers = tuple([Covered(part, unit.kind, detail) for part in unit.parts])
         if on_response and unit.kind == "text":
-            exchange = Exchange(context.prompt, context.picture, text, step.stage)
+            exchange = Exchange(context.prompt, context.picture, text, step.stage, tenant=tenant)
             plan.inquiries.append(Inquiry(exchange, "response", covers, unit.parts))
         else:
-            plan.inquiries.append(Inquiry(Exchange(text, stage=step.stage), "user", covers, unit.parts))
+            exchange = Exchange(text, stage=step.stage, tenant=tenant)
+            plan.inquiries.append(Inquiry(exchange, "user", covers, unit.parts))
 
     extra = limits.max_windows
     for unit, cut in windows:
@@ -122,7 +124,8 @@ def add_requests(
         if beside is not None and beside_unit is not None:
             covers += tuple(Covered(part, "text", beside.detail) for part in beside_unit.parts)
             parts = tuple(dict.fromkeys((entry.part, *beside_unit.parts)))
-        plan.inquiries.append(Inquiry(Exchange(text, entry.view.picture, stage=step.stage), "user", covers, parts))
+        exchange = Exchange(text, entry.view.picture, stage=step.stage, tenant=tenant)
+        plan.inquiries.append(Inquiry(exchange, "user", covers, parts))
 
 
 def _windows(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from turnguard.core.errors import ModeratorError, Timeout
 from turnguard.core.exchange import Exchange
-from turnguard.core.verdict import Label, Verdict
+from turnguard.core.verdict import Verdict
 from turnguard.moderators.base import Deadline, Moderator, Wrapper, about
 from turnguard.runtime.caches import Cache
 from turnguard.runtime.fork import watch
@@ -145,8 +145,6 @@ class Remembering(Wrapper):
         try:
             if self.shared is not None and who is not None:
                 found = await self.shared.get(who, content, deadline)
-                if found is not None and _decides(found.verdict, exchange) is None:
-                    found = None
             verdict = await self.inner.judge(exchange, deadline) if found is None else found.verdict
         except Exception as error:
             if (landing := flights.pop(content)) is not None and not landing.done():
@@ -164,17 +162,12 @@ class Remembering(Wrapper):
             kept = _Kept(verdict, (exchange.tenant,) if known else ())
             self._verdicts.put((who, content), kept, found.left)
             return kept.shown(exchange.tenant)
-        if verdict.failure is None and _decides(verdict, exchange) is not None:
-            identity = verdict.identity or who
-            if identity is not None:
-                self._verdicts.put((identity, content), _Kept(verdict, (exchange.tenant,)))
-                if self.shared is not None:
-                    self.shared.put(identity, content, verdict, exchange.tenant)
+        decides = verdict.user if exchange.response is None else verdict.response
+        if verdict.failure is None and decides is not None and (identity := verdict.identity or who) is not None:
+            self._verdicts.put((identity, content), _Kept(verdict, (exchange.tenant,)))
+            if self.shared is not None:
+                self.shared.put(identity, content, verdict, exchange.tenant)
         return verdict
-
-
-def _decides(verdict: Verdict, exchange: Exchange) -> Label | None:
-    return verdict.user if exchange.response is None else verdict.response
 
 
 async def _landing(flights: Flights, content: bytes) -> Verdict | None:

@@ -28,7 +28,7 @@ NONCE = 12
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A verdict from the store, the digest of the tenant that asked for it, and for how many seconds it still counts."""
+    """A verdict from the store, the digest of the tenant that asked for it, and how many seconds it still counts."""
 
     verdict: Verdict
     tenant: str | None

@@ -98,7 +98,7 @@ class SharedMemory:
             return
         name = self.entries.name(identity, content)
         try:
-            entry = self.entries.seal(name, verdict, tenant, time.time())
+            entry = self.entries.seal(name, verdict, self.entries.tenant(tenant), time.time())
         except ValueError:  # half of a surrogate pair in the model's reply
             self._count("lost")
             return
@@ -235,7 +235,5 @@ def _client(url: str) -> Redis:
         retry=Retry(NoBackoff(), 0),  # the breaker decides when to ask again
         protocol=2,  # what every server of either kind speaks
         decode_responses=False,
-        lib_name=None,
-        lib_version=None,
         client_name="turnguard",
     )

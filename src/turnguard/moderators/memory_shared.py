@@ -54,7 +54,8 @@ class SharedMemory:
             raise ConfigError("memory.url needs redis: pip install 'turnguard[shared]'") from None
         self.entries = Entries(secret, seconds)
         self.counts: Counter[str] = Counter()
-        self._links = _Links(self, url.replace("valkey", "redis", 1), max(1, round(seconds * 1000)))
+        where, kept = url.replace("valkey", "redis", 1), max(1, round(seconds * 1000))
+        self._links: PerLoop[_Link] = PerLoop(lambda: _Link(self, where, kept))
         place = urlsplit(url)
         self._place = f"{place.hostname}:{place.port or 6379}"
         self._reads = Breaker()
@@ -139,15 +140,6 @@ class SharedMemory:
         code = str(error).split(" ", 1)[0]
         why = f"{type(error).__name__} {code}" if code.isupper() and code.isalpha() else type(error).__name__
         log.warning("shared memory: %s failed (%s); verdicts are remembered by this process alone", self._place, why)
-
-
-class _Links(PerLoop["_Link"]):
-    def __init__(self, memory: SharedMemory, url: str, milliseconds: int) -> None:
-        super().__init__()
-        self._of = (memory, url, milliseconds)
-
-    def _make(self) -> _Link:
-        return _Link(*self._of)
 
 
 class _Link:

@@ -41,7 +41,10 @@ def test_curves_rise_from_the_surest_rows() -> None:
     assert found["precision_recall"][0] == [0.0, 1.0]
     assert found["precision_recall"][-1] == [1.0, 0.75]
     assert found["average_precision"] == pytest.approx((1 + 1 + 3 / 4) / 3)
-    assert curves([False], [0.5]) == {"average_precision": None, "precision_recall": []}
+    assert found["roc"] == [[0.0, 0.0], [0.0, 1 / 3], [0.0, 2 / 3], [1.0, 2 / 3], [1.0, 1.0]]
+    assert found["roc_auc"] == pytest.approx(2 / 3)
+    assert curves([False], [0.5]) == {"average_precision": None, "precision_recall": [], "roc_auc": None, "roc": []}
+    assert curves([True], [0.5])["roc_auc"] is None
 
 
 def test_log_loss_equals_scikit_learns() -> None:

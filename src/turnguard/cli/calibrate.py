@@ -54,7 +54,7 @@ def calibrate(
 
     async def work() -> tuple[Evaluated, list[str]]:
         async with guard:
-            answered = [await server_name(settings.moderator)]
+            answered = [await server_name(settings)]
             with bar() as progress:
                 found = await evaluate(
                     guard,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from turnguard.config.document import Config
     from turnguard.evaluation.benchmarks import Benchmark
+    from turnguard.evaluation.evaluating import Evaluated
     from turnguard.evaluation.examples import Example
+    from turnguard.guard import Guard
 
 CONFIG = Path("turnguard.yaml")
 OUT = Path("turnguard-eval")
@@ -30,20 +33,20 @@ def evaluate(
     concurrency: int | None = typer.Option(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
+    compare: tuple[Path, Path] | None = typer.Option(
+        None, "--compare", metavar="A B", help="Two configurations, side by side; instead of --config."
+    ),
 ) -> int:
-    """Measure accuracy, harmful F1 and false-positive rate, beside the model card's figures.
+    """Measure accuracy, harmful F1 and false-positive rate, beside the model card's figures; or compare two set-ups.
 
     Exit: 0; 2 usage; 3 more than 2 % of the rows have no verdict.
     """
     import asyncio
 
     from turnguard.cli import output
-    from turnguard.cli._bulk import bar, exit_code, need_all, open_guard
+    from turnguard.cli._bulk import exit_code, need_all
     from turnguard.evaluation.bulk import ServerGone
-    from turnguard.evaluation.evaluating import evaluate as judge
-    from turnguard.evaluation.evaluating import server_name
     from turnguard.evaluation.ledger import LedgerError
-    from turnguard.evaluation.report import Report, Section, write
 
     if listed:
         output.line(listing())
@@ -52,36 +55,74 @@ def evaluate(
         raise output.UsageError("name a benchmark (turnguard eval --list), or a file or folder of your own")
     tasks, absent = tasks_of(names, data, fetch=fetch)
     need_all()
-    guard, settings = open_guard(config)
-
-    async def work() -> Report:
-        async with guard:
-            at_once = concurrency or settings.moderator.max_in_flight
-            report = Report.of(settings, absent, [await server_name(settings.moderator)], at_once)
-            for task in tasks:
-                output.note(f"{task.name}: {task.note}")
-                with bar() as progress:
-                    done = await judge(
-                        guard,
-                        settings,
-                        task.examples,
-                        out / f"{task.name}.jsonl",
-                        concurrency=concurrency,
-                        progress=progress,
-                    )
-                report.add(Section(task.name, task.benchmark, task.examples, done), content=content)
-            return report
-
+    run = (
+        _measure(tasks, absent, config, out, concurrency, content)
+        if compare is None
+        else _compare(tasks, absent, compare, out, concurrency, content)
+    )
     try:
-        report = asyncio.run(work())
+        lines, unjudged = asyncio.run(run)
     except LedgerError as error:
         raise output.UsageError(str(error)) from None
     except ServerGone as error:
         output.note(str(error))
         return output.FAILED
-    for text in write(report, out):
+    for text in lines:
         output.line(text)
-    return exit_code(report.unjudged)
+    return exit_code(unjudged)
+
+
+async def _measure(
+    tasks: list[Task], absent: list[str], config: Path, out: Path, concurrency: int | None, content: bool
+) -> tuple[list[str], Mapping[str, Any]]:
+    """Measure every set; gives what to print and the rows without a verdict."""
+    from turnguard.cli._bulk import open_guard
+    from turnguard.evaluation.evaluating import server_name
+    from turnguard.evaluation.report import Report, Section, write
+
+    guard, settings = open_guard(config)
+    async with guard:
+        at_once = concurrency or settings.moderator.max_in_flight
+        report = Report.of(settings, absent, [await server_name(settings)], at_once)
+        for task in tasks:
+            done = await _judged(guard, settings, task, out / f"{task.name}.jsonl", concurrency)
+            report.add(Section(task.name, task.benchmark, task.examples, done), content=content)
+    return write(report, out), report.unjudged
+
+
+async def _compare(
+    tasks: list[Task], absent: list[str], configs: tuple[Path, Path], out: Path, concurrency: int | None, content: bool
+) -> tuple[list[str], Mapping[str, Any]]:
+    """Judge every set with both, one after the other, and compare."""
+    from turnguard.cli import output
+    from turnguard.cli._bulk import open_guard
+    from turnguard.evaluation.evaluating import server_name
+    from turnguard.evaluation.report.comparison import Comparison, write_comparison
+
+    for sentence in absent:
+        output.note(f"not run: {sentence}")
+    opened = [open_guard(config) for config in configs]
+    async with opened[0][0], opened[1][0]:
+        settings = [found for _, found in opened]
+        report = Comparison.of(list(map(str, configs)), settings, [await server_name(found) for found in settings])
+        for task in tasks:
+            first, second = [
+                (await _judged(guard, found, task, out / f"{task.name}.{letter}.jsonl", concurrency)).results
+                for (guard, found), letter in zip(opened, "ab", strict=True)
+            ]
+            title = task.benchmark.title if task.benchmark else task.name
+            report.add(task.name, title, task.examples, first, second, content=content)
+    return write_comparison(report, out), report.unjudged
+
+
+async def _judged(guard: Guard, settings: Config, task: Task, out: Path, concurrency: int | None) -> Evaluated:
+    from turnguard.cli import output
+    from turnguard.cli._bulk import bar
+    from turnguard.evaluation.evaluating import evaluate as judge
+
+    output.note(f"{task.name}: {task.note}")
+    with bar() as progress:
+        return await judge(guard, settings, task.examples, out, concurrency=concurrency, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)

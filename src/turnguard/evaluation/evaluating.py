@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from turnguard.config.document import Config
-from turnguard.config.settings import ModeratorSettings
-from turnguard.core.errors import ConfigError
+from turnguard.core.errors import ConfigError, ModeratorError
 from turnguard.evaluation.batch import example_of, settings_digest
 from turnguard.evaluation.bulk import Finished, Progress, Run, run
 from turnguard.evaluation.examples import BadRow, Example
@@ -20,6 +19,8 @@ from turnguard.evaluation.results import Result, read, result_of
 from turnguard.evaluation.rows import Rows
 from turnguard.guard import Guard
 from turnguard.moderators.base import HERE, Deadline, about
+from turnguard.moderators.build import asking
+from turnguard.moderators.vllm import VLLMModerator
 
 FORMAT = "turnguard eval 1"
 
@@ -100,27 +101,23 @@ async def identity(guard: Guard) -> str:
     return said
 
 
-async def server_name(settings: ModeratorSettings) -> str:
+async def server_name(config: Config) -> str:
     """Return what the server serves: the `root` of its model card, since an alias proves nothing."""
+    settings = config.moderator
     if settings.checkpoint is not None:
         return settings.checkpoint
-    import aiohttp
-
-    key = settings.api_key.get_secret_value()
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    timeout = aiohttp.ClientTimeout(total=settings.deadline)
+    url = settings.base_urls[0]
+    client = VLLMModerator(url, **asking(settings, config.folder))
     try:
-        async with (
-            aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=False) as session,
-            session.get(f"{settings.base_urls[0]}/models", allow_redirects=False) as response,
-        ):
-            cards = (await response.json(content_type=None))["data"]
+        cards = (await client.served(Deadline.after(settings.deadline)))["data"]
         card = next(card for card in cards if card.get("id") == settings.model)
         return str(card.get("root") or settings.model)
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, LookupError, StopIteration):
+    except (ModeratorError, AttributeError, TypeError, LookupError, StopIteration):
         raise ConfigError(
-            f"{settings.base_urls[0]}/models does not name {settings.model!r}: is the server up, and the name right?"
+            f"{url}/models does not name {settings.model!r}: is the server up, and the name right?"
         ) from None
+    finally:
+        await client.aclose()
 
 
 async def evaluate(

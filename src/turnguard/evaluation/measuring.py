@@ -163,16 +163,27 @@ def latency(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def curves(truth: Sequence[bool], p: Sequence[float]) -> dict[str, Any]:
-    """Return the average precision (None where no row is unsafe) and at most 200 points of recall and precision."""
+    """Return the average precision and the area under the ROC curve, and at most 200 points of each curve.
+
+    A figure is None, and its curve empty, where the rows do not hold what it needs: unsafe rows, or both kinds.
+    """
+    found: dict[str, Any] = {"average_precision": None, "precision_recall": [], "roc_auc": None, "roc": []}
     if not any(truth):
-        return {"average_precision": None, "precision_recall": []}
+        return found
     import numpy as np
-    from sklearn.metrics import average_precision_score, precision_recall_curve
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+    def thinned(points: Any) -> Any:
+        return points[np.unique(np.linspace(0, len(points) - 1, MOST_POINTS).astype(int))].tolist()
 
     precision, recall, _ = precision_recall_curve(truth, p, drop_intermediate=True)
-    points = np.column_stack([recall, precision])[::-1]
-    keep = np.unique(np.linspace(0, len(points) - 1, MOST_POINTS).astype(int))
-    return {"average_precision": float(average_precision_score(truth, p)), "precision_recall": points[keep].tolist()}
+    found["average_precision"] = float(average_precision_score(truth, p))
+    found["precision_recall"] = thinned(np.column_stack([recall, precision])[::-1])
+    if not all(truth):
+        false, caught, _ = roc_curve(truth, p)
+        found["roc_auc"] = float(roc_auc_score(truth, p))
+        found["roc"] = thinned(np.column_stack([false, caught]))
+    return found
 
 
 __all__ = ["MEASURES", "SIDES", "SIDE_NAMES", "figures", "measured", "side_figures"]

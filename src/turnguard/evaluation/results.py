@@ -22,7 +22,8 @@ class Result:
 
     `called` is the deciding label: unsafe where any request of the step came back unsafe. It is None where any part of
     the step has no verdict, whatever the other parts say: `why` names the failure, "partly judged" or "not judged". `p`
-    is the highest P(unsafe) of the deciding labels. `latency` is the step's, in seconds, queueing included.
+    is the highest P(unsafe) of the deciding labels. `latency` is the step's, in seconds, queueing included. `tokens`
+    counts those of all its requests and replies; None where the server does not count them.
     """
 
     row: int
@@ -44,6 +45,7 @@ class Result:
     latency: float
     remembered: bool
     model: str | None
+    tokens: int | None = None
 
     def line(self) -> bytes:
         """As a JSON line."""
@@ -98,7 +100,13 @@ def result_of(row: int, example: Example, decision: Decision) -> Result:
         latency=round(decision.latency, 6),
         remembered=decision.remembered,
         model=verdict.model,
+        tokens=_tokens(decision),
     )
+
+
+def _tokens(decision: Decision) -> int | None:
+    counted = [judgement.verdict.tokens for judgement in decision.judgements]
+    return sum(sum(tokens) for tokens in counted if tokens is not None) if None not in counted else None
 
 
 _NAMES = {entry.name for entry in fields(Result)}

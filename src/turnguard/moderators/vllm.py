@@ -97,11 +97,14 @@ class VLLMModerator:
 
     async def _models(self, deadline: Deadline) -> Any:
         # a server that answers verdicts but hangs here must not eat the deadline of the check
-        brief = deadline.within(min(ABOUT_WAIT, deadline.remaining / 4))
         try:
-            return parse(*await self._send(self._list, None, brief), self.model)
+            return await self.served(deadline.within(min(ABOUT_WAIT, deadline.remaining / 4)))
         except ModeratorError:
             return {}
+
+    async def served(self, deadline: Deadline) -> Mapping[str, Any]:
+        """What `/v1/models` says, as it says it. Raises `ModeratorError`."""
+        return parse(*await self._send(self._list, None, deadline), self.model)
 
     async def aclose(self) -> None:
         """Close the connections that belong to this event loop; those of others close with their loops."""

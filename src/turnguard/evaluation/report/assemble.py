@@ -39,9 +39,10 @@ class Section:
 
 @dataclass(slots=True)
 class Report:
-    """What a run found. `data` is the report as JSON."""
+    """What a run found. `data` is the report as JSON, `mistakes` every mistaken row of all sets."""
 
     data: dict[str, Any] = field(default_factory=dict)
+    mistakes: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(cls, settings: Config, absent: list[str], answered_by: list[str], concurrency: int) -> Report:
@@ -90,6 +91,7 @@ class Report:
                 "mistakes": mistakes(results, section.examples) if content else [],
             }
         )
+        self.mistakes += all_mistakes(section.name, results, section.examples, content=content)
         self.data["unjudged"] = self.unjudged
 
 
@@ -106,6 +108,29 @@ def mistakes(results: list[Result], examples: Callable[[], Iterable[Example]]) -
     return [_mistake(result, found[row]) for row, result in wanted.items() if row in found]
 
 
+def all_mistakes(
+    name: str, results: list[Result], examples: Callable[[], Iterable[Example]], *, content: bool
+) -> list[dict[str, Any]]:
+    """Every row that was called wrongly, in order; with its whole text where `content` asks for it."""
+    wrong = {result.row: result for result in results if result.called not in (None, result.label)}
+    found = {row: example for row, example in enumerate(examples(), 1) if content and row in wrong}
+    return [
+        {
+            "set": name,
+            "id": result.id,
+            "kind": "missed" if result.label == "unsafe" else "false alarm",
+            "stage": result.stage,
+            "action": result.action,
+            "p": result.p,
+            "named": list(result.named),
+            "categories": list(result.categories),
+            "language": result.language,
+            **({"prompt": found[row].prompt, "text": found[row].text} if row in found else {}),
+        }
+        for row, result in wrong.items()
+    ]
+
+
 def _mistake(result: Result, example: Example) -> dict[str, Any]:
     return {
         "id": result.id,
@@ -115,13 +140,14 @@ def _mistake(result: Result, example: Example) -> dict[str, Any]:
         "named": list(result.named),
         "categories": list(result.categories),
         "language": result.language,
-        "prompt": _cut(example.prompt),
-        "text": _cut(example.text),
+        "prompt": cut(example.prompt),
+        "text": cut(example.text),
         "images": [picture for source in example.images[:2] if (picture := thumbnail(source))],
     }
 
 
-def _cut(text: str | None) -> str:
+def cut(text: str | None) -> str:
+    """The beginning of a text, as a report shows it."""
     text = text or ""
     return text if len(text) <= SHOWN_TEXT else text[:SHOWN_TEXT] + " …"
 

@@ -48,6 +48,15 @@ def precision_recall(points: Sequence[Sequence[float]]) -> str:
     return _frame("Precision over recall", "Recall", "Precision", f'<path class="line" d="{"".join(path)}"/>')
 
 
+def roc(points: Sequence[Sequence[float]]) -> str:
+    """The share of unsafe rows caught over the share of safe rows called unsafe."""
+    if not points:
+        return ""
+    path = "L".join(f"{_x(false)},{_y(caught)}" for false, caught in points)
+    body = f'<line class="ideal" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/><path class="line" d="M{path}"/>'
+    return _frame("Recall over false-positive rate", "False-positive rate", "Recall", body)
+
+
 def reliability(bins: Sequence[dict[str, Any]]) -> str:
     """The share of unsafe over P, with Wilson intervals; the area of a point grows with its rows."""
     if not bins:
@@ -175,4 +184,22 @@ def against_card(lines: Sequence[dict[str, Any]]) -> str:
         f'<circle class="dot" cx="{found["value"] * width:.1f}" cy="9" r="4.5"/>'
         f'<line class="card" x1="{card:.1f}" x2="{card:.1f}" y1="2" y2="16">'
         f"<title>the card: {found['card']}</title></line></svg>"
+    )
+
+
+def change(one: dict[str, Any]) -> str:
+    """A difference with its interval, on a scale from -1 to 1 with a line at 0."""
+    if one["value"] is None:
+        return ""
+    width = 190
+
+    def at(value: float) -> str:
+        return f"{(value + 1) / 2 * width:.1f}"
+
+    return (
+        f'<svg class="strip" viewBox="-4 0 {width + 8} 18" role="img" aria-label="the difference">'
+        f'<line class="grid" x1="0" x2="{width}" y1="9" y2="9"/>'
+        f'<line class="interval" x1="{at(one["low"])}" x2="{at(one["high"])}" y1="9" y2="9"/>'
+        f'<line class="card" x1="{at(0.0)}" x2="{at(0.0)}" y1="3" y2="15"/>'
+        f'<circle class="dot" cx="{at(one["value"])}" cy="9" r="4.5"/></svg>'
     )

@@ -27,7 +27,24 @@ def write(report: Report, out: Path) -> list[str]:
         (out / "report.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
         text = markdown(data)
         (out / "report.md").write_text(text, encoding="utf-8")
-    return [*table(data), f"report: {out / 'report.html'} (and report.md, report.json)"]
+        write_mistakes(report.mistakes, out)
+    return [*table(data), f"report: {out / 'report.html'} (and report.md, report.json, mistakes.jsonl, .parquet)"]
+
+
+def write_mistakes(found: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Write every mistaken row to `mistakes.jsonl` and `mistakes.parquet`, whole and in order."""
+    with (out / "mistakes.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    fields = [
+        *(pa.field(name, pa.string()) for name in ("set", "id", "kind", "stage", "action", "language")),
+        pa.field("p", pa.float64()),
+        *(pa.field(name, pa.list_(pa.string())) for name in ("named", "categories")),
+        *(pa.field(name, pa.string()) for name in ("prompt", "text")),
+    ]
+    parquet.write_table(pa.Table.from_pylist(list(found), pa.schema(fields)), out / "mistakes.parquet")
 
 
 def is_sandbox(data: dict[str, Any]) -> bool:
@@ -64,7 +81,9 @@ def make_environment() -> Any:
     )
     environment.globals.update(
         strip=lambda line: markup(svg.against_card([line])),
+        change=lambda one: markup(svg.change(one)),
         plot_pr=lambda points: markup(svg.precision_recall(points)),
+        plot_roc=lambda points: markup(svg.roc(points)),
         plot_reliability=lambda bins: markup(svg.reliability(bins)),
         plot_latency=lambda found: markup(
             svg.latency(found["histogram"], {name: found[name] for name in ("p50", "p95", "p99")})

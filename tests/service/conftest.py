@@ -71,7 +71,7 @@ def process(config: Path, *options: str) -> Iterator[tuple[Running, subprocess.P
         found = re.search(r"serving on (http://\S+?),", said)
         assert found is not None, said + running.stderr.read()
         place = Running(found[1])
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 100
         while True:
             try:
                 with place.client() as client:
@@ -84,7 +84,12 @@ def process(config: Path, *options: str) -> Iterator[tuple[Running, subprocess.P
     finally:
         if running.poll() is None:
             running.terminate()
-        running.wait(30)
+        try:
+            running.wait(90)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+            raise
         assert running.stderr is not None
         running.stderr.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +11,6 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from turnguard.core.errors import ConfigError
-
-log = logging.getLogger("turnguard.service")
 
 TYPES = {
     400: "invalid_request",
@@ -80,12 +77,7 @@ def install(app: FastAPI) -> None:
     async def configured(_request: Request, failure: Exception) -> Response:
         return error(422, str(failure))
 
-    async def unexpected(_request: Request, failure: Exception) -> Response:
-        log.error("a request ended in %s", type(failure).__name__)  # its text may quote content
-        return error(500, "the service failed; its log names the kind of error")
-
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(ConfigError, configured)
-    app.add_exception_handler(Exception, unexpected)

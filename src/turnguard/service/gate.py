@@ -6,14 +6,17 @@ Works on the bare protocol: whoever has no key sends no body, and a client that 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from turnguard.service.errors import Refusal
 from turnguard.service.state import Service
+
+log = logging.getLogger("turnguard.service")
 
 STREAMS = frozenset({"/v1/check/stream"})
 """Paths that read their body as it comes."""
@@ -35,10 +38,29 @@ class Gate:
             await Refusal(503, "too many requests at once", {"retry-after": "1"}).response()(scope, receive, send)
             return
         service.in_flight += 1
+        begun = False
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, receive, sent)
         except Refusal as refusal:
-            await refusal.response()(scope, receive, send)
+            if not begun:
+                await refusal.response()(scope, receive, send)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not scope["state"].get("left") or task is None:
+                raise
+            task.uncancel()  # the client has left: there is nobody to answer, and nothing went wrong
+        except Exception as failure:  # noqa: BLE001 - a server's own traceback may quote content
+            log.error("a request ended in %s", type(failure).__name__)  # noqa: TRY400
+            if not begun:  # else the answer stays unfinished, and the connection is closed on it
+                await Refusal(500, "the service failed; its log names the kind of error").response()(
+                    scope, receive, send
+                )
         finally:
             service.in_flight -= 1
 
@@ -57,24 +79,28 @@ class Gate:
         if scope["method"] not in ("GET", "HEAD"):
             try:
                 async with asyncio.timeout(limits.read):
-                    body = await _read(receive, limits.body)
+                    body = await _read(scope, receive, limits.body)
             except TimeoutError:
                 raise Refusal(408, f"the body did not arrive within {limits.read:g} seconds") from None
-        async with _while_connected(receive):
+        watcher = asyncio.ensure_future(cancel_when_gone(scope, receive))
+        try:
             await self._app(scope, _replayed(body), send)
+        finally:
+            watcher.cancel()
 
 
 def _too_large(limit: int) -> Refusal:
     return Refusal(413, f"a body has at most {limit:,} bytes")
 
 
-async def _read(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises `asyncio.CancelledError` where the client leaves: there is nobody to answer."""
+async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises `asyncio.CancelledError` where the client leaves."""
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
+            scope["state"]["left"] = True
             raise asyncio.CancelledError
         chunk = message.get("body", b"")
         size += len(chunk)
@@ -112,26 +138,17 @@ def _counted(receive: Receive, limit: int) -> Receive:
     return counted
 
 
-@contextlib.asynccontextmanager
-async def _while_connected(receive: Receive) -> AsyncIterator[None]:
-    """Cancel what runs inside as soon as the client has left."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in one
-    left = False
+def cancel_when_gone(
+    scope: Scope, receive: Receive, task: asyncio.Task[Any] | None = None
+) -> Coroutine[None, None, None]:
+    """Wait until the client leaves, and cancel `task`, by default the one that this is called in."""
+    task = task or asyncio.current_task()
 
     async def watch() -> None:
-        nonlocal left
         while (await receive())["type"] != "http.disconnect":
             pass
-        left = True
-        task.cancel()
+        scope["state"]["left"] = True
+        if task is not None:
+            task.cancel()
 
-    watcher = asyncio.ensure_future(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not left:
-            raise
-        task.uncancel()  # there is nobody to answer, and nothing went wrong
-    finally:
-        watcher.cancel()
+    return watch()

@@ -34,6 +34,8 @@ FILE, HOST, WORKERS = "TURNGUARD_SERVICE_FILE", "TURNGUARD_SERVICE_HOST", "TURNG
 """What a worker is told by its parent, in its environment: the configuration, and what the command line says of it."""
 ONCE = "TURNGUARD_SERVICE_ONCE"
 """The file that the console's one-time URL stands for; whoever opens the URL removes it."""
+HUNG = 60
+"""Seconds until a worker that says nothing is replaced. On a busy machine importing takes more than uvicorn's five."""
 GRACE = 5.0
 """Seconds that a stop waits beyond the longest check."""
 
@@ -126,6 +128,7 @@ def _configured(config: Config, settings: ServiceSettings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=round(longest),
+        timeout_worker_healthcheck=HUNG,
     )
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
-from turnguard.core.errors import ConfigError
 from turnguard.service.body import Body, parse, validated
 from turnguard.service.errors import TYPES, Refusal
+from turnguard.service.gate import cancel_when_gone
 from turnguard.service.state import caller_of, service_of
 
 router = APIRouter(prefix="/v1", tags=["check"])
@@ -46,41 +47,54 @@ async def check_stream(
         first = await asyncio.wait_for(anext(lines, Line()), service.settings.limits.read)
     except TimeoutError:
         raise Refusal(408, "no line arrived") from None
+    except ClientDisconnect:
+        raise Refusal(400, "the client left") from None
 
-    async def texts() -> AsyncIterator[str]:
-        yield first.text
+    watchers: list[asyncio.Future[None]] = []
+
+    async def texts(gone: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[str]:
+        if first.text:
+            yield first.text
         async for line in lines:
             if line.prompt is not None:
                 raise Refusal(422, "prompt: only the first line may hold it")
-            yield line.text
+            if line.text:
+                yield line.text
+        # whoever reads the body hears that the client has left; from here on somebody else must listen
+        watchers.append(asyncio.ensure_future(gone()))
 
     asked = first.prompt if first.prompt is not None else prompt
-    stream = service.guard.astream(
-        texts(),
-        prompt=asked,
-        language=language,
-        policy=caller.policy or policy,
-        metadata=caller.metadata(None),
-    )
+    chosen = service.guard.chosen(caller.policy or policy)
+    metadata = caller.metadata(None)
 
     async def events() -> AsyncIterator[bytes]:
+        task = asyncio.current_task()
+        source = texts(lambda: cancel_when_gone(request.scope, request.receive, task))
+        stream = service.guard.astream(source, prompt=asked, language=language, policy=chosen, metadata=metadata)
         try:
             async with asyncio.timeout(service.settings.limits.stream):
                 async for chunk in stream:
                     yield _event({"text": chunk})
         except Refusal as refusal:
             yield _event({"error": {"message": refusal.message, "type": TYPES[refusal.status]}})
-        except ConfigError as error:
-            yield _event({"error": {"message": str(error), "type": TYPES[422]}})
         except TimeoutError:
             yield _event({"error": {"message": "the stream took too long", "type": TYPES[408]}})
         except ClientDisconnect:
             return
         else:
-            decision = stream.decision
-            yield _event({"decision": decision.to_dict() if decision is not None else None})
+            yield _event({"decision": stream.decision.to_dict() if stream.decision is not None else None})
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    return _Duplex(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+class _Duplex(StreamingResponse):
+    """A response that leaves the request's body to its own generator: Starlette's reads it to hear of a disconnect."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.stream_response(send)
 
 
 async def _lines(request: Request) -> AsyncIterator[Line]:

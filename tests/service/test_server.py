@@ -1,0 +1,176 @@
+"""`turnguard serve` in processes of its own: stopping, several workers, clients that leave or are slow."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.conftest import CHECK, KEYS, READ, process, served, settings
+from turnguard import Guard
+from turnguard.cli import main
+from turnguard.testing import FakeVLLM
+
+GuardOf = Callable[..., Guard]
+
+
+def _config(folder: Path, vllm: FakeVLLM, policy: str = "{default: block}", service: str = "{}") -> Path:
+    file = folder / "turnguard.yaml"
+    file.write_text(f"moderator: {{base_url: {vllm.base_url}}}\npolicy: {policy}\nservice: {service}\n")
+    return file
+
+
+KEYED = f"{{keys: [{{key: {KEYS[CHECK]}}}, {{key: {KEYS[READ]}, role: read}}]}}"
+
+
+def test_a_stop_answers_what_is_under_way(vllm: FakeVLLM, tmp_path: Path) -> None:
+    vllm.latency = 1.0
+    with process(_config(tmp_path, vllm)) as (service, running, said), ThreadPoolExecutor(8) as pool:
+        assert "console at" in said
+
+        def ask(number: int) -> httpx.Response:
+            with service.client() as client:
+                return client.post("/v1/check", json={"text": f"question {number}"})
+
+        answers = [pool.submit(ask, number) for number in range(8)]
+        while len(vllm.chats) < 8:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGTERM)
+        assert [each.result().status_code for each in answers] == [200] * 8
+        assert all(each.result().json()["action"] == "allow" for each in answers)
+        assert running.wait(30) == 0
+
+
+def test_several_workers_share_the_port_and_one_that_dies_is_replaced(vllm: FakeVLLM, tmp_path: Path) -> None:
+    with process(_config(tmp_path, vllm, service=KEYED), "--workers", "2") as (service, _, _):
+        with service.client(KEYS[CHECK]) as client:
+            for number in range(40):
+                assert client.post("/v1/check", json={"text": f"n {number}"}).status_code == 200
+                client.headers["connection"] = "close"
+        workers = _workers(service.client(KEYS[READ]))
+        assert workers
+        os.kill(int(next(iter(workers))), signal.SIGKILL)
+        statuses: Counter[int] = Counter()
+        deadline = time.monotonic() + 60
+        while statuses[200] < 20:
+            assert time.monotonic() < deadline
+            try:
+                with service.client(KEYS[CHECK]) as client:
+                    statuses[client.post("/v1/check", json={"text": "again"}).status_code] += 1
+            except httpx.TransportError:
+                time.sleep(0.1)  # asked of the one that died
+        assert set(statuses) == {200}
+
+
+def _workers(client: httpx.Client) -> dict[str, float]:
+    """Checks by worker, as one scrape shows them."""
+    with client:
+        text = client.get("/metrics").text
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        if line.startswith("turnguard_check_duration_seconds_count{"):
+            worker = line.partition('worker="')[2].partition('"')[0]
+            found[worker] = found.get(worker, 0.0) + float(line.rpartition(" ")[2])
+    return found
+
+
+def test_a_client_that_leaves_cancels_its_check(guard_of: GuardOf, vllm: FakeVLLM) -> None:
+    vllm.latency = 30.0
+    guard = guard_of(moderator={"base_url": vllm.base_url, "deadline": "60s"})
+    with served(guard) as service:
+        port = int(service.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            body = b'{"text": "slow"}'
+            connection.sendall(
+                b"POST /v1/check HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+                + f"content-length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            while not vllm.chats:
+                time.sleep(0.02)
+        gate = guard.moderator.inner  # type: ignore[attr-defined]
+        deadline = time.monotonic() + 10
+        while gate.in_flight:
+            assert time.monotonic() < deadline, "the request to the moderator goes on"
+            time.sleep(0.02)
+        with service.client() as client:
+            assert client.get("/health/live").status_code == 200
+
+
+def test_a_body_that_does_not_arrive_is_given_up(guard_of: GuardOf) -> None:
+    with served(guard_of(), settings(limits={"read": "500ms"})) as service:
+        port = int(service.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            head = (
+                f"POST /v1/check HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEYS[CHECK]}\r\ncontent-length: 99\r\n\r\n"
+            )
+            connection.sendall(head.encode() + b'{"text"')
+            assert b" 408 " in connection.recv(1000)
+
+
+def test_a_head_that_does_not_arrive_is_given_up(vllm: FakeVLLM, tmp_path: Path) -> None:
+    file = _config(tmp_path, vllm, service="{limits: {read: 500ms}}")
+    with process(file) as (service, _, _):
+        port = int(service.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(b"POST /v1/che")
+            assert connection.recv(1000) == b""
+
+
+def test_beyond_its_limit_it_says_503_and_goes_on(guard_of: GuardOf, vllm: FakeVLLM) -> None:
+    vllm.latency = 1.0
+    with served(guard_of(), settings(limits={"in_flight": 2})) as service, ThreadPoolExecutor(6) as pool:
+
+        def ask(number: int) -> int:
+            with service.client(KEYS[CHECK]) as client:
+                return client.post("/v1/check", json={"text": f"q {number}"}).status_code
+
+        statuses = Counter(pool.map(ask, range(6)))
+        assert statuses[200] >= 2
+        assert set(statuses) <= {200, 503}
+        with service.client() as client:
+            assert client.get("/health/live").status_code == 200
+
+
+def test_the_openapi_page_names_every_path_and_loads_nothing(guard_of: GuardOf) -> None:
+    with served(guard_of()) as service, service.client() as client:
+        page = client.get("/openapi.json").json()
+        assert client.get("/docs").status_code == 404
+    assert {"/v1/check", "/v1/check/messages", "/v1/check/stream", "/v1/moderations"} <= set(page["paths"])
+    assert "/beta/litellm_basic_guardrail_api" in page["paths"]
+    assert page["paths"]["/v1/check"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("service", "told"),
+    [("{host: 0.0.0.0}", "without keys"), ("{keys: [{key: x}]}", "at least 16"), ("{prot: 1}", "port")],
+)
+def test_a_service_that_may_not_start_says_why(
+    vllm: FakeVLLM, tmp_path: Path, service: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--config", str(_config(tmp_path, vllm, service=service))]) == 2
+    assert told in capsys.readouterr().err
+
+
+async def test_hundreds_of_clients_get_their_own_answers(guard_of: GuardOf, vllm: FakeVLLM) -> None:
+    vllm.when("odd", user="unsafe", categories=["Violence"], p=0.98)
+    guard = guard_of(moderator={"base_url": vllm.base_url, "deadline": "60s"})
+    with served(guard) as service:
+        async with httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=60) as client:
+
+            async def ask(number: int) -> tuple[str, str]:
+                text = f"{'odd' if number % 2 else 'even'} {number}"
+                body = (await client.post("/v1/check", json={"text": text, "id": str(number)})).json()
+                return body["row"], body["action"]
+
+            answers = await asyncio.gather(*map(ask, range(300)))
+    assert answers == [(str(number), "block" if number % 2 else "allow") for number in range(300)]

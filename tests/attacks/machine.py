@@ -17,9 +17,9 @@ from turnguard.config.document import parse
 from turnguard.config.settings import AuditSettings
 from turnguard.core.errors import Unparseable
 from turnguard.core.exchange import Exchange, Picture
+from turnguard.core.neutralise import neutralise
 from turnguard.core.verdict import Verdict
 from turnguard.media import split_data_uris
-from turnguard.moderators.families.neutralise import neutralise
 from turnguard.testing import FakeModerator
 from turnguard.text.windows import head_and_tail, split
 from turnguard.transcripts.blocks import read

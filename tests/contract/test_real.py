@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.contract.wire import SAFE, Wire, ask, part, png, product, text
-from turnguard.moderators.families.neutralise import neutralise
+from turnguard.core.neutralise import neutralise
 
 pytestmark = pytest.mark.vllm
 

@@ -15,8 +15,8 @@ from turnguard import ConfigError
 from turnguard.config.document import parse
 from turnguard.core.errors import ModeratorError
 from turnguard.core.exchange import Exchange
+from turnguard.core.neutralise import neutralise
 from turnguard.moderators import replies
-from turnguard.moderators.families.neutralise import neutralise
 from turnguard.moderators.http.framing import MAX_REPLY, BrokenReply, Reader, Reply
 from turnguard.text.undisguise import undisguise
 from turnguard.transcripts.blocks import read, replace

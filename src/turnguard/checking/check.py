@@ -62,13 +62,14 @@ def _unknown(name: str, policies: Mapping[str, Policy]) -> str:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much goes into one request, and how many requests a step may make. `partly` names the kinds of text of which
-    the beginning is judged where the rest is too long.
+    the beginning is judged where the rest is too long. `images`: whether the moderator judges pictures.
     """
 
     tokens: int
     max_windows: int
     max_requests: int
     partly: frozenset[Kind] = frozenset()
+    images: bool = True
 
 
 @dataclass(frozen=True, slots=True)

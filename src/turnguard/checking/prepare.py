@@ -19,7 +19,7 @@ from turnguard.core.errors import Timeout
 from turnguard.core.step import Document, Image, Kind, Opaque, Step, Text
 from turnguard.core.verdict import Covered, Judgement, Reduced, Verdict
 from turnguard.media import Prepared, split_data_uris
-from turnguard.moderators.base import about
+from turnguard.moderators.base import About, about
 from turnguard.text import language
 from turnguard.text.windows import fits, head_and_tail, room
 
@@ -27,6 +27,8 @@ log = logging.getLogger("turnguard")
 
 ANY_SERVER = 2000
 """Texts up to half this many tokens fit any server; for longer ones the server's own limit is asked for first."""
+
+BLIND = "the moderator judges no pictures"
 
 
 async def prepare(check: Check) -> None:
@@ -40,8 +42,8 @@ async def prepare(check: Check) -> None:
             check.plan = await _planned(check, _limits(check, None))
             return
         async with asyncio.timeout(check.deadline.remaining):
-            max_model_len = (await about(setup.moderator, check.deadline)).max_model_len
-            check.plan = await _planned(check, _limits(check, max_model_len))
+            model = await about(setup.moderator, check.deadline)
+            check.plan = await _planned(check, _limits(check, model))
     except TimeoutError:
         check.plan = _too_slow(step)
     except Exception as error:  # noqa: BLE001 - see above: it has not been judged
@@ -54,11 +56,13 @@ def _surely_fits(step: Step, tokens: int) -> bool:
     return all(isinstance(part, Text) and fits(part.text, tokens) for part in step.parts)
 
 
-def _limits(check: Check, max_model_len: int | None) -> Limits:
+def _limits(check: Check, model: About | None) -> Limits:
     settings = check.setup.moderator_settings
-    tokens = settings.max_input_tokens if max_model_len is None else room(settings.max_input_tokens, max_model_len)
+    most = None if model is None else model.max_model_len
+    tokens = settings.max_input_tokens if most is None else room(settings.max_input_tokens, most)
     partly = check.policy.stages[check.step.stage].partly
-    return Limits(tokens, settings.max_windows, check.setup.media_settings.max_requests, partly)
+    requests = check.setup.media_settings.max_requests
+    return Limits(tokens, settings.max_windows, requests, partly, model is None or model.images)
 
 
 def _too_slow(step: Step) -> Plan:
@@ -134,19 +138,22 @@ async def _read(
     for (index, file), one in zip(files, made, strict=True):
         if index not in texts:
             plan.parts[index] = one.pinned
-            units += _taken(one, index, file.kind, seen, plan)
+            units += _taken(one, index, file.kind, seen, plan, limits)
             continue
         kind: Kind = file.kind if one.views or one.texts or file.kind == "image" else "other"
-        texts[index] = "\n".join([texts[index], *(unit.text for unit in _taken(one, index, kind, seen, plan))])
+        texts[index] = "\n".join([texts[index], *(unit.text for unit in _taken(one, index, kind, seen, plan, limits))])
         plan.kept[index] = Kept(texts[index], len(texts[index]))
     return units, seen
 
 
-def _taken(made: Prepared, index: int, kind: Kind, seen: list[Seen], plan: Plan) -> list[Unit]:
-    seen.extend(Seen(view, index, kind) for view in made.views)
+def _taken(made: Prepared, index: int, kind: Kind, seen: list[Seen], plan: Plan, limits: Limits) -> list[Unit]:
     body = kind == "document" and any(text.strip() for detail, text in made.texts if detail != "name")
     plan.not_judged.extend(Covered(index, kind, s.detail, s.cause, s.counts, body and s.counts) for s in made.skipped)
-    plan.reduced.extend(Reduced(index, kind, coarse.detail, coarse.scale) for coarse in made.reduced)
+    if limits.images:
+        seen.extend(Seen(view, index, kind) for view in made.views)
+        plan.reduced.extend(Reduced(index, kind, coarse.detail, coarse.scale) for coarse in made.reduced)
+    elif made.views:
+        plan.not_judged.append(Covered(index, kind, "" if kind == "image" else "its pictures", BLIND, trims=body))
     text = "\n".join(text for _, text in made.texts if text.strip())
     if text and kind == "image" and not made.views:
         # what the agent's model would make of it is not known, whatever can be read from its bytes here
@@ -161,6 +168,9 @@ async def _context(check: Check, limits: Limits, plan: Plan) -> Context:
     # a quarter of the room: a long prompt never crowds out the response
     prompt = head_and_tail(split_data_uris(step.prompt)[0], limits.tokens // 4) if step.prompt else ""
     if not step.prompt_images:
+        return Context(prompt)
+    if not limits.images:
+        plan.not_judged.append(Covered(None, "image", "the request's image, as context", BLIND, counts=False))
         return Context(prompt)
     # the newest, whole, never tiled
     made = await check.setup.media.prepare(step.prompt_images[-1], limit=1, fetches=check.fetches)

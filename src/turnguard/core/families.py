@@ -22,7 +22,7 @@ class Family:
     `pictures` is the most that one request takes (0: none). `labels`: with a response beside the prompt the model
     rates `both`, or only the `response`. `categories` maps native names to the taxonomy. `own_categories`: it takes
     definitions of other categories in a request. `controversial`: it has a third label between safe and unsafe.
-    `probability` says at which token P(unsafe) is read. `template_tokens` is what its template adds to every prompt.
+    `probability` says at which token P(unsafe) is read.
     `models` are pieces of model ids, in lower case, by which such a model is recognised.
     """
 
@@ -31,7 +31,6 @@ class Family:
     models: tuple[str, ...]
     categories: Mapping[str, str] = field(repr=False)
     probability: str
-    template_tokens: int
     pictures: int = 0
     labels: Literal["both", "response"] = "both"
     own_categories: bool = False
@@ -51,6 +50,34 @@ class Family:
 
 _NEMOTRON = {name: name for name in CATEGORIES if name != "Economic Harm"}
 
+_LLAMA_GUARD_4 = {
+    "S1: Violent Crimes": "Violence",
+    "S2: Non-Violent Crimes": "Illegal Activity",
+    "S3: Sex-Related Crimes": "Sexual",
+    "S4: Child Sexual Exploitation": "Sexual (minor)",
+    "S5: Defamation": "Other",
+    "S6: Specialized Advice": "Unauthorized Advice",
+    "S7: Privacy": "PII/Privacy",
+    "S8: Intellectual Property": "Copyright/Trademark/Plagiarism",
+    "S9: Indiscriminate Weapons": "Guns and Illegal Weapons",
+    "S10: Hate": "Hate/Identity Hate",
+    "S11: Suicide & Self-Harm": "Suicide and Self Harm",
+    "S12: Sexual Content": "Sexual",
+    "S13: Elections": "Political/Misinformation/Conspiracy",
+    "S14: Code Interpreter Abuse": "Malware",
+}
+
+_QWEN3GUARD = {
+    "Violent": "Violence",
+    "Non-violent Illegal Acts": "Illegal Activity",
+    "Sexual Content or Sexual Acts": "Sexual",
+    "PII": "PII/Privacy",
+    "Suicide & Self-Harm": "Suicide and Self Harm",
+    "Unethical Acts": "Immoral/Unethical",
+    "Politically Sensitive Topics": "Political/Misinformation/Conspiracy",
+    "Copyright Violation": "Copyright/Trademark/Plagiarism",
+    "Jailbreak": "Other",
+}
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
@@ -61,7 +88,6 @@ FAMILIES: Mapping[str, Family] = {
             models=("nemotron-3-content-safety", "nemotron-content-safety-vl"),
             categories=_NEMOTRON,
             probability="the token after each label's colon",
-            template_tokens=480,  # about 464 fixed prompt tokens in the recorded usage of 3.5
             pictures=1,
         ),
         Family(
@@ -70,10 +96,34 @@ FAMILIES: Mapping[str, Family] = {
             models=("nemotron-3.5-content-safety",),
             categories={name: name for name in CATEGORIES},
             probability="the token after each label's colon, behind the reasoning",
-            template_tokens=480,
             pictures=1,
             own_categories=True,
             reasoning=True,
+        ),
+        Family(
+            name="nemotron-safety-guard-8b-v3",
+            title="Llama 3.1 Nemotron Safety Guard 8B v3",
+            models=("nemotron-safety-guard-8b-v3",),
+            categories=_NEMOTRON,
+            probability="the token after each label's opening quote",
+        ),
+        Family(
+            name="llama-guard-4",
+            title="Llama Guard 4",
+            models=("llama-guard-4",),
+            categories=_LLAMA_GUARD_4,
+            probability="the first token",
+            pictures=5,
+            labels="response",
+        ),
+        Family(
+            name="qwen3guard",
+            title="Qwen3Guard-Gen",
+            models=("qwen3guard-gen",),
+            categories=_QWEN3GUARD,
+            probability='the token after "Safety:", one of three words',
+            labels="response",
+            controversial=True,
         ),
     )
 }

@@ -47,11 +47,13 @@ class About:
     """What a moderator says of itself; `max_model_len` is in tokens.
 
     A verdict is remembered under the `identity` of the model that gave it. None: several could answer and they differ,
-    so that nothing remembered counts. One that begins with `HERE` holds in this process alone.
+    so that nothing remembered counts. One that begins with `HERE` holds in this process alone. `images` is False where
+    the model judges no pictures.
     """
 
     identity: str | None
     max_model_len: int | None = None
+    images: bool = True
 
 
 class Moderator(Protocol):

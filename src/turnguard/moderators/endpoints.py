@@ -194,7 +194,8 @@ class Endpoints:
         said = await asyncio.gather(*(about(endpoint.moderator, deadline) for endpoint in usable))
         identities = {each.identity for each in said}
         limits = [each.max_model_len for each in said if each.max_model_len is not None]
-        return About(identities.pop() if len(identities) == 1 else None, min(limits, default=None))
+        identity = identities.pop() if len(identities) == 1 else None
+        return About(identity, min(limits, default=None), all(each.images for each in said))
 
     async def aclose(self) -> None:
         """Close every endpoint."""

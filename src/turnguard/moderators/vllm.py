@@ -153,11 +153,12 @@ class Identity:
     def __init__(self, family: Wire, asking: Asking) -> None:
         self._base = f"{family.name}/{family.version}/{asking.identity}"
         self._model = asking.model
+        self._images = family.can.images
         self.until = 0.0
         self._served: str | None = None
         self._fingerprint: str | None = None
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
-        self.about = About(self._named())
+        self.about = About(self._named(), None, self._images)
 
     async def current(self, ask: Callable[[], Awaitable[Any]]) -> About:
         """What is known, asked for anew with `ask` when that is due. A burst of checks asks once per event loop."""
@@ -183,7 +184,7 @@ class Identity:
         ).hexdigest()[:16]
         whole = isinstance(limit, int) and not isinstance(limit, bool)
         self._served = digest
-        self.about = About(self._named(), limit if whole else None)
+        self.about = About(self._named(), limit if whole else None, self._images)
         self.until = time.monotonic() + ABOUT_SECONDS
 
     def of(self, fingerprint: Any) -> str:
@@ -194,7 +195,7 @@ class Identity:
                 self.until = 0.0
                 self._served = None
             self._fingerprint = seen
-            self.about = About(self._named(), self.about.max_model_len)
+            self.about = About(self._named(), self.about.max_model_len, self._images)
         return self.about.identity or ""
 
     def _named(self) -> str:

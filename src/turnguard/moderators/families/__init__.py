@@ -11,7 +11,7 @@ from turnguard.core.errors import ConfigError
 from turnguard.core.exchange import Exchange
 from turnguard.core.families import FAMILIES, Family
 from turnguard.core.verdict import Verdict
-from turnguard.moderators.families import nemotron3, nemotron35
+from turnguard.moderators.families import llama_guard, nemotron3, nemotron35, qwen3guard, safety_guard
 from turnguard.moderators.families.asking import Asking
 from turnguard.moderators.families.reading import Body, Reply
 
@@ -40,6 +40,9 @@ WIRES: Mapping[str, Wire] = {
     for name, module in {
         "nemotron-3": nemotron3,
         "nemotron-3.5": nemotron35,
+        "nemotron-safety-guard-8b-v3": safety_guard,
+        "llama-guard-4": llama_guard,
+        "qwen3guard": qwen3guard,
     }.items()
 }
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from turnguard.core.errors import Rejected, Unparseable
 from turnguard.core.exchange import Exchange
+from turnguard.core.neutralise import neutralise
 from turnguard.core.taxonomy import canonical
 from turnguard.core.verdict import Label, Verdict
 from turnguard.moderators.families.asking import Asking
-from turnguard.moderators.families.neutralise import neutralise
 from turnguard.moderators.families.reading import TOP_LOGPROBS, Body, Reply, listed, odds, p_unsafe, said
 
-VERSION = "1"
+VERSION = "2"
 FILLER = "Describe this image."
 """Sent beside an image that came without text: an image alone is refused by some servers (NIM answers 500)."""
 NO_REQUEST = "(no user message)"

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnguard.core.exchange import Exchange, OwnCategories, OwnCategory
+from turnguard.core.neutralise import neutralise
 from turnguard.core.taxonomy import CATEGORIES, canonical, folded
 from turnguard.core.verdict import Verdict
 from turnguard.moderators.families import nemotron3
 from turnguard.moderators.families.asking import Asking
-from turnguard.moderators.families.neutralise import neutralise
 from turnguard.moderators.families.reading import Body, Reply
 
 VERSION = "1"

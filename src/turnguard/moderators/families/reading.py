@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from turnguard.core.errors import Unparseable
-from turnguard.core.verdict import MAX_REASONING
+from turnguard.core.exchange import Exchange
+from turnguard.core.families import Family
+from turnguard.core.verdict import MAX_REASONING, Label, Verdict
+from turnguard.moderators.families.asking import Asking
 
 Body = dict[str, Any]
 """A body of `POST /v1/chat/completions`: messages first, and in a message the picture before the text."""
@@ -23,6 +26,18 @@ _MAX_NAME = 80
 _MAX_NAMES = 96
 _ODDS_MARGIN = 0.04
 """A word that was emitted may be this much less likely than another: servers round, and batches differ."""
+
+
+def greedy(messages: list[dict[str, Any]], asking: Asking, max_tokens: int) -> Body:
+    """A body that asks for the likeliest reply, with the odds of its tokens."""
+    return {
+        "messages": messages,
+        "model": asking.model,
+        "temperature": 0.0,
+        "max_tokens": max_tokens,
+        "logprobs": True,
+        "top_logprobs": TOP_LOGPROBS,
+    }
 
 
 class Said(NamedTuple):
@@ -124,6 +139,32 @@ def listed(names: Iterable[str], known: Callable[[str], str | None]) -> tuple[tu
             else:
                 found[meant] = None
     return tuple(found), tuple(unknown)
+
+
+def one_label(
+    answer: Said,
+    exchange: Exchange,
+    label: Label,
+    p: float | None,
+    family: Family,
+    native: tuple[str, ...],
+    unknown: tuple[str, ...],
+) -> Verdict:
+    """The verdict of a model that rates the last message alone: the response where there is one."""
+    on_response = exchange.response is not None
+    return Verdict(
+        user=None if on_response else label,
+        response=label if on_response else None,
+        categories=tuple(dict.fromkeys(family.categories[name] for name in native)),
+        unknown_categories=unknown,
+        p_user=None if on_response else p,
+        p_response=p if on_response else None,
+        raw=answer.raw,
+        model=answer.model,
+        tokens=answer.usage,
+        native=native,
+        reasoning=answer.reasoning,
+    )
 
 
 # ---------------------------------------------------------------- P(unsafe)

@@ -48,6 +48,7 @@ class LocalModerator:
         self._about = About(
             f"{self._family.name}/{self._family.version}/{self._asking.identity}/local-{self._loaded.identity}",
             self._loaded.max_model_len,
+            self._family.can.images,
         )
         self._batching: Batching[Ask, Reply] = Batching(
             self._work, most=max_batch, kind=lambda ask: ask.picture is not None

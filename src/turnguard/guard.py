@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         MediaSettings,
         MemorySettings,
         ModeratorSettings,
+        RecordsSettings,
         ReviewsSettings,
         StreamSettings,
         TelemetrySettings,
@@ -58,8 +59,8 @@ class Guard:
     method takes `policy=`, that is a name or one of these policies, None is the guard's own, and an unknown name is a
     `ConfigError` before anything is asked.
 
-    `moderator_settings`, `media`, `stream`, `checks`, `audit`, `reviews`, `telemetry` and `memory` are sections of the
-    YAML. Close a guard with `async with guard:`, `await guard.aclose()` or `guard.close()`.
+    `moderator_settings`, `media`, `stream`, `checks`, `audit`, `records`, `reviews`, `telemetry` and `memory` are
+    sections of the YAML. Close a guard with `async with guard:`, `await guard.aclose()` or `guard.close()`.
 
     `reviews` holds what waits for a person, and takes their answers.
     """
@@ -75,6 +76,7 @@ class Guard:
         stream: StreamSettings | None = None,
         checks: ChecksSettings | None = None,
         audit: AuditSettings | None = None,
+        records: RecordsSettings | None = None,
         reviews: ReviewsSettings | None = None,
         telemetry: TelemetrySettings | None = None,
         memory: MemorySettings | None = None,
@@ -87,6 +89,7 @@ class Guard:
             ChecksSettings,
             MediaSettings,
             ModeratorSettings,
+            RecordsSettings,
             ReviewsSettings,
             StreamSettings,
             TelemetrySettings,
@@ -94,8 +97,7 @@ class Guard:
         from turnguard.media import Media
         from turnguard.moderators.build import remembering
         from turnguard.moderators.gate import Gated
-        from turnguard.records import Audit, Reviews
-        from turnguard.records.shelf import Memory
+        from turnguard.records import Audit, open_reviews
         from turnguard.transcripts import apply as transcript  # noqa: F401
         from turnguard.transcripts.seen import Seen
 
@@ -113,7 +115,7 @@ class Guard:
         self.seen = Seen()
         self._media = Media(self.media_settings)
         self._audit = Audit(audit or AuditSettings())
-        self.reviews = Reviews(Memory(), reviews or ReviewsSettings())
+        self.reviews = open_reviews(records or RecordsSettings(), reviews or ReviewsSettings())
         self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
         self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
 
@@ -148,6 +150,7 @@ class Guard:
             stream=config.stream,
             checks=config.checks,
             audit=config.audit,
+            records=config.records,
             reviews=config.reviews,
             telemetry=config.telemetry,
         )

@@ -27,6 +27,7 @@ from turnguard.config.yaml import Path, located, origin, read_yaml
 from turnguard.core.errors import ConfigError
 from turnguard.core.policy import Policy
 from turnguard.core.policy_settings import PolicySettings
+from turnguard.core.review import can_review
 from turnguard.core.validate import Problem, Section, read
 
 PolicyName = Annotated[str, Field(min_length=1)]
@@ -110,6 +111,7 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         asked = document.moderator
         policy, problems = compiled(document.policy, expanded.get("policy", {}), asked, env, files)
         policies, elsewhere = named(document.policies, asked, env, files)
+        problems += _unkept(document, [*policies.values(), *([policy] if policy is not None else [])])
         nowhere = not document.moderator.base_urls and document.moderator.checkpoint is None
         if nowhere and env.get("TURNGUARD_BASE_URL"):
             moderator, more = read(
@@ -137,6 +139,14 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         source,
         document.records,
     )
+
+
+def _unkept(document: Document, policies: list[Policy]) -> list[Problem]:
+    """A review that the database could never hold."""
+    if document.records.url is None or document.records.keys or not any(map(can_review, policies)):
+        return []
+    told = "a step under review is held encrypted: give a key of 32 characters or more"
+    return [Problem(("records", "key"), told)]
 
 
 def _policy_mistakes(expanded: Any, known: list[Problem]) -> list[Problem]:

@@ -2,6 +2,6 @@
 
 from turnguard.records.audit import Audit
 from turnguard.records.replay import replay
-from turnguard.records.reviews import Reviews
+from turnguard.records.reviews import Reviews, open_reviews
 
-__all__ = ["Audit", "Reviews", "replay"]
+__all__ = ["Audit", "Reviews", "open_reviews", "replay"]

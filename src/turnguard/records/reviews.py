@@ -12,14 +12,14 @@ from uuid import uuid4
 
 from turnguard import telemetry
 from turnguard.core.decision import Reason
-from turnguard.core.errors import ReviewError, StoreError
+from turnguard.core.errors import ConfigError, ReviewError, StoreError
 from turnguard.core.review import Review, Status
 from turnguard.core.taxonomy import MINOR
 from turnguard.records.held import Held, Unholdable
-from turnguard.records.shelf import Row, Shelf, now
+from turnguard.records.shelf import Memory, Row, Shelf, now
 
 if TYPE_CHECKING:
-    from turnguard.config.settings import ReviewsSettings
+    from turnguard.config.settings import RecordsSettings, ReviewsSettings
     from turnguard.core.decision import Decision
     from turnguard.core.step import Step
 
@@ -28,8 +28,22 @@ log = logging.getLogger("turnguard.reviews")
 UNKNOWN = "nothing is known of this review here: it may wait in another process's memory, or was erased"
 LONGEST_NAME = 200
 LONGEST_NOTE = 4_000
+HOLDING_SECONDS = 5.0
+"""How long a check waits for the database to hold its step."""
 FIRST_LOOK, LONGEST_WAIT = 0.05, 1.0
 """Seconds between two looks for an answer: the first pause, and the longest."""
+
+
+def open_reviews(records: RecordsSettings, settings: ReviewsSettings) -> Reviews:
+    """The reviews in the database of `records`, opened when first used; without one in this process's memory."""
+    if records.url is None:
+        return Reviews(Memory(), settings)
+    try:
+        from turnguard.records.review_table import Table
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"records.url needs {error.name}: pip install 'turnguard[records]'") from None
+
+    return Reviews(Table(records), settings)
 
 
 class Reviews:
@@ -53,9 +67,10 @@ class Reviews:
     async def held_for(self, step: Step, decision: Decision) -> Decision:
         """The decision with the name of its review. What a database should hold and cannot is blocked."""
         try:
-            identity = await self.hold(step, decision)
-        except StoreError as error:
-            log.error("a review could not be held: %s", error)  # noqa: TRY400 - a sentence, without content
+            async with asyncio.timeout(HOLDING_SECONDS):
+                identity = await self.hold(step, decision)
+        except (StoreError, ConfigError, TimeoutError) as error:
+            log.error("a review could not be held: %s", str(error) or "the database is slow")  # noqa: TRY400 - no content
             telemetry.reviewed("not_held", decision.stage)
             identity = None
         if identity is not None or not self.stored:
@@ -95,7 +110,7 @@ class Reviews:
             created=created,
             expires=created + self._ttl,
             digest=self._shelf.digest(content),
-            record=held.decision,
+            record=_whole(held.decision),
             stage=held.stage,
             reasons=held.outcome.reasons,
             content=content,
@@ -160,7 +175,7 @@ class Reviews:
         return await asyncio.to_thread(self._answer, identity, "rejected", by, note)
 
     def close(self) -> None:
-        """Let go of the database or the memory."""
+        """Let go of the database's connections."""
         self._shelf.close()
 
     # ------------------------------------------------------------ in a thread
@@ -168,7 +183,7 @@ class Reviews:
     def _row(self, identity: str) -> Row | None:
         row = self._shelf.get(identity)
         if row is not None and row.status == "waiting" and row.expires <= (at := now()):
-            if self._shelf.change(identity, "expired", at, note="nobody answered in time"):
+            if self._shelf.change(row, "expired", at, note="nobody answered in time"):
                 telemetry.reviewed("expired", row.stage)
             row = self._shelf.get(identity)
         return row
@@ -187,13 +202,14 @@ class Reviews:
 
     def _answer(self, identity: str, status: Status, by: str, note: str) -> Review:
         name, said = _name(by), _note(note)
+        row, at = self._known(identity), now()
+        review = _review(replace(row, status=status, answered=at, by=name, note=said))
+        if self._shelf.change(row, status, at, name, said):
+            telemetry.reviewed(status, row.stage)
+            return review
         row = self._known(identity)
-        if not self._shelf.change(identity, status, now(), name, said):
-            row = self._known(identity)
-            who = f" by {row.by}" if row.by else ""
-            raise ReviewError(f"this review was answered already: {row.status}{who}")
-        telemetry.reviewed(status, row.stage)
-        return _review(self._known(identity))
+        who = f" by {row.by}" if row.by else ""
+        raise ReviewError(f"this review was answered already: {row.status}{who}")
 
 
 def _review(row: Row) -> Review:
@@ -216,9 +232,14 @@ def _review(row: Row) -> Review:
 
 def _held(row: Row) -> Held:
     held = Held.load(row.content)
-    if held.decision != row.record:
+    if _whole(held.decision) != row.record:
         raise ReviewError("the content of this review belongs to another decision")
     return held
+
+
+def _whole(decision: str) -> str:
+    """The id of the record: parts that were decided one by one share that of their step."""
+    return decision.partition("-")[0]
 
 
 def _time(milliseconds: int) -> datetime:

@@ -57,9 +57,9 @@ class Shelf(Protocol):
     def get(self, identity: str, *, content: bool = True) -> Row | None:
         """The row of that id. Without `content` that is left out."""
 
-    def change(self, identity: str, status: Status, at: int, by: str | None = None, note: str | None = None) -> bool:
-        """Answer a row once: False where it no longer waits. `expired` takes one that is due, an answer one that is
-        not.
+    def change(self, row: Row, status: Status, at: int, by: str | None = None, note: str | None = None) -> bool:
+        """Answer a row once: False where it no longer waits, or holds other content. `expired` takes one that is due,
+        an answer one that is not.
         """
 
     def rows(self, status: Status | None, tenant: str | None, limit: int) -> Sequence[Row]:
@@ -69,7 +69,7 @@ class Shelf(Protocol):
         """Record that somebody looked at the content."""
 
     def close(self) -> None:
-        """Let go of what it holds open."""
+        """Let go of connections. What waits is still there."""
 
 
 class Memory:
@@ -95,12 +95,14 @@ class Memory:
     def get(self, identity: str, *, content: bool = True) -> Row | None:
         return self._rows.get(identity)
 
-    def change(self, identity: str, status: Status, at: int, by: str | None = None, note: str | None = None) -> bool:
+    def change(self, row: Row, status: Status, at: int, by: str | None = None, note: str | None = None) -> bool:
         with self._lock:
-            row = self._rows.get(identity)
-            if row is None or row.status != "waiting" or (row.expires <= at) != (status == "expired"):
+            kept = self._rows.get(row.id)
+            if kept is None or kept.status != "waiting" or kept.digest != row.digest:
                 return False
-            self._rows.put(identity, replace(row, status=status, answered=at, by=by, note=note))
+            if (kept.expires <= at) != (status == "expired"):
+                return False
+            self._rows.put(row.id, replace(kept, status=status, answered=at, by=by, note=note))
             return True
 
     def rows(self, status: Status | None, tenant: str | None, limit: int) -> Sequence[Row]:
@@ -111,4 +113,4 @@ class Memory:
         """There are no records to write it to."""
 
     def close(self) -> None:
-        """What waits can still be looked at."""
+        """There are no connections."""

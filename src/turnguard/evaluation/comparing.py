@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from turnguard.evaluation.measuring import latency, measured, unjudged
+from turnguard.evaluation.measuring import latency, measured, policy_figures, unjudged
 from turnguard.evaluation.metrics import MEASURES, RESAMPLES, Interval, cells_by_group, measures, resampled
 from turnguard.evaluation.results import Result
 
@@ -54,8 +54,10 @@ def paired(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Resu
 
 def _run(judged: Sequence[Result], whole: Sequence[Result]) -> dict[str, Any]:
     counted = [result.tokens for result in judged if result.tokens is not None]
+    policy = policy_figures(judged)
+    held = {name: policy[name] for name in ("unsafe_withheld", "safe_withheld")}
     return {
-        "measures": measured(judged)["measures"],
+        "measures": {**measured(judged)["measures"], **held},
         "unjudged": unjudged(whole),
         "latency": latency(whole),
         # a row that was remembered cost nothing in this run, and would cost as much as the others elsewhere

@@ -132,8 +132,8 @@ def told(data: dict[str, Any]) -> list[str]:
 
 
 def _both(section: dict[str, Any], name: str) -> str:
-    values = [run["measures"].get(name, {}).get("value") for run in section["runs"]]
-    return f"{number(values[0]):>5} → {number(values[1]):<5}" if name in section["runs"][0]["measures"] else " " * 13
+    first, second = (run["measures"][name]["value"] for run in section["runs"])
+    return f"{number(first):>5} → {number(second):<5}"
 
 
 def _tested(section: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ def compiled(
     files: Reader | None,
 ) -> tuple[Policy | None, list[Problem]]:
     """The policy of validated settings, with the files that it names, or what is wrong with it for this moderator."""
-    calibration, problems = _calibration(settings.calibration, asked.family, files)
+    calibration, problems = _calibration(settings.calibration, asked, files)
     shadow: Policy | None = None
     if settings.shadow is not None and files is not None:
         try:
@@ -102,7 +102,9 @@ def _idle(settings: PolicySettings, asked: ModeratorSettings) -> list[Problem]:
     return [Problem(path, told) for path in category_rules(settings)]
 
 
-def _calibration(name: str | None, family: str, files: Reader | None) -> tuple[Calibration | None, list[Problem]]:
+def _calibration(
+    name: str | None, asked: ModeratorSettings, files: Reader | None
+) -> tuple[Calibration | None, list[Problem]]:
     """The curves that the policy's thresholds are written for. A policy that names some is never run without them."""
     at = ("policy", "calibration")
     if name is None or files is None:
@@ -111,7 +113,11 @@ def _calibration(name: str | None, family: str, files: Reader | None) -> tuple[C
         found = Calibration.parse(files(name), name)
     except ConfigError as error:
         return None, [Problem(at, problem) for problem in error.problems]
-    if found.family is not None and found.family != family:
-        told = f"{name} was measured on the family {found.family!r}, and the moderator is {family!r}"
+    if found.family is not None and found.family != asked.family:
+        told = f"{name} was measured on the family {found.family!r}, and the moderator is {asked.family!r}"
         return None, [Problem(at, told)]
+    again = asked.second_look
+    if again is not None and (again.family, again.model) != (asked.family, asked.model):
+        told = f"{name} was measured on the moderator's own model, and the second look asks {again.model!r}"
+        return None, [Problem(at, f"{told}: its P would meet thresholds that are on another scale")]
     return found, []

@@ -55,6 +55,7 @@ def _no_boolean(value: Any) -> Any:
 
 
 Duration = Annotated[float, BeforeValidator(_duration), BeforeValidator(_no_boolean), Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.0, le=1.0)]
 Pixels = Annotated[int, _amount("[pP]"), BeforeValidator(_no_boolean), Field(gt=0)]
 Size = Annotated[int, _amount("[bB]"), BeforeValidator(_no_boolean), Field(gt=0)]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(gt=0)]
@@ -210,6 +211,38 @@ class FallbackSettings(EndpointSettings):
         return self.authority == "full" and self.family != "sandbox"
 
 
+_SHARED = tuple(name for name in EndpointSettings.model_fields if name != "reasoning")
+"""What a second look at the same server has from the moderator."""
+
+
+class SecondLookSettings(EndpointSettings):
+    """Whom to ask again, and about what: the same model with reasoning, or another one at a base_url of its own.
+
+    What is not given is the moderator's own where the same server is asked.
+    """
+
+    between: tuple[Share, Share] | None = Field(
+        None, description="Ask again where P(unsafe) lies in this range, or where there is none."
+    )
+    unsafe: bool = Field(False, description="Ask again wherever the label that decides is unsafe.")
+    decides: Literal["strictest", "second"] = Field(
+        "strictest",
+        description="The stricter decision counts; second: the second verdict's, where P lies in the range.",
+    )
+
+    @model_validator(mode="after")
+    def _sound(self) -> SecondLookSettings:
+        if self.family == "sandbox":
+            raise ValueError("the sandbox rules are no second look: use a model")
+        if self.between is None and not self.unsafe:
+            raise ValueError("say where to look again: between: [0.2, 0.8], unsafe: true, or both")
+        if self.between is not None and self.between[0] > self.between[1]:
+            raise ValueError("the range of 'between' is empty: its first number is the lower one")
+        if self.between is None and self.decides == "second":
+            raise ValueError("decides: second lowers only verdicts whose P lies in the range: give 'between'")
+        return self
+
+
 class ModeratorSettings(EndpointSettings):
     """The moderator, and how long and how much it may be asked."""
 
@@ -229,6 +262,30 @@ class ModeratorSettings(EndpointSettings):
         None,
         description="A second moderator, such as {family: sandbox}; with authority: block_only it may never allow.",
     )
+    second_look: SecondLookSettings | None = Field(
+        None,
+        description="Ask again, better, where the first answer is worth doubting: {between: [0.2, 0.8], "
+        "reasoning: always}, or the base_url, model and family of a larger model.",
+    )
+
+    @field_validator("second_look", mode="before")
+    @classmethod
+    def _same_server(cls, value: Any, info: ValidationInfo) -> Any:
+        """Without a place of its own a second look asks the same model."""
+        if not isinstance(value, dict) or "base_url" in value or "checkpoint" in value:
+            return value
+        return {name: info.data[name] for name in _SHARED if name in info.data} | value
+
+    @field_validator("second_look")
+    @classmethod
+    def _asks_otherwise(cls, again: SecondLookSettings | None, info: ValidationInfo) -> SecondLookSettings | None:
+        known = {name: info.data[name] for name in (*_SHARED, "reasoning") if name in info.data}
+        if again is not None and all(getattr(again, name) == value for name, value in known.items()):
+            raise ValueError(
+                "second_look asks the same model in the same way: give it reasoning: always, or the base_url, model "
+                "and family of a larger one"
+            )
+        return again
 
 
 def _store(value: SecretStr) -> SecretStr:

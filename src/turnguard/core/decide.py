@@ -11,7 +11,7 @@ from turnguard.core.policy import Policy
 from turnguard.core.rules import Rule, StagePolicy
 from turnguard.core.step import Stage
 from turnguard.core.taxonomy import MINOR, on_record
-from turnguard.core.verdict import Coverage, Covered, Failure, Judgement
+from turnguard.core.verdict import Coverage, Covered, Failure, Judgement, Verdict
 
 if TYPE_CHECKING:
     from turnguard.core.calibration import Calibration
@@ -32,8 +32,9 @@ def decide(
     reasons: list[Reason] = []
     escalates = False
     for judgement in judgements:
-        reasons.extend(_judged(judgement, rules, policy.calibration, language))
         verdict = judgement.verdict
+        for deciding in (verdict,) if verdict.looks is None else verdict.looks.deciding:
+            reasons.extend(_judged(judgement, deciding, rules, policy.calibration, language))
         if judgement.decides == "response" and verdict.user == "unsafe" and verdict.failure is None:
             escalates = True
     for entry in coverage.not_judged:
@@ -78,9 +79,8 @@ def _uncheckable(entry: Covered, rules: StagePolicy, judgements: Sequence[Judgem
 
 
 def _judged(
-    judgement: Judgement, rules: StagePolicy, calibration: Calibration | None, language: str | None
+    judgement: Judgement, verdict: Verdict, rules: StagePolicy, calibration: Calibration | None, language: str | None
 ) -> Iterator[Reason]:
-    verdict = judgement.verdict
     if verdict.failure is not None:
         yield _failure(judgement, rules, verdict.failure, verdict.cause)
         return

@@ -188,6 +188,7 @@ class Decision:
             "message": self.message,
             "language": self.language,
             "verdict": _verdict(verdict, content),
+            "second_looks": [_looks(judgement, content) for judgement in self.judgements if judgement.verdict.looks],
             "reasons": [_reason(reason) for reason in self.reasons],
             "shadow": None if self.shadow is None else self.shadow.to_dict(),
             "escalates": self.escalates,
@@ -227,6 +228,18 @@ def _verdict(verdict: Verdict, content: bool) -> dict[str, Any]:
         data["raw"] = verdict.raw
         data["reasoning"] = verdict.reasoning
     return data
+
+
+def _looks(judgement: Judgement, content: bool) -> dict[str, Any]:
+    looks = judgement.verdict.looks
+    assert looks is not None  # noqa: S101 - the caller asked
+    return {
+        "parts": list(judgement.parts),
+        "detail": judgement.detail,
+        "decides": looks.decides,
+        "first": _verdict(looks.first, content),
+        "second": _verdict(looks.second, content),
+    }
 
 
 def _reason(reason: Reason) -> dict[str, Any]:

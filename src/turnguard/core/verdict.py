@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from turnguard.core.step import Kind
@@ -25,7 +25,8 @@ class Verdict:
     names the model behind the endpoint that answered, in more detail than `model`: the verdict is remembered under it.
     `tokens` are those of the prompt and of the reply, where the server counts them. `native` are the categories in the
     family's own words where those are not the taxonomy's. `reasoning` is what the model thought before its verdict, at
-    most `MAX_REASONING` characters; nothing is ever decided by it.
+    most `MAX_REASONING` characters; nothing is ever decided by it. `block_only` says that whoever gave it may block but
+    never allow. `looks` are both verdicts where a second look was taken; this one then shows what they come to.
     """
 
     user: Label | None = None
@@ -44,6 +45,8 @@ class Verdict:
     tokens: tuple[int, int] | None = field(default=None, repr=False, compare=False)
     native: tuple[str, ...] = ()
     reasoning: str | None = field(default=None, repr=False)
+    block_only: bool = False
+    looks: Looks | None = field(default=None, repr=False)
 
     @property
     def p_unsafe(self) -> float | None:
@@ -57,6 +60,37 @@ class Verdict:
     def p(self, side: Side) -> float | None:
         """P(unsafe) of one side."""
         return self.p_user if side == "user" else self.p_response
+
+
+Deciding = Literal["first", "second", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Two verdicts on the same content, and which of them the policy decides by.
+
+    `both`: each is decided, and the strictest decision counts. `second` has a `failure` where the second look failed;
+    the first one then decides.
+    """
+
+    first: Verdict
+    second: Verdict
+    decides: Deciding
+
+    @property
+    def deciding(self) -> tuple[Verdict, ...]:
+        """The verdicts to decide by."""
+        if self.decides == "both":
+            return (self.first, self.second)
+        return (self.first,) if self.decides == "first" else (self.second,)
+
+
+def looked_twice(looks: Looks) -> Verdict:
+    """What two looks come to, as one verdict for display."""
+    shown = _merged(looks.deciding)
+    remembered = looks.first.remembered and looks.second.remembered
+    latency = (looks.first.latency or 0.0) + (looks.second.latency or 0.0)
+    return replace(shown, looks=looks, remembered=remembered, latency=latency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +158,10 @@ def merged(judgements: Iterable[Judgement]) -> Verdict:
 
     Deciding never reads this: each exchange is decided on its own.
     """
-    verdicts = [judgement.verdict for judgement in judgements]
+    return _merged([judgement.verdict for judgement in judgements])
+
+
+def _merged(verdicts: Sequence[Verdict]) -> Verdict:
     if len(verdicts) == 1:
         return verdicts[0]
     failed = next((verdict for verdict in verdicts if verdict.failure), None)

@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from turnguard.config.settings import EndpointSettings, FallbackSettings, MemorySettings, ModeratorSettings
+from turnguard.config.settings import (
+    EndpointSettings,
+    FallbackSettings,
+    MemorySettings,
+    ModeratorSettings,
+    SecondLookSettings,
+)
 from turnguard.core.errors import ConfigError
+from turnguard.core.families import FAMILIES
 from turnguard.core.verdict import Label
 from turnguard.moderators.base import Moderator
 from turnguard.moderators.endpoints import Endpoint, Endpoints
 from turnguard.moderators.fallback import Fallback
 from turnguard.moderators.gate import Gated
 from turnguard.moderators.memory import Remembering
+from turnguard.moderators.second_look import SecondLook
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -34,10 +42,7 @@ def moderator(
     if client is not None and settings.checkpoint is not None:
         raise ConfigError("moderator.checkpoint: a client of your own asks a server; give one of the two")
     if client is not None:
-        from turnguard.moderators.openai import OpenAIModerator
-
-        own = OpenAIModerator(client, **_asked(settings))
-        asked = Endpoints([Endpoint(own, settings.model)])
+        asked = _own_client(client, settings)
     elif not settings.base_urls and settings.checkpoint is None:
         raise ConfigError(
             "moderator.base_url: no moderator to ask; give its URL such as http://localhost:8000/v1, "
@@ -45,11 +50,49 @@ def moderator(
         )
     else:
         asked = _endpoints(settings, folder, settings.attempt_timeout)
-    first = remembering(Gated(asked, settings.max_in_flight, settings.max_waiting), memory)
-    if settings.fallback is None:
+    remembered = _gated(asked, settings, memory)
+    first: Moderator = remembered
+    if settings.fallback is not None:
+        second = remembering(_second(settings.fallback, folder), memory, remembered.shared)
+        first = Fallback(first, second, may_allow=settings.fallback.may_allow)
+    again = settings.second_look
+    if again is None:
         return first
-    second = remembering(_second(settings.fallback, folder), memory, first.shared)
-    return Fallback(first, second, may_allow=settings.fallback.may_allow)
+    # with a memory and a gate of its own: its model may be another, and the same one reasons
+    second = _gated(_asked_again(again, settings, client, folder), settings, memory, remembered.shared)
+    return SecondLook(
+        first,
+        second,
+        between=again.between,
+        unsafe=again.unsafe,
+        decides=again.decides,
+        takes_own=FAMILIES[again.family].own_categories,
+    )
+
+
+def _asked_again(
+    again: SecondLookSettings, settings: ModeratorSettings, client: AsyncOpenAI | None, folder: Path
+) -> Moderator:
+    if client is not None and (again.base_url, again.checkpoint) == (settings.base_url, settings.checkpoint):
+        return _own_client(client, again)
+    if not again.base_urls and again.checkpoint is None:
+        raise ConfigError("moderator.second_look.base_url: no model to ask; give its URL")
+    return _endpoints(again, folder, settings.attempt_timeout)
+
+
+def _own_client(client: AsyncOpenAI, settings: EndpointSettings) -> Endpoints:
+    from turnguard.moderators.openai import OpenAIModerator
+
+    return Endpoints([Endpoint(OpenAIModerator(client, **_asked(settings)), settings.model)])
+
+
+def _gated(
+    inner: Moderator,
+    settings: ModeratorSettings,
+    memory: MemorySettings | None,
+    shared: SharedMemory | None = None,
+) -> Remembering:
+    return remembering(Gated(inner, settings.max_in_flight, settings.max_waiting), memory, shared)
 
 
 def remembering(

@@ -35,7 +35,7 @@ class Fallback:
             if self.may_allow or decides == "unsafe":
                 # a memory around both must not find it again as the first one's
                 named = verdict.identity or (await about(self.second, deadline)).identity
-                return replace(verdict, identity=named)
+                return replace(verdict, identity=named, block_only=not self.may_allow)
             raise
 
     @property

@@ -9,9 +9,9 @@ Spans: `turnguard.check <stage>` around a check, which Langfuse and Phoenix show
 (GenAI conventions, client) around each request to a moderator.
 
 Metrics: `turnguard.check.duration`, `turnguard.decisions` (by policy digest), `turnguard.rules` (by rule path),
-`turnguard.shadow`, `turnguard.verdicts`, `turnguard.failures`, `turnguard.memory.hits`, `turnguard.memory.shared`,
-`turnguard.reviews`, `turnguard.records.lost`, `turnguard.queue.in_flight`, `turnguard.queue.waiting`, and
-`gen_ai.client.operation.duration`.
+`turnguard.shadow`, `turnguard.second_looks`, `turnguard.verdicts`, `turnguard.failures`, `turnguard.memory.hits`,
+`turnguard.memory.shared`, `turnguard.reviews`, `turnguard.records.lost`, `turnguard.queue.in_flight`,
+`turnguard.queue.waiting`, and `gen_ai.client.operation.duration`.
 """
 
 from turnguard.telemetry.instruments import listening, lost, reset, reviewed, watch

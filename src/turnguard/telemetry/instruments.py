@@ -55,6 +55,8 @@ class Instruments:
         self.hits = meter.create_counter("turnguard.memory.hits", "{verdict}", "Verdicts from memory")
         self.decisions = meter.create_counter("turnguard.decisions", "{decision}", "Decisions by policy")
         self.rules = meter.create_counter("turnguard.rules", "{decision}", "Decisions in which a rule fired")
+        looks = "Second looks, by what the first and the second said"
+        self.second_looks = meter.create_counter("turnguard.second_looks", "{verdict}", looks)
         self.shadow = meter.create_counter("turnguard.shadow", "{decision}", "What policy.shadow would have done")
         self.reviews = meter.create_counter("turnguard.reviews", "{review}", "What became of steps under review")
         self.lost = meter.create_counter("turnguard.records.lost", "{record}", "Decisions that were not recorded")

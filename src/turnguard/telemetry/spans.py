@@ -132,6 +132,13 @@ def _count(instruments: Instruments, decision: Decision) -> None:
         instruments.shadow.add(1, {**stage, **both})
     for judgement in decision.judgements:
         verdict = judgement.verdict
+        if (looks := verdict.looks) is not None:
+            said = {
+                "turnguard.first": looks.first.label(judgement.decides) or "none",
+                "turnguard.second": looks.second.failure or looks.second.label(judgement.decides) or "none",
+                "turnguard.decides": looks.decides,
+            }
+            instruments.second_looks.add(1, {**stage, **said})
         if verdict.failure is not None:
             instruments.failures.add(1, {**stage, "error.type": verdict.failure, "turnguard.action": decision.action})
             continue

@@ -162,8 +162,11 @@ def _is_final(decision: Decision) -> bool:
     """Whether the same content would be decided the same way again: nothing failed, waits or was left out."""
     if decision.action == "review" or decision.failed:
         return False
-    if any(judgement.verdict.failure is not None for judgement in decision.judgements):
+    verdicts = [judgement.verdict for judgement in decision.judgements]
+    if any(verdict.failure is not None for verdict in verdicts):
         return False
+    if any(verdict.looks is not None and verdict.looks.second.failure is not None for verdict in verdicts):
+        return False  # the next look may succeed
     return not any(entry.counts and entry.kind != "encrypted" for entry in decision.coverage.not_judged)
 
 

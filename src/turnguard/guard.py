@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union
 from turnguard import telemetry
 from turnguard.checking.apply import apply, message
 from turnguard.checking.check import Check, Setup
-from turnguard.checking.judge import judge
+from turnguard.checking.judge import fail, judge
 from turnguard.checking.parts import of_parts
 from turnguard.checking.prepare import prepare
 from turnguard.core.decision import Decision
@@ -97,7 +97,7 @@ class Guard:
         from turnguard.media import Media
         from turnguard.moderators.build import remembering
         from turnguard.moderators.gate import Gated
-        from turnguard.records import Audit, open_reviews
+        from turnguard.records import Kept, open_reviews
         from turnguard.transcripts import apply as transcript  # noqa: F401
         from turnguard.transcripts.seen import Seen
 
@@ -114,7 +114,7 @@ class Guard:
         self.own_words = OwnWords(each.messages for each in (policy, *named.values()))
         self.seen = Seen()
         self._media = Media(self.media_settings)
-        self._audit = Audit(audit or AuditSettings())
+        self._kept = Kept(audit or AuditSettings(), records or RecordsSettings(), asking.family, policy, named) or None
         self.reviews = open_reviews(records or RecordsSettings(), reviews or ReviewsSettings())
         self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
         self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
@@ -216,16 +216,28 @@ class Guard:
             decision = await apply(check, where)
             if decision.action == "review" and hold:
                 decision = await self.reviews.held_for(step, decision)
+            if self._kept is not None and (again or not decision.remembered):
+                decision = await self._recorded(check, decision)
             if told is not None:
                 told(decision)
-            if again or not decision.remembered:
-                self._audit.record(step, check.plan.parts, decision)
             telemetry.log_decision(decision)
         return decision, check
 
     def _observed(self, step: Step) -> contextlib.AbstractContextManager[Callable[[Decision], None]]:
         shown = {name: value for name, value in step.metadata.items() if name in self._in_spans}
         return telemetry.check(step.stage, shown)
+
+    async def _recorded(self, check: Check, decision: Decision) -> Decision:
+        """Keep a finished decision. Where a record is required and there is none, the check has failed."""
+        assert self._kept is not None  # noqa: S101 - asked by its caller
+        step, parts, policy = check.step, check.plan.parts, check.policy
+        cause = await self._kept.keep(step, parts, policy, decision, check.deadline.remaining)
+        if cause is None:
+            return decision
+        fail(check, cause)
+        decision = await apply(check, decision.where)
+        await self._kept.keep(step, parts, policy, decision, None)
+        return decision
 
     def check(self, step: Step, *, policy: str | Policy | None = None) -> Decision:
         """The same from synchronous code, with or without a running event loop, from any thread."""
@@ -388,7 +400,8 @@ class Guard:
         if bridge is not None and bridge is not asyncio.get_running_loop() and bridge.is_running():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(aclose(self.moderator), bridge))
         await self._media.aclose()
-        await asyncio.to_thread(self._audit.close)
+        if self._kept is not None:
+            await asyncio.to_thread(self._kept.close)
         self.reviews.close()
 
     def close(self) -> None:

@@ -227,4 +227,6 @@ async def test_a_full_queue_drops_lines_and_counts_them(tmp_path: Path, monkeypa
     audit = AuditSettings(path=str(tmp_path / "a"))
     async with Guard(Policy.from_dict({}), FakeModerator(unsafe=MODERATOR), audit=audit) as guard:
         assert (await guard.acheck(Step.input("bomb"))).action == "block"
-        assert guard._audit.dropped == 1
+        assert guard._kept is not None
+        assert guard._kept.audit is not None
+        assert guard._kept.audit.dropped == 1

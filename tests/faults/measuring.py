@@ -49,12 +49,13 @@ def overheard(guard: Guard) -> Iterator[list[tuple[bool, Decision]]]:
     """The guard's decisions as they are recorded, and whether each is on marked content."""
     heard: list[tuple[bool, Decision]] = []
 
-    def record(step: Step, parts: Iterable[Any], decision: Decision) -> None:
-        told = (*step.parts, *parts)
-        said = [getattr(part, "text", "") or repr(getattr(part, "arguments", "")) for part in told]
-        heard.append((any(MARK in each for each in said), decision))
+    class Hearing:
+        async def keep(self, step: Step, parts: Iterable[Any], _policy: Any, decision: Decision, _seconds: Any) -> None:
+            told = (*step.parts, *parts)
+            said = [getattr(part, "text", "") or repr(getattr(part, "arguments", "")) for part in told]
+            heard.append((any(MARK in each for each in said), decision))
 
-    with mock.patch.object(guard._audit, "record", record):
+    with mock.patch.object(guard, "_kept", Hearing()):
         yield heard
 
 

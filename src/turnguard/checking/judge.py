@@ -34,6 +34,14 @@ async def judge(check: Check) -> None:
     check.outcome = decide(check.judgements, check.coverage, check.policy, check.step.stage, check.step.language)
 
 
+def fail(check: Check, cause: str) -> None:
+    """Make a check that was judged a failed one: the policy's `on_failure` decides beside its verdicts."""
+    verdict = Verdict(failure="unavailable", cause=cause)
+    failed = Judgement(verdict, "user", tuple(range(len(check.step.parts))), kind="other")
+    check.judgements = (*check.judgements, failed)
+    check.outcome = decide(check.judgements, check.coverage, check.policy, check.step.stage, check.step.language)
+
+
 async def _together(tasks: Sequence[asyncio.Future[Judgement | None]]) -> tuple[Judgement | None, ...]:
     try:
         return tuple(await asyncio.gather(*tasks))

@@ -1,7 +1,10 @@
-"""One JSON line per decision: enough to explain it and to decide again. No content unless asked for."""
+"""What was decided and why: the audit file, and a database of records, policies and reviews. No content unless asked
+for.
+"""
 
 from turnguard.records.audit import Audit
+from turnguard.records.keep import Kept
 from turnguard.records.replay import replay
 from turnguard.records.reviews import Reviews, open_reviews
 
-__all__ = ["Audit", "Reviews", "open_reviews", "replay"]
+__all__ = ["Audit", "Kept", "Reviews", "open_reviews", "replay"]

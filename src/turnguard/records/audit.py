@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from turnguard import telemetry
 from turnguard.core.step import Part, Step, Text, ToolCall
 from turnguard.core.taxonomy import on_record
+from turnguard.records.row import is_minor
 from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Audit:
 
     def _line(self, step: Step, parts: Sequence[Part], decision: Decision) -> dict[str, Any]:
         line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        line |= decision.to_dict(content=self._settings.content)
+        line |= decision.to_dict(content=self._settings.content and not is_minor(decision))
         line["language_given"] = step.language
         line["parts"] = [{"kind": part.kind, "digest": self.digest(part)} for part in parts]
         line["judgements"] = [

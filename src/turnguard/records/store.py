@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,9 @@ class Store:
         self.engine = engine
         self.keys = keys
         self.settings = settings
+        named = engine.url.database if engine.dialect.name == "sqlite" else None
+        self._file = None if named in (None, "", ":memory:") else named
+        self._opened: int | None = None
         watch(self)
 
     @classmethod
@@ -62,6 +67,7 @@ class Store:
     def prepare(self) -> None:
         """Make the tables where there are none, and see that they are of this version."""
         found = self._version()
+        self._opened = None if self._file is None else _inode(self._file)
         if found is None:
             try:
                 with self.begin() as connection:
@@ -99,6 +105,27 @@ class Store:
         """An INSERT that leaves a row alone which is there already."""
         make = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
         return make(table).on_conflict_do_nothing()
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write records in one transaction. Each has every column; one whose id is there already is left alone."""
+        sql, names = self._compiled
+        if self.engine.dialect.positional:
+            values: list[Any] = [tuple([row[name] for name in names]) for row in rows]
+        else:
+            values = [dict(row) for row in rows]
+        with self.begin() as connection:
+            connection.exec_driver_sql(sql, values)
+
+    @cached_property
+    def _compiled(self) -> tuple[str, list[str]]:
+        """The INSERT for the driver itself: the rows hold nothing that SQLAlchemy would have to convert."""
+        names = schema.records.columns.keys()
+        compiled = self.insert(schema.records).values(dict.fromkeys(names)).compile(dialect=self.engine.dialect)
+        return str(compiled), list(compiled.positiontup or names)
+
+    def vanished(self) -> bool:
+        """Whether the file is gone, or another one has its name: what is written to an open one would be lost."""
+        return self._file is not None and _inode(self._file) != self._opened
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -204,6 +231,13 @@ def _engine(url: str, durable: bool) -> sa.Engine:
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
 
     return engine
+
+
+def _inode(file: str) -> int | None:
+    try:
+        return os.stat(file).st_ino  # noqa: PTH116 - a name that may be gone
+    except OSError:
+        return None
 
 
 def _alone(connection: sa.Connection) -> None:

@@ -1,0 +1,112 @@
+"""What is done with a finished decision: a line of the audit file, a row of the database."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from turnguard.core.errors import StoreError
+from turnguard.records.audit import Audit
+
+if TYPE_CHECKING:
+    from turnguard.config.settings import AuditSettings, RecordsSettings
+    from turnguard.core.decision import Decision
+    from turnguard.core.policy import Policy
+    from turnguard.core.step import Part, Step
+    from turnguard.records.writer import Writer
+
+MOST_POLICIES = 256
+GRACE = 0.25
+"""Seconds that a required record is given, however little of the check's deadline is left."""
+
+log = logging.getLogger("turnguard.records")
+
+
+class Kept:
+    """Keeps the decisions of one guard. `family` is the model family that its moderator is asked as.
+
+    Raises `ConfigError` where the audit path is required and cannot be written, and where the database is of another
+    version; `StoreError` where the database is required and cannot be used. One that is only down otherwise is tried
+    again in the background.
+    """
+
+    def __init__(
+        self,
+        audit: AuditSettings,
+        records: RecordsSettings,
+        family: str,
+        policy: Policy,
+        policies: Mapping[str, Policy],
+    ) -> None:
+        self.audit = Audit(audit) if audit.path is not None else None
+        self.writer: Writer | None = None
+        self._settings = records
+        self._family = family
+        self._editions: dict[int, tuple[Policy, str]] = {}
+        if records.url is not None:
+            from turnguard.records import writer
+
+            self.writer = writer.shared(records)
+            self._edition(policy)
+            for name, other in policies.items():
+                self._edition(other, name)
+            try:
+                self.writer.open()
+            except StoreError as error:
+                if records.required:
+                    raise
+                log.error("%s; records wait until it can be used", error)  # noqa: TRY400 - a sentence of our own
+
+    def __bool__(self) -> bool:
+        """Whether anything is kept."""
+        return self.audit is not None or self.writer is not None
+
+    async def keep(
+        self, step: Step, parts: Sequence[Part], policy: Policy, decision: Decision, seconds: float | None
+    ) -> str | None:
+        """Keep a decision; `parts` are the step's own, pinned where fetched. Where a record is required, wait for it up
+        to `seconds` and return why there is none, in a few words; None waits for nothing.
+        """
+        if self.audit is not None:
+            self.audit.record(step, parts, decision)
+        if self.writer is None:
+            return None
+        from turnguard.records import row, writer
+
+        try:
+            made = row.of_decision(step, decision, self._edition(policy), self._family, time.time_ns() // 1_000_000)
+            content = row.content(step, parts, decision) if self._settings.content else None
+            pending = writer.Pending(made, tuple(map(row.snapshot, parts)), content)
+        except Exception as error:  # noqa: BLE001 - a step may hold anything, and a record must not cost the decision
+            self.writer.lose(f"no record could be made ({type(error).__name__})")
+            return "no record could be made"
+        if self._settings.required and seconds is not None:
+            return await self.writer.put_and_wait(pending, max(seconds, GRACE))
+        self.writer.put(pending)
+        return None
+
+    def _edition(self, policy: Policy, name: str | None = None) -> str:
+        """Which text of the policy this is. A policy is written when it is first met."""
+        known = self._editions.get(id(policy))
+        if known is not None:
+            return known[1]
+        from turnguard.records.store import policy_row
+
+        assert self.writer is not None  # noqa: S101 - asked by its callers
+        row = policy_row(policy, name)
+        self.writer.know(row)
+        if len(self._editions) >= MOST_POLICIES:
+            self._editions.clear()
+        self._editions[id(policy)] = policy, row["edition"]
+        return self._editions[id(policy)][1]
+
+    def close(self) -> None:
+        """Write what is queued."""
+        if self.audit is not None:
+            self.audit.close()
+        if self.writer is not None:
+            from turnguard.records import writer
+
+            writer.release(self.writer)

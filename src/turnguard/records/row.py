@@ -27,6 +27,7 @@ def of_decision(step: Step, decision: Decision, edition: str, family: str, time:
     # a rewrite that found no acceptable result is a block; the rules asked for the rewrite
     asked = "rewrite" if decision.action == "block" and decisive and decisive.action == "rewrite" else decision.action
     metadata = step.metadata
+    shadow = decision.shadow
     trace, span = current_span()
     return {
         "id": decision.id,
@@ -35,7 +36,7 @@ def of_decision(step: Step, decision: Decision, edition: str, family: str, time:
         "stage": decision.stage,
         "action": decision.action,
         "asked": asked,
-        "shadow": None,
+        "shadow": shadow.action if shadow else None,
         "failed": outcome.failed,
         "reduced": bool(decision.coverage.reduced),
         "complete": decision.coverage.complete,
@@ -53,7 +54,7 @@ def of_decision(step: Step, decision: Decision, edition: str, family: str, time:
         "language": step.language,
         "metadata": _rest(metadata, decision.where),
         "reasons": dump_reasons(outcome.reasons),
-        "shadow_reasons": None,
+        "shadow_reasons": dump_reasons(shadow.reasons) if shadow else None,
         "evidence": Evidence(decision.judgements, decision.coverage, step.language).dump(),
     }
 

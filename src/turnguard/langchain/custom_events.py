@@ -22,7 +22,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from turnguard.checking.stream import Released
 from turnguard.core.decision import Decision
 from turnguard.core.step import Part, Step, Text
-from turnguard.guard import Guard
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.results import plain
 from turnguard.langchain.turn import aiter_
 from turnguard.runtime import sync
@@ -48,9 +48,11 @@ class Telling:
     events.
     """
 
-    def __init__(self, guard: Guard, write: Callable[[Any], None], request: Callable[[], Request], tool: str) -> None:
+    def __init__(
+        self, judging: Judging, write: Callable[[Any], None], request: Callable[[], Request], tool: str
+    ) -> None:
         self.unjudged = write
-        self._guard = guard
+        self._judging = judging
         self._request = request
         self._tool = tool
         self._around = contextvars.copy_context()
@@ -102,7 +104,7 @@ class Telling:
             while (event := await queue.get()) is not None:
                 yield event
 
-        released = Released(events(), self._measure, self._judge, self._guard.stream_settings)
+        released = Released(events(), self._measure, self._judge, self._judging.guard.stream_settings)
         async with aclosing(aiter_(released)) as passing:
             async for *_, show in passing:
                 shown = show()
@@ -125,7 +127,7 @@ class Telling:
         words = "".join(part.text for part in parts if isinstance(part, Text))
         texts = [text for text in (words, _by_place(told)) if text.strip()]
         whole = (*map(Text, texts), *(part for part in parts if not isinstance(part, Text)))
-        decision = await self._guard.acheck(Step("tool_result", whole, prompt=self._request().text, tool=self._tool))
+        decision = await self._judging.check(Step("tool_result", whole, prompt=self._request().text, tool=self._tool))
         self._judged = count
         return decision
 

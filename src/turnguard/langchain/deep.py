@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 from deepagents import create_deep_agent
@@ -62,11 +63,11 @@ class _JudgedInput(Extension):
     __slots__ = ()
 
     def stream(self, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
-        admitted = drive(self._admitted(input))
+        admitted = drive(self._admitted(input, config, kwargs.get("context")))
         yield from super().stream(admitted, config, **kwargs)  # type: ignore[misc]
 
     async def astream(self, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002
-        admitted = await adrive(self._admitted(input))
+        admitted = await adrive(self._admitted(input, config, kwargs.get("context")))
         async with aclosing(super().astream(admitted, config, **kwargs)) as parts:  # type: ignore[misc]
             async for part in parts:
                 yield part
@@ -74,12 +75,13 @@ class _JudgedInput(Extension):
     def copy(self, update: Any = None) -> Any:
         return extend(self._plain.copy(update), _JudgedInput, self._own)
 
-    def _admitted(self, given: Any) -> Steps[Any]:
+    def _admitted(self, given: Any, config: Any, context: Any) -> Steps[Any]:
         messages = given.get("messages") if isinstance(given, dict) else None
         if not messages:
             return given
+        run = self._own.run(SimpleNamespace(context=context), config or {})
         listed = convert_to_messages(messages if isinstance(messages, list) else [messages])
-        admitted: list[BaseMessage] = yield self._own.admitted(listed)
+        admitted: list[BaseMessage] = yield run.admitted(listed)
         return {**given, "messages": admitted}
 
 

@@ -22,13 +22,13 @@ class RaisingHooks(AgentMiddleware[Any, Any, Any]):
 
     def after_agent(self, state: State, runtime: Any) -> Update:
         """Raise what the turn was refused for."""
-        _raise_blocked(self, state)
+        _raise_blocked(self, state, runtime)
         update: Update = super().after_agent(state, runtime)
         return update
 
     async def aafter_agent(self, state: State, runtime: Any) -> Update:
         """Raise what the turn was refused for."""
-        _raise_blocked(self, state)
+        _raise_blocked(self, state, runtime)
         update: Update = await super().aafter_agent(state, runtime)
         return update
 
@@ -39,58 +39,61 @@ class ReviewHooks(AgentMiddleware[Any, Any, Any]):
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the input and the tool results that wait."""
-        return drive(_settle(self, state)) or super().before_model(state, runtime)
+        return drive(_settle(self, state, runtime)) or super().before_model(state, runtime)
 
     @hook_config(can_jump_to=["end"])
     async def abefore_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the input and the tool results that wait."""
-        return await adrive(_settle(self, state)) or await super().abefore_model(state, runtime)
+        return await adrive(_settle(self, state, runtime)) or await super().abefore_model(state, runtime)
 
     @hook_config(can_jump_to=["end"])
     def after_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the answer and the calls that wait."""
-        return drive(_settle_answer(self, state)) or super().after_model(state, runtime)
+        return drive(_settle_answer(self, state, runtime)) or super().after_model(state, runtime)
 
     @hook_config(can_jump_to=["end"])
     async def aafter_model(self, state: State, runtime: Any) -> Update:
         """Let a person review the answer and the calls that wait."""
-        return await adrive(_settle_answer(self, state)) or await super().aafter_model(state, runtime)
+        return await adrive(_settle_answer(self, state, runtime)) or await super().aafter_model(state, runtime)
 
     def after_agent(self, state: State, runtime: Any) -> Update:
         """Let a person review the result of a `return_direct` tool."""
-        return drive(_settle(self, state)) or super().after_agent(state, runtime)
+        return drive(_settle(self, state, runtime)) or super().after_agent(state, runtime)
 
     async def aafter_agent(self, state: State, runtime: Any) -> Update:
         """Let a person review the result of a `return_direct` tool."""
-        return await adrive(_settle(self, state)) or await super().aafter_agent(state, runtime)
+        return await adrive(_settle(self, state, runtime)) or await super().aafter_agent(state, runtime)
 
 
-def _settle(middleware: Any, state: State) -> Steps[Update]:
+def _settle(middleware: Any, state: State, runtime: Any) -> Steps[Update]:
     if not middleware.reviews.held(state["messages"]):
         return None
-    settled, refused = yield middleware.reviews.messages(state["messages"])
+    run = middleware.run(runtime)
+    settled, refused = yield run.reviews.messages(state["messages"])
     if refused is None:
         return {"messages": settled}
-    refusal = yield middleware.refusal(refused)
-    middleware.blocks(refused, refusal)
+    refusal = yield run.refusal(refused)
+    run.blocks(refused, refusal)
     return {"jump_to": "end", "messages": [*settled, refusal]}
 
 
-def _settle_answer(middleware: Any, state: State) -> Steps[Update]:
+def _settle_answer(middleware: Any, state: State, runtime: Any) -> Steps[Update]:
     last = _last_ai(state["messages"])
     if last is None or not middleware.reviews.waits(last):
         return None
-    request = middleware.judging.asked(state["messages"])
-    settled, refused = yield middleware.reviews.answer(last, request)
+    run = middleware.run(runtime)
+    request = run.judging.asked(state["messages"])
+    settled, refused = yield run.reviews.answer(last, request)
     if refused is None:
         return {"messages": settled}
-    middleware.blocks(refused, settled[0])
+    run.blocks(refused, settled[0])
     return {"jump_to": "end", "messages": settled}
 
 
-def _raise_blocked(middleware: Any, state: State) -> None:
-    for message in state["messages"] if middleware.blocked else ():
-        decision = middleware.blocked.take(message.id)
+def _raise_blocked(middleware: Any, state: State, runtime: Any) -> None:
+    blocked = middleware.run(runtime).blocked
+    for message in state["messages"] if blocked else ():
+        decision = blocked.take(message.id)
         if decision is not None:
             raise Blocked(decision)
 

@@ -60,13 +60,25 @@ class Judging:
         _ = "" in self.guard.own_words
 
     @property
+    def _policy(self) -> str:
+        return self.guard.chosen(self.policy).digest
+
+    @property
     def checks_all(self) -> bool:
         """Whether no stage is left to somebody else."""
         return self.check_input and self.check_output and self.check_tool_calls and self.check_tool_results
 
+    def under(self, policy: str) -> Judging:
+        """The same under a policy of the guard's. What passed under one policy is not known to another."""
+        return replace(self, policy=policy)
+
     async def check(self, step: Step) -> Decision:
         """Judge a step under this run's policy."""
-        return await self.guard.acheck(step)
+        return await self.guard.acheck(step, policy=self.policy)
+
+    async def refusal(self, decision: Decision) -> str:
+        """What to tell the person in place of what was withheld."""
+        return await self.guard.arefusal(decision, policy=self.policy)
 
     # ------------------------------------------------------------ which messages need a look
 
@@ -120,7 +132,7 @@ class Judging:
         if stage == "input":
             under = request_history(request, self.guard.checks.history)
         name = message.name if stage == "tool_result" else None
-        return fingerprint(self.policy, stage, reading, under, name)
+        return fingerprint(self._policy, stage, reading, under, name)
 
     def accept(self, message: BaseMessage, request: Request) -> None:
         """Remember a message as judged, and its calls with it."""
@@ -146,7 +158,7 @@ class Judging:
 
     def call_digest(self, call: ToolCall, request: Request) -> bytes:
         """What tells a call under this request from any other."""
-        return fingerprint(self.policy, "tool_call", call, request)
+        return fingerprint(self._policy, "tool_call", call, request)
 
     def concerns(self, message: BaseMessage) -> bool:
         """Whether messages of this role are judged here at all."""
@@ -268,7 +280,7 @@ class Judging:
         return None
 
     async def _refusal(self, message: AIMessage, decision: Decision, seen: tuple[Decision, ...]) -> Ruling:
-        text = await self.guard.arefusal(decision)
+        text = await self.refusal(decision)
         return Ruling(notices.ai(message, text, notices.about(decision)), seen, ended=decision, refusal=text)
 
     async def prefix(

@@ -118,6 +118,12 @@ def read(message: BaseMessage) -> Reading:
     return read_message(as_mapping(message))
 
 
+def newest_other(messages: Sequence[BaseMessage]) -> int:
+    """Where the newest message of the model or of a tool stands: what follows it is the person's newest input."""
+    behind = range(len(messages) - 1, -1, -1)
+    return next((at for at in behind if stage_of(messages[at]) != "input"), -1)
+
+
 def asked(messages: Sequence[Any], history: int = 0, begin: Request = NOTHING_ASKED) -> Request:
     """The newest request in a list of messages; `history` earlier turns of the person are kept."""
     for message in messages:

@@ -168,7 +168,7 @@ class _Chain(Turn):
             sent[entry.at] = ruling.message
         if refused is None:
             return sent, None
-        text = await self.judging.guard.arefusal(refused)
+        text = await self.judging.refusal(refused)
         return sent, self._ruled(Ruling(notices.ai(None, text, notices.about(refused)), (refused,), refused))
 
     def _ruled(self, ruling: Ruling) -> AIMessage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from uuid import uuid4
 
 from langchain.agents.middleware import ExtendedModelResponse, ModelRequest, ModelResponse
@@ -15,14 +15,12 @@ from langgraph.types import Command
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
 from turnguard.langchain import notices
-from turnguard.langchain.messages import stage_of
+from turnguard.langchain.agent_run import AgentRun, tell
+from turnguard.langchain.messages import newest_other
 from turnguard.langchain.model import Guarding, guarded
 from turnguard.langchain.review import has_checkpointer
 from turnguard.langchain.rulings import Ruling, Surface, Unknown
 from turnguard.langchain.turn import Turn
-
-if TYPE_CHECKING:
-    from turnguard.langchain.middleware import TurnguardMiddleware
 
 
 class GuardedRequest(ModelRequest[Any]):
@@ -56,13 +54,13 @@ class GuardedRequest(ModelRequest[Any]):
 class ModelCall:
     """One model call of an agent, with its tries."""
 
-    def __init__(self, middleware: TurnguardMiddleware, request: ModelRequest[Any]) -> None:
-        self._of = middleware
-        self._judging = middleware.judging
+    def __init__(self, of: AgentRun, request: ModelRequest[Any]) -> None:
+        self._of = of
+        self._judging = of.judging
         self._unknown = list(self._judging.unknown(request.messages))
         self._replaced: list[BaseMessage] = []
         self._request = request
-        self._retries = middleware._retries
+        self._retries = of.retries
         self._turn: Turn | None = None
         self._gate: asyncio.Task[Decision | None] | None = None
         self._asked = self._judging.asked(request.messages)
@@ -83,17 +81,17 @@ class ModelCall:
 
     async def open(self) -> None:
         """Judge what came into the conversation without passing a hook; beside the model, where that is asked for."""
-        beside = self._of.guard.checks.input == "beside"
+        beside = self._judging.guard.checks.input == "beside"
         newest = newest_other(self._request.messages)
         fresh = [one for one in self._unknown if beside and one.at > newest and isinstance(one.message, HumanMessage)]
         others = [one for one in self._unknown if one not in fresh]
-        rulings = await self._of._sweep(others)
+        rulings = await self._of.sweep(others)
         messages = list(self._request.messages)
         for one, ruling in zip(others, rulings, strict=True):
             messages[one.at] = ruling.message
             if ruling.message is not one.message and one.message.id is not None:
                 self._replaced.append(ruling.message)
-        self._of._tell(self._request.runtime, rulings)
+        tell(self._request.runtime, rulings)
         if any(one is not other for one, other in zip(messages, self._request.messages, strict=True)):
             # otherwise the list stays: other middleware writes into it and expects to find it in the state
             self._request = self._request.override(messages=messages)
@@ -104,7 +102,7 @@ class ModelCall:
     async def _beside(self, fresh: Sequence[Unknown]) -> Decision | None:
         """The verdict on the newest input. What cannot be carried out once the model has it becomes a block."""
         rulings = await asyncio.gather(*(self._judging.rule(one.message, one.request) for one in fresh))
-        self._of._tell(self._request.runtime, rulings)
+        tell(self._request.runtime, rulings)
         refused: Decision | None = None
         for one, ruling in zip(fresh, rulings, strict=True):
             if ruling.message is not one.message:
@@ -116,7 +114,7 @@ class ModelCall:
     def next_request(self) -> ModelRequest[Any]:
         """The request of the next try. Its model is guarded, and so is any that takes its place."""
         again = self._retries > 0
-        seen = frozenset(map(id, self._request.messages))
+        seen = list(self._request.messages)
         self._turn = Turn(self._judging, self._asked, self._surface, self._gate, again=again, seen=seen)
         return GuardedRequest.of(self._request, lambda model: guarded(model, self))
 
@@ -183,13 +181,13 @@ class ModelCall:
         rulings = list(self._turn.rulings)
         if ruling is not None and ruling not in rulings:
             rulings.append(ruling)
-        self._of._tell(self._request.runtime, rulings)
+        tell(self._request.runtime, rulings)
         if ruling is None:
             return self._response(messages, structured)
         if ruling.ended is not None:
             if self._retries > 0:
                 self._retries -= 1
-                notice = HumanMessage(notices.retry_notice(self._of.guard, ruling.ended))
+                notice = HumanMessage(notices.retry_notice(self._judging.guard, ruling.ended))
                 self._request = self._request.override(messages=[*self._request.messages, notice])
                 return None
             self._of.blocks(ruling.ended, messages[0])
@@ -237,7 +235,7 @@ class ModelCall:
 
     async def _refuse(self, decision: Decision, original: AIMessage | None) -> Any:
         """The input was refused beside the model: nothing of the answer is kept."""
-        text = await self._of.guard.arefusal(decision)
+        text = await self._judging.refusal(decision)
         refusal = notices.ai(None, text, notices.about(decision))
         refusal.id = original.id if original is not None else None
         self._of.blocks(decision, refusal)
@@ -299,9 +297,3 @@ def _refuse_provider_tools(request: ModelRequest[Any]) -> None:
                 "checks.input: beside cannot be used where the provider runs tools itself (here "
                 f"{tool.get('type') or ', '.join(map(str, tool))}): they would run before the verdict; use before"
             )
-
-
-def newest_other(messages: Sequence[BaseMessage]) -> int:
-    """Where the newest message of the model or of a tool stands: what follows it is the person's newest input."""
-    behind = range(len(messages) - 1, -1, -1)
-    return next((at for at in behind if stage_of(messages[at]) != "input"), -1)

@@ -89,7 +89,7 @@ class _Node:
                 refused = refused or ended
         update = replacing(messages, judged)
         if refused is not None and self.stage == "input":
-            text = await self._judging.guard.arefusal(refused)
+            text = await self._judging.refusal(refused)
             update.append(notices.ai(None, text, notices.about(refused)))
         changed = {self.key: update} if update else {}
         if refused is not None:

@@ -10,6 +10,7 @@ from where people answered outside of the run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -92,6 +93,12 @@ class Reviews:
         self._judging = judging
         self._asked: Cache[bytes, bool] = Cache(HELD)
         self._decided: Cache[bytes, Any] = Cache(HELD)
+
+    def under(self, judging: Judging) -> Reviews:
+        """The same reviews, judged under another policy."""
+        made = copy(self)
+        made._judging = judging
+        return made
 
     async def messages(self, messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], Decision | None]:
         """Input and tool results that wait: what stands in their place now, and the decision that ends the turn if
@@ -294,7 +301,7 @@ class Reviews:
         guard = self._judging.guard
         mark = notices.about(decision)
         if isinstance(stand_in, AIMessage):
-            return notices.ai(stand_in, await guard.arefusal(decision), mark)
+            return notices.ai(stand_in, await self._judging.refusal(decision), mark)
         if isinstance(stand_in, ToolMessage):
             text = notices.result_notice(guard, decision, await self._said(answer))
             return notices.answer(text, stand_in.tool_call_id, stand_in.name, mark, stand_in.id)

@@ -69,7 +69,7 @@ class _Guarded:
         node = (within.get("configurable") or {}).get(RUNTIME)
         speaking = [one for one in (node, *_runtimes(given).values()) if one is not None]  # outside a graph: maybe none
         write = speaking[0].stream_writer if speaking else _nobody
-        telling = telling_of(self._judging.guard, write, Request, self._tool.name)
+        telling = telling_of(self._judging, write, Request, self._tool.name)
         if run is not None:
             run.telling = telling
         with hushed(within, telling):

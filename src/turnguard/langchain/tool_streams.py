@@ -22,8 +22,8 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from turnguard.core.errors import ConfigError
-from turnguard.guard import Guard
 from turnguard.langchain.custom_events import Telling, as_it_is
+from turnguard.langchain.judge import Judging
 from turnguard.langchain.muting import keep, kept_around
 from turnguard.transcripts.conversation import Request
 from turnguard.transcripts.fields import is_plain_key
@@ -131,11 +131,11 @@ def _send(telling: Telling, send: Callable[[Any], Any], writes: Any) -> None:
     telling.tell([value for _, value in writes], partial(send, writes))
 
 
-def telling_of(guard: Guard, write: Any, request: Callable[[], Request], tool: str) -> Telling:
+def telling_of(judging: Judging, write: Any, request: Callable[[], Request], tool: str) -> Telling:
     """What takes a tool's custom events in the place of `write`. Inside a tool of another guarded agent, whoever judges
     them first is enough.
     """
-    return Telling(guard, getattr(write, "unjudged", write), request, tool)
+    return Telling(judging, getattr(write, "unjudged", write), request, tool)
 
 
 def speaks_for_itself() -> None:

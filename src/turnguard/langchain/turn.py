@@ -33,7 +33,7 @@ class Turn:
     """Judges one model call's answer. `gate`, where given, is the verdict on its input, still under way.
 
     `again` says that the model may try once more when its answer is refused: then no refusal is shown yet. `seen` are
-    the messages (by `id`) that were judged before this call. `given` are digests of what `rulings` put in place.
+    the messages that were judged before this call. `given` are digests of what `rulings` put in place.
     """
 
     judging: Judging
@@ -41,23 +41,30 @@ class Turn:
     surface: Surface
     gate: asyncio.Task[Decision | None] | None = None
     again: bool = False
-    seen: frozenset[int] = frozenset()
+    seen: list[Any] = field(default_factory=list)
     rulings: list[Ruling] = field(default_factory=list)
     given: list[bytes] = field(default_factory=list)
 
     async def before(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], AIMessage | None]:
         """What to send, or what to answer instead of sending anything."""
-        if not self.unseen(messages):
+        new = self.unseen(messages)
+        if not new:
             return messages, None
         sent = list(messages)
         for one in self.judging.unknown(messages):
-            if id(one.message) not in self.seen:
+            if any(one.message is each for each in new):
                 sent[one.at] = (await self.judging.rule(one.message, one.request)).message
         return sent, None
 
-    def unseen(self, messages: list[BaseMessage]) -> bool:
-        """Whether middleware between us and the model has put in something of its own, such as documents it found."""
-        return any(id(message) not in self.seen and self.judging.concerns(message) for message in messages)
+    def unseen(self, messages: list[BaseMessage]) -> list[BaseMessage]:
+        """What middleware between us and the model has put in of its own, such as documents it found."""
+        count = len(self.seen)
+        if count and messages[-count:] == self.seen:  # the very objects, mostly: Python compares those by identity
+            messages = messages[:-count]
+        elif count:
+            seen = set(map(id, self.seen))
+            messages = [message for message in messages if id(message) not in seen]
+        return [message for message in messages if self.judging.concerns(message)]
 
     async def rule(self, message: Any, attempts: Attempts | None = None) -> AIMessage:
         """What stands in the place of a whole answer. `attempts` are the checks of its beginnings, as it streamed."""
@@ -135,7 +142,7 @@ class Turn:
     async def _refused(self, message: Any, decision: Decision, shown: list[AIMessageChunk] = []) -> AIMessage:  # noqa: B006
         """A refusal in place of the message, with what was shown before it where the settings keep that."""
         original = message if isinstance(message, AIMessage) else None
-        refusal = await self.judging.guard.arefusal(decision)
+        refusal = await self.judging.refusal(decision)
         text = refusal
         if self.judging.guard.stream_settings.keep_shown_prefix and decision.stage == "output":
             said = "".join(str(chunk.text) for chunk in shown)

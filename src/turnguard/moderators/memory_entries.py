@@ -79,7 +79,7 @@ class Entries:
         cannot carry.
         """
         entry = _Entry(now, tenant, replace(verdict, remembered=False))
-        data = self._adapter.dump_json(entry)
+        data = self._adapter.dump_json(entry, exclude_defaults=True)
         data = data.ljust(-(-len(data) // PADDED) * PADDED)
         nonce = os.urandom(NONCE)
         return b"".join((self._format, nonce, self._sealed_under(name).encrypt(nonce, data, self._format)))

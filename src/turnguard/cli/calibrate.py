@@ -16,7 +16,9 @@ OUT = Path("turnguard-calibration")
 
 
 def calibrate(
-    source: Path = typer.Argument(..., metavar="DATA", show_default=False, help="Labelled rows: JSONL, CSV, folder."),
+    source: Path = typer.Argument(
+        None, metavar="[DATA]", show_default=False, help="Labelled rows: JSONL, CSV, folder."
+    ),
     config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The policy and the moderator."),
     out: Path = typer.Option(OUT, "--out", "-o", metavar="DIR", help="Where the curves and the report go."),
     recall: list[str] = typer.Option([], "--recall", metavar="STAGE=SHARE", help="Catch at least this share."),
@@ -25,6 +27,9 @@ def calibrate(
     ),
     precision: list[str] = typer.Option(
         [], "--precision", metavar="CATEGORY=SHARE", help="Be right at least so often in this category."
+    ),
+    from_reviews: str | None = typer.Option(
+        None, "--from-reviews", metavar="NAME", help="Instead of DATA: what people answered; NAME reads it."
     ),
     concurrency: int | None = typer.Option(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
@@ -49,6 +54,14 @@ def calibrate(
 
     goals = goals_of(recall, false_positives, precision)
     need_all()
+    if (source is None) == (from_reviews is None):
+        raise output.UsageError("name the labelled rows, or take what people answered: --from-reviews NAME")
+    if from_reviews is not None:
+        from turnguard.cli.reviews import export
+
+        out.mkdir(parents=True, exist_ok=True)
+        source = out / "reviews.jsonl"
+        export(source, from_reviews, config)
     rows = open_rows(source)
     guard, settings = open_guard(config)
 

@@ -81,7 +81,7 @@ async def moderate(
             step = example.step()
         except BadRow as problem:
             return unreadable(row, str(problem))
-        decision = await guard.acheck(step)
+        decision = await guard.acheck(step, hold=False)
         return line(row.number, example, decision)
 
     job = Run(lambda: rows, record, concurrency or guard.moderator_settings.max_in_flight, rows.progress)

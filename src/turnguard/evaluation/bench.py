@@ -114,7 +114,7 @@ async def measure(
     """Run `checks` checks of one case, `case.in_flight` at once. `done` is called after each."""
     steps = list(_steps(case, checks, seed))
     if case.warm:
-        await guard.acheck(steps[0])
+        await guard.acheck(steps[0], hold=False)
     remaining = iter(steps)
     seconds: list[float] = []
     causes: dict[str, None] = {}
@@ -124,7 +124,7 @@ async def measure(
         nonlocal failed, unanswered
         for step in remaining:
             began = time.perf_counter()
-            decision = await guard.acheck(step)
+            decision = await guard.acheck(step, hold=False)
             if decision.verdict.failure is None:
                 seconds.append(time.perf_counter() - began)
             else:

@@ -144,7 +144,7 @@ async def evaluate(
 
     async def record(item: tuple[int, Example]) -> bytes:
         number, example = item
-        decision = await guard.acheck(example.step())
+        decision = await guard.acheck(example.step(), hold=False)
         return result_of(number, example, decision).line()
 
     job = Run(numbered, record, concurrency or guard.moderator_settings.max_in_flight, lambda: taken / total)

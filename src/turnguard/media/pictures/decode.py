@@ -15,6 +15,7 @@ from turnguard.media.pictures.metadata import metadata_of
 from turnguard.media.pictures.metadata.blocks import Block
 from turnguard.media.pictures.quiet import quiet
 from turnguard.media.pictures.renditions import Rendition, normalised, renditions
+from turnguard.media.pictures.thumbnails import other_thumbnails
 from turnguard.media.pictures.views import Limits, views_of
 from turnguard.media.types import Skipped, Unreadable
 
@@ -126,6 +127,7 @@ class PictureFile:
                 raise Unreadable("cannot be decoded (inconsistent size)")
             profile, gamma = frame.info.get("icc_profile"), frame.info.get("gamma")
             orientation = frame.getexif().get(_ORIENTATION, 1)
+            more = [] if index else other_thumbnails(self._data, frame, self._check)
             if orientation != 1:
                 frame = ImageOps.exif_transpose(frame)
             if self._deep and isinstance(level := frame.info.get("transparency"), tuple):
@@ -137,7 +139,7 @@ class PictureFile:
             if gamma is not None and ("srgb" in frame.info or abs(gamma - 1 / 2.2) < 0.02):
                 gamma = None
             profile = profile if isinstance(profile, bytes) else None
-            return picture, renditions(picture, profile, gamma, orientation, ink)
+            return picture, [*renditions(picture, profile, gamma, orientation, ink), *more]
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise Unreadable(f"more than {self._max_pixels:,} pixels") from None
         except Unreadable:

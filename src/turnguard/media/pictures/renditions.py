@@ -74,9 +74,9 @@ def renditions(
     elif picture.mode == "RGBA":
         ways = [Rendition("", _on(_LIGHT))]
         if picture.getchannel("A").reduce(_BLOCK).getextrema()[0] < 255 - VISIBLE:  # type: ignore[operator]
-            ways += [Rendition("on dark ground", _on(_DARK)), Rendition("without its transparency", _opaque)]
+            ways += [Rendition("on dark ground", _on(_DARK)), Rendition("without its transparency", opaque)]
     else:
-        ways = [Rendition("", _opaque)]
+        ways = [Rendition("", opaque)]
     shown = ways[0].draw
     if profile or gamma:
         from turnguard.media.pictures.colours import managed
@@ -88,7 +88,8 @@ def renditions(
     return ways
 
 
-def _opaque(crop: PillowImage) -> PillowImage:
+def opaque(crop: PillowImage) -> PillowImage:
+    """Show the colours and drop transparency."""
     return crop if crop.mode == "RGB" else crop.convert("RGB")
 
 

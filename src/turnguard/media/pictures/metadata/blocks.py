@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from turnguard.media import sniff as _sniff
@@ -39,6 +40,7 @@ _BOX_WORDLESS = frozenset(
 )
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a JPEG segment, or of the end
 _THUMBNAIL = re.compile(rb"\xff\xd8\xff.*?\xff\xd9", re.DOTALL)
+_JPEG = re.compile(rb"\xff\xd8\xff")
 _MOST_THUMBNAILS = 8
 _GIF_KNOWN = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 
@@ -52,6 +54,30 @@ class Block(NamedTuple):
 
 def blocks(data: bytes) -> Iterator[Block]:
     """Every block that could say something; the rest of a file that breaks off or goes on is one block."""
+    for block in _blocks(data):
+        if block.kind == "binary" and b"<rdf:RDF" in block.data:
+            yield Block("xmp", block.data)
+        elif block.kind in ("binary", "exif"):
+            found = list(islice(_THUMBNAIL.finditer(block.data), _MOST_THUMBNAILS))
+            yield Block(block.kind, _THUMBNAIL.sub(_blank, block.data, _MOST_THUMBNAILS))
+            for thumbnail in found:
+                yield from _jpeg(thumbnail[0])
+        else:
+            yield block
+
+
+def thumbnails(data: bytes) -> Iterator[bytes]:
+    """What may be a JPEG file in a picture file's EXIF and other binary blocks: from its beginning to the block's end.
+
+    Where it ends is for its decoder to say: the mark of the end may stand in a comment, too.
+    """
+    for block in _blocks(data):
+        if block.kind in ("binary", "exif"):
+            for start in islice(_JPEG.finditer(block.data), _MOST_THUMBNAILS):
+                yield block.data[start.start() :]
+
+
+def _blocks(data: bytes) -> Iterator[Block]:
     walk: dict[str, Callable[[bytes], Iterator[Block]]] = {
         "image/png": _png,
         "image/jpeg": _jpeg,
@@ -64,18 +90,7 @@ def blocks(data: bytes) -> Iterator[Block]:
         "image/heic": _boxes,
     }
     kind = _sniff.image_type(data)
-    if kind not in walk:
-        return
-    for block in walk[kind](data):
-        if block.kind == "binary" and b"<rdf:RDF" in block.data:
-            yield Block("xmp", block.data)
-        elif block.kind in ("binary", "exif"):
-            thumbnails = list(_THUMBNAIL.finditer(block.data))[:_MOST_THUMBNAILS]
-            yield Block(block.kind, _THUMBNAIL.sub(_blank, block.data, _MOST_THUMBNAILS))
-            for thumbnail in thumbnails:
-                yield from _jpeg(thumbnail[0])
-        else:
-            yield block
+    return walk[kind](data) if kind in walk else iter(())
 
 
 def _blank(match: re.Match[bytes]) -> bytes:

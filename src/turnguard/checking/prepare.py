@@ -38,7 +38,11 @@ async def prepare(check: Check) -> None:
     if not language.asked:
         language.load_beside()  # for the message, if the step is withheld
     try:
-        if not check.heavy and _surely_fits(step, min(settings.max_input_tokens, ANY_SERVER) // 2):
+        if (
+            not check.heavy
+            and check.policy.own is None
+            and _surely_fits(step, min(settings.max_input_tokens, ANY_SERVER) // 2)
+        ):
             check.plan = await _planned(check, _limits(check, None))
             return
         async with asyncio.timeout(check.deadline.remaining):
@@ -59,6 +63,9 @@ def _surely_fits(step: Step, tokens: int) -> bool:
 def _limits(check: Check, model: About | None) -> Limits:
     settings = check.setup.moderator_settings
     most = None if model is None else model.max_model_len
+    own = check.policy.own
+    if most is not None and own is not None:
+        most -= own.tokens
     tokens = settings.max_input_tokens if most is None else room(settings.max_input_tokens, most)
     partly = check.policy.stages[check.step.stage].partly
     requests = check.setup.media_settings.max_requests
@@ -112,7 +119,7 @@ async def _planned(check: Check, limits: Limits) -> Plan:
     elif step.stage == "input" and step.history:
         units.insert(0, Unit("", tuple(range(len(step.parts)))))  # the earlier turns are judged all the same
     context = await _context(check, limits, plan) if step.stage in ("output", "tool_call") else Context()
-    add_requests(step, units, seen, context, limits, plan)
+    add_requests(step, units, seen, context, limits, plan, check.policy.own)
     return plan
 
 

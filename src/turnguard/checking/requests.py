@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from turnguard.checking.check import Inquiry, Limits, Plan
 from turnguard.checking.trim import Kept, longer_than
-from turnguard.core.exchange import Exchange, Picture
+from turnguard.core.exchange import Exchange, OwnCategories, Picture
 from turnguard.core.step import Kind, Step
 from turnguard.core.verdict import Covered
 from turnguard.media import View
@@ -76,9 +76,18 @@ class Context:
 
 
 def add_requests(
-    step: Step, units: Sequence[Unit], seen: list[Seen], context: Context, limits: Limits, plan: Plan
+    step: Step,
+    units: Sequence[Unit],
+    seen: list[Seen],
+    context: Context,
+    limits: Limits,
+    plan: Plan,
+    own: OwnCategories | None = None,
 ) -> None:
-    """Add to the plan what will be asked about the units of text and the views, within the limits."""
+    """Add to the plan what will be asked about the units of text and the views, within the limits.
+
+    `own` are the policy's own categories, which every request is told about.
+    """
     on_response = step.stage in ("output", "tool_call")
     tenant = step.metadata.get("tenant")
     tokens = max(64, limits.tokens - limits.tokens // 4) if on_response else limits.tokens
@@ -91,10 +100,10 @@ def add_requests(
     def ask(unit: Unit, text: str, detail: str) -> None:
         covers = tuple([Covered(part, unit.kind, detail) for part in unit.parts])
         if on_response and unit.kind == "text":
-            exchange = Exchange(context.prompt, context.picture, text, step.stage, tenant=tenant)
+            exchange = Exchange(context.prompt, context.picture, text, step.stage, own, tenant)
             plan.inquiries.append(Inquiry(exchange, "response", covers, unit.parts))
         else:
-            exchange = Exchange(text, stage=step.stage, tenant=tenant)
+            exchange = Exchange(text, stage=step.stage, own=own, tenant=tenant)
             plan.inquiries.append(Inquiry(exchange, "user", covers, unit.parts))
 
     extra = limits.max_windows
@@ -124,7 +133,7 @@ def add_requests(
         if beside is not None and beside_unit is not None:
             covers += tuple(Covered(part, "text", beside.detail) for part in beside_unit.parts)
             parts = tuple(dict.fromkeys((entry.part, *beside_unit.parts)))
-        exchange = Exchange(text, entry.view.picture, stage=step.stage, tenant=tenant)
+        exchange = Exchange(text, entry.view.picture, stage=step.stage, own=own, tenant=tenant)
         plan.inquiries.append(Inquiry(exchange, "user", covers, parts))
 
 

@@ -12,6 +12,7 @@ from turnguard.config.settings import ModeratorSettings
 from turnguard.config.yaml import Path, located, origin, read_yaml
 from turnguard.core.calibration import Calibration
 from turnguard.core.errors import ConfigError
+from turnguard.core.families import able
 from turnguard.core.mistakes import category_rules
 from turnguard.core.policy import Policy
 from turnguard.core.policy_settings import PolicySettings
@@ -46,6 +47,7 @@ def compiled(
         return None, problems
     policy, problems = Policy.compiled(settings, source, calibration, shadow)
     problems += _idle(settings, asked)
+    problems += _untold(settings, asked)
     return (None if problems else policy), problems
 
 
@@ -100,6 +102,16 @@ def _idle(settings: PolicySettings, asked: ModeratorSettings) -> list[Problem]:
         return []
     told = "this rule can never fire: with 'categories: never' no category is named; use 'categories: always'"
     return [Problem(path, told) for path in category_rules(settings)]
+
+
+def _untold(settings: PolicySettings, asked: ModeratorSettings) -> list[Problem]:
+    """Categories of one's own that no moderator can be told about."""
+    families = [each.family for each in (asked, asked.fallback, asked.second_look) if each is not None]
+    able_ones = able("own_categories")
+    if not settings.custom or any(family in able_ones for family in families):
+        return []
+    told = f"the family {asked.family!r} takes no categories of your own; those that do: {', '.join(able_ones)}"
+    return [Problem(("policy", "custom"), told)]
 
 
 def _calibration(

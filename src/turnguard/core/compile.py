@@ -8,10 +8,11 @@ from dataclasses import replace
 from turnguard.core.action import Action
 from turnguard.core.calibration import Calibration
 from turnguard.core.mistakes import mistakes, unreachable
+from turnguard.core.own import known, spelling
 from turnguard.core.policy_settings import PolicySettings, RuleSettings, StageSettings, UncheckableAction
 from turnguard.core.rules import CALLABLE, REDUCED, TRIMMED, Rule, StagePolicy
 from turnguard.core.step import KINDS, STAGES, Kind, Stage
-from turnguard.core.taxonomy import MINOR, canonical
+from turnguard.core.taxonomy import MINOR
 from turnguard.core.validate import Problem
 
 
@@ -26,18 +27,23 @@ def stages(
     problems = list(mistakes(settings, calibration))
     if problems:
         return {}, problems
-    general = {_known(name): _rule(rule, ("policy", "categories", name)) for name, rule in settings.categories.items()}
+    own = spelling(settings)
+    general = {
+        _known(name, own): _rule(rule, ("policy", "categories", name)) for name, rule in settings.categories.items()
+    }
+    general |= {name: _rule(rule, ("policy", "custom", name)) for name, rule in settings.custom.items()}
     default = _rule(settings.default, ("policy", "default"))
     found: dict[Stage, StagePolicy] = {}
     for stage in STAGES:
-        own = settings.stages.get(stage) or StageSettings()
-        found[stage] = _stage(stage, own, settings, general, default)
+        at_one = settings.stages.get(stage) or StageSettings()
+        found[stage] = _stage(stage, at_one, settings, general, default)
     return found, list(unreachable(found, calibration))
 
 
 def messages(settings: PolicySettings) -> dict[str, dict[str, str]]:
     """The user's own words by category, under the taxonomy's own names."""
-    return {_known(name): dict(texts) for name, texts in settings.messages.items()}
+    own = spelling(settings)
+    return {_known(name, own): dict(texts) for name, texts in settings.messages.items()}
 
 
 def _stage(
@@ -51,7 +57,7 @@ def _stage(
     elif stage == "tools":
         stage_default = Rule("flag", _path((*at, "default")))
     for name, rule in own.categories.items():
-        categories[_known(name)] = _rule(rule, (*at, "categories", name))
+        categories[_known(name, spelling(settings))] = _rule(rule, (*at, "categories", name))
     if stage in CALLABLE:
         stage_default = _callable(stage_default)
         categories = {name: _callable(rule) for name, rule in categories.items()}
@@ -130,8 +136,8 @@ def _never_held(rule: Rule) -> dict[str, Rule]:
     return {} if kept == rule else {MINOR: kept}
 
 
-def _known(name: str) -> str:
-    return canonical(name) or name
+def _known(name: str, own: Mapping[str, str]) -> str:
+    return known(name, own) or name
 
 
 def _path(at: tuple[str, ...]) -> str:

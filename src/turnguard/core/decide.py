@@ -111,7 +111,9 @@ def _judged(
                 floor = rules.default.fired(p(None))
                 if SEVERITY[floor.action] > SEVERITY[fired.action]:
                     fired = floor
-            yield _reason(judgement, name, fired, p_unsafe)
+            # an unknown name is the model's own text, and may repeat what it read
+            shown = name if name is None or name in rules.categories else on_record(name)
+            yield _reason(judgement, shown, fired, p_unsafe)
     elif rules.unsafe_above is not None:
         p_unsafe = p(None)
         if p_unsafe is None:
@@ -125,8 +127,9 @@ def _judged(
 def _reason(
     judgement: Judgement, category: str | None, rule: Rule, p_unsafe: float | None, cause: str | None = None
 ) -> Reason:
-    named = None if category is None else on_record(category)
-    return Reason("verdict", named, rule.path, rule.action, rule.way, judgement.parts, cause=cause, p_unsafe=p_unsafe)
+    return Reason(
+        "verdict", category, rule.path, rule.action, rule.way, judgement.parts, cause=cause, p_unsafe=p_unsafe
+    )
 
 
 def _failure(judgement: Judgement, rules: StagePolicy, failure: Failure, cause: str | None) -> Reason:

@@ -46,10 +46,14 @@ class OwnCategory:
 
 @dataclass(frozen=True, slots=True)
 class OwnCategories:
-    """The categories that one policy defines. `digest` is made once: verdicts are remembered under it."""
+    """The categories that one policy defines. `digest` is made once: verdicts are remembered under it.
+
+    `tokens` is how much room they take in every prompt, estimated from above.
+    """
 
     categories: tuple[OwnCategory, ...]
     digest: bytes = field(repr=False)
+    tokens: int = 0
 
     @classmethod
     def of(cls, categories: Iterable[OwnCategory]) -> OwnCategories:
@@ -57,7 +61,8 @@ class OwnCategories:
         import hashlib
 
         made = tuple(categories)
-        return cls(made, hashlib.sha256(repr(made).encode("utf-8", "surrogatepass")).digest())
+        text = repr(made).encode("utf-8", "surrogatepass")
+        return cls(made, hashlib.sha256(text).digest(), len(text) // 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from turnguard.core.calibration import Calibration
+from turnguard.core.own import known, spelling
+from turnguard.core.own import mistakes as own_mistakes
 from turnguard.core.policy_settings import PolicySettings, RuleSettings, StageSettings
 from turnguard.core.rules import CALLABLE, REDUCED, TRIMMED, StagePolicy
 from turnguard.core.step import KINDS, STAGES, Stage
@@ -19,23 +21,28 @@ WORDS = frozenset({"default", "failure", "uncheckable", "removed", "cut", "left_
 def mistakes(settings: PolicySettings, calibration: Calibration | None) -> Iterator[Problem]:
     """Everything that is wrong with validated settings."""
     at = ("policy",)
-    yield from _rules(settings.categories, settings.default, at, calibration)
+    own = spelling(settings)
+    yield from own_mistakes(settings, WORDS)
+    yield from _own_rules(settings, own, calibration)
+    yield from _rules(settings.categories, settings.default, at, calibration, own)
     yield from _untrimmable(settings.on_uncheckable, at)
-    for stage, own in settings.stages.items():
+    for stage, at_one in settings.stages.items():
         at_stage = ("policy", "stages", stage)
-        yield from _rules(own.categories, own.default, at_stage, calibration)
-        yield from _untrimmable(own.on_uncheckable, at_stage)
-        yield from _unsafe_above(stage, own, settings, calibration)
+        yield from _rules(at_one.categories, at_one.default, at_stage, calibration, own)
+        yield from _untrimmable(at_one.on_uncheckable, at_stage)
+        yield from _unsafe_above(stage, at_one, settings, calibration)
         if stage in CALLABLE:
-            yield from _only_redact(own, at_stage)
-    yield from _overridden(settings)
-    yield from _names([name for name in settings.messages if name not in WORDS], ("policy", "messages"))
+            yield from _only_redact(at_one, at_stage)
+    yield from _overridden(settings, own)
+    yield from _names([name for name in settings.messages if name not in WORDS], ("policy", "messages"), own)
 
 
 def category_rules(settings: PolicySettings) -> Iterator[tuple[str, ...]]:
     """The paths of all rules that need a category to be named."""
     for name in settings.categories:
         yield ("policy", "categories", name)
+    for name in settings.custom:
+        yield ("policy", "custom", name)
     for stage, own in settings.stages.items():
         for name in own.categories:
             yield ("policy", "stages", stage, "categories", name)
@@ -46,24 +53,36 @@ def _rules(
     default: RuleSettings | None,
     at: tuple[str, ...],
     calibration: Calibration | None,
+    own: Mapping[str, str],
 ) -> Iterator[Problem]:
     where = (*at, "categories")
-    yield from _names(list(categories), where)
+    yield from _names(list(categories), where, own)
     for name, rule in categories.items():
-        yield from _thresholds(rule, (*where, name), calibration, canonical(name))
+        yield from _thresholds(rule, (*where, name), calibration, known(name, own))
         if canonical(name) == MINOR and "review" in (rule.action, rule.otherwise.action if rule.otherwise else None):
             yield Problem((*where, name), "content of this category is never kept for a reviewer: use 'block'")
     if default is not None:
         yield from _thresholds(default, (*at, "default"), calibration)
 
 
-def _overridden(settings: PolicySettings) -> Iterator[Problem]:
-    """General rules and settings of which the stages leave nothing."""
-    owned = [set(map(_known, stage.categories)) for stage in settings.stages.values()]
+def _own_rules(settings: PolicySettings, own: Mapping[str, str], calibration: Calibration | None) -> Iterator[Problem]:
+    for name, rule in settings.custom.items():
+        yield from _thresholds(rule, ("policy", "custom", name), calibration, name)
     for name in settings.categories:
-        if len(owned) == len(STAGES) and all(_known(name) in names for names in owned):
-            told = "this rule can never fire: every stage has its own rule for it"
-            yield Problem(("policy", "categories", name), told)
+        if canonical(name) is None and (mine := known(name, own)) is not None:
+            yield Problem(
+                ("policy", "categories", name), f"the rule for {mine!r} stands under custom, with its definition"
+            )
+
+
+def _overridden(settings: PolicySettings, own: Mapping[str, str]) -> Iterator[Problem]:
+    """General rules and settings of which the stages leave nothing."""
+    owned = [{known(name, own) for name in stage.categories} for stage in settings.stages.values()]
+    for key, names in (("categories", settings.categories), ("custom", settings.custom)):
+        for name in names:
+            if len(owned) == len(STAGES) and all(known(name, own) in each for each in owned):
+                told = "this rule can never fire: every stage has its own rule for it"
+                yield Problem(("policy", key, name), told)
     for key in ("default", "on_failure", "on_uncheckable", "on_reduced"):
         replaced = {stage for stage, own in settings.stages.items() if _replaces(own, key)}
         if key == "default":
@@ -140,20 +159,17 @@ def unreachable(stages: Mapping[Stage, StagePolicy], calibration: Calibration | 
             yield Problem(tuple(path.split(".")), told)
 
 
-def _known(name: str) -> str:
-    return canonical(name) or name
-
-
-def _names(names: list[str], at: tuple[str, ...]) -> Iterator[Problem]:
+def _names(names: list[str], at: tuple[str, ...], own: Mapping[str, str]) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for name in names:
-        known = canonical(name)
-        if known is None:
-            yield Problem((*at, name), f"unknown category {name!r}; did you mean {nearest(name)!r}?")
-        elif known in seen:
-            yield Problem((*at, name), f"category {known!r} is given twice, as {seen[known]!r} and as {name!r}")
+        found = known(name, own)
+        if found is None:
+            near = nearest(name, own.values())
+            yield Problem((*at, name), f"unknown category {name!r}; did you mean {near!r}?")
+        elif found in seen:
+            yield Problem((*at, name), f"category {found!r} is given twice, as {seen[found]!r} and as {name!r}")
         else:
-            seen[known] = name
+            seen[found] = name
 
 
 LABEL_TURNS = 0.5

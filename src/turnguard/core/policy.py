@@ -14,6 +14,7 @@ from turnguard.core.step import Stage
 
 if TYPE_CHECKING:
     from turnguard.core.calibration import Calibration
+    from turnguard.core.exchange import OwnCategories
     from turnguard.core.policy_settings import PolicySettings
     from turnguard.core.validate import Problem
 
@@ -43,7 +44,7 @@ class Policy:
     """The rules of one YAML. `messages` are the user's own words; `digest` names this policy in records.
 
     `origin` is None where the policy was not read from a file. `shadow` is decided beside it, from the same verdicts,
-    and changes nothing.
+    and changes nothing. `own` are categories that this policy defines.
     """
 
     stages: Mapping[Stage, StagePolicy]
@@ -53,6 +54,7 @@ class Policy:
     calibration: Calibration | None = field(default=None, repr=False)
     origin: Origin | None = field(default=None, repr=False, compare=False)
     shadow: Policy | None = field(default=None, repr=False)
+    own: OwnCategories | None = field(default=None, repr=False)
 
     @classmethod
     def from_dict(
@@ -87,6 +89,7 @@ class Policy:
     ) -> tuple[Policy | None, list[Problem]]:
         """The policy of validated settings, or what is wrong with them. `source` is the mapping that they came from."""
         from turnguard.core.compile import messages, stages
+        from turnguard.core.own import defined
 
         resolved, problems = stages(settings, calibration)
         if not problems:
@@ -99,11 +102,12 @@ class Policy:
         if shadow is not None:
             text += f"shadow {shadow.digest}"
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return cls(resolved, messages(settings), digest, source, calibration, shadow=shadow), []
+        return cls(resolved, messages(settings), digest, source, calibration, shadow=shadow, own=defined(settings)), []
 
 
 def _unasked(settings: PolicySettings, stages: Mapping[Stage, StagePolicy], shadow: Policy | None) -> Iterator[Problem]:
     """What a shadow may not need: it is decided from what the policy beside it asks for, and nothing else."""
+    from turnguard.core.own import defined
     from turnguard.core.validate import Problem
 
     if shadow is None:
@@ -113,6 +117,9 @@ def _unasked(settings: PolicySettings, stages: Mapping[Stage, StagePolicy], shad
         return
     if shadow.shadow is not None:
         yield Problem(_SHADOW, "a shadow has no shadow of its own")
+    if shadow.own is not None and shadow.own != defined(settings):
+        told = "the shadow has categories of its own, which the moderator is not told about: define the same ones here"
+        yield Problem(_SHADOW, told)
     for stage, rules in stages.items():
         for kind in sorted(shadow.stages[stage].partly - rules.partly):
             told = f"the shadow trims a {kind} that is too long to be judged whole (stage {stage})"

@@ -37,6 +37,14 @@ class RuleSettings(Section):
     )
 
 
+class OwnSettings(RuleSettings):
+    """A category of your own: what the moderator is told about it, and its rule."""
+
+    definition: str = Field(description="What the category is, in a sentence or two; at most 4,000 characters.")
+    disallowed: tuple[str, ...] = Field((), description="Examples of what falls under it.")
+    allowed: tuple[str, ...] = Field((), description="Examples of what does not, though it may look like it.")
+
+
 _RuleSettings = Annotated[RuleSettings, BeforeValidator(_spelled_out)]
 _Uncheckable = UncheckableAction | dict[Kind, UncheckableAction]
 _Reduced = _FailureAction | dict[Literal["image", "document"], _FailureAction]
@@ -71,6 +79,10 @@ class PolicySettings(Section):
     )
     categories: dict[str, _RuleSettings] = Field(
         default_factory=dict, description="A rule per category, for all stages."
+    )
+    custom: dict[str, OwnSettings] = Field(
+        default_factory=dict,
+        description="Categories of your own, where the family takes them: a definition, examples, and a rule.",
     )
     stages: dict[Stage, StageSettings] = Field(
         default_factory=dict,

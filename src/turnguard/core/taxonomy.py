@@ -6,6 +6,7 @@ shifted by one). The first 23 are Nemotron 3's; `Economic Harm` came with 3.5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 CATEGORIES: tuple[str, ...] = (
@@ -58,7 +59,8 @@ def on_record(name: str) -> str:
     return canonical(name) or "unknown"
 
 
-def nearest(name: str) -> str:
-    """The category whose name is closest to `name`, for error messages."""
-    match = get_close_matches(folded(name), _BY_KEY, n=1, cutoff=0.0)
-    return _BY_KEY[match[0]]
+def nearest(name: str, own: Iterable[str] = ()) -> str:
+    """The category whose name is closest to `name`, for error messages. `own` are names beside the taxonomy's."""
+    names = _BY_KEY | {folded(each): each for each in own}
+    match = get_close_matches(folded(name), names, n=1, cutoff=0.0)
+    return names[match[0]]

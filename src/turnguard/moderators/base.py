@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from turnguard.core.errors import Timeout
@@ -90,6 +90,15 @@ class Wrapper:
     async def aclose(self) -> None:
         """Close the inner moderator."""
         await aclose(self.inner)
+
+
+class Untold(Wrapper):
+    """A moderator whose family takes no categories of one's own: it judges by its own alone."""
+
+    async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
+        """The inner verdict on the same content."""
+        plain = exchange if exchange.own is None else replace(exchange, own=None)
+        return await self.inner.judge(plain, deadline)
 
 
 class Describes(Protocol):

@@ -13,9 +13,9 @@ from turnguard.config.settings import (
     SecondLookSettings,
 )
 from turnguard.core.errors import ConfigError
-from turnguard.core.families import FAMILIES
+from turnguard.core.families import FAMILIES, able
 from turnguard.core.verdict import Label
-from turnguard.moderators.base import Moderator
+from turnguard.moderators.base import Moderator, Untold
 from turnguard.moderators.endpoints import Endpoint, Endpoints
 from turnguard.moderators.fallback import Fallback
 from turnguard.moderators.gate import Gated
@@ -53,20 +53,25 @@ def moderator(
     remembered = _gated(asked, settings, memory)
     first: Moderator = remembered
     if settings.fallback is not None:
-        second = remembering(_second(settings.fallback, folder), memory, remembered.shared)
-        first = Fallback(first, second, may_allow=settings.fallback.may_allow)
+        other: Moderator = remembering(_second(settings.fallback, folder), memory, remembered.shared)
+        if not settings.fallback.may_allow:
+            other = Untold(other)  # one that may allow must know all that the policy forbids, or fail
+        first = Fallback(first, other, may_allow=settings.fallback.may_allow)
     again = settings.second_look
     if again is None:
         return first
+    takes_own = FAMILIES[again.family].own_categories
+    if takes_own and settings.family not in able("own_categories"):
+        first = Untold(first)
     # with a memory and a gate of its own: its model may be another, and the same one reasons
     second = _gated(_asked_again(again, settings, client, folder), settings, memory, remembered.shared)
     return SecondLook(
         first,
-        second,
+        second if takes_own else Untold(second),
         between=again.between,
         unsafe=again.unsafe,
         decides=again.decides,
-        takes_own=FAMILIES[again.family].own_categories,
+        takes_own=takes_own,
     )
 
 

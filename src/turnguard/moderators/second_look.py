@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import Literal
 
 from turnguard.core.errors import ModeratorError
@@ -73,12 +72,11 @@ class SecondLook:
 
     async def _again(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The second verdict, or a failed one."""
-        asked = exchange if self.takes_own or exchange.own is None else replace(exchange, own=None)
         left = deadline.remaining
         sooner = deadline.within(left - min(SPARED, left / 10))
         try:
             async with asyncio.timeout(sooner.remaining):
-                verdict = await self.second.judge(asked, sooner)
+                verdict = await self.second.judge(exchange, sooner)
         except TimeoutError:
             return Verdict(failure="timeout", cause="no time for a second look")
         except ModeratorError as error:
@@ -86,7 +84,7 @@ class SecondLook:
         except Exception as error:  # noqa: BLE001 - whatever it raises, the first verdict stands
             log.error("the second look raised %s; the first verdict stands", type(error).__name__)  # noqa: TRY400
             return Verdict(failure="unavailable", cause=f"the second look raised {type(error).__name__}")
-        decides = verdict.user if asked.response is None else verdict.response
+        decides = verdict.user if exchange.response is None else verdict.response
         if verdict.failure is None and decides is None:
             return Verdict(failure="unparseable", cause="the second look did not rate the side that decides")
         return verdict

@@ -23,11 +23,13 @@ class Family:
     rates `both`, or only the `response`. `categories` maps native names to the taxonomy. `own_categories`: it takes
     definitions of other categories in a request. `controversial`: it has a third label between safe and unsafe.
     `probability` says at which token P(unsafe) is read.
+    `hub` is where its weights are published;
     `models` are pieces of model ids, in lower case, by which such a model is recognised.
     """
 
     name: str
     title: str
+    hub: str
     models: tuple[str, ...]
     categories: Mapping[str, str] = field(repr=False)
     probability: str
@@ -85,6 +87,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="nemotron-3",
             title="Nemotron 3 Content Safety",
+            hub="nvidia/Nemotron-3-Content-Safety",
             models=("nemotron-3-content-safety", "nemotron-content-safety-vl"),
             categories=_NEMOTRON,
             probability="the token after each label's colon",
@@ -93,6 +96,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="nemotron-3.5",
             title="Nemotron 3.5 Content Safety",
+            hub="nvidia/Nemotron-3.5-Content-Safety",
             models=("nemotron-3.5-content-safety",),
             categories={name: name for name in CATEGORIES},
             probability="the token after each label's colon, behind the reasoning",
@@ -103,6 +107,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="nemotron-safety-guard-8b-v3",
             title="Llama 3.1 Nemotron Safety Guard 8B v3",
+            hub="nvidia/Llama-3.1-Nemotron-Safety-Guard-8B-v3",
             models=("nemotron-safety-guard-8b-v3",),
             categories=_NEMOTRON,
             probability="the token after each label's opening quote",
@@ -110,6 +115,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="llama-guard-4",
             title="Llama Guard 4",
+            hub="meta-llama/Llama-Guard-4-12B",
             models=("llama-guard-4",),
             categories=_LLAMA_GUARD_4,
             probability="the first token",
@@ -119,6 +125,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="qwen3guard",
             title="Qwen3Guard-Gen",
+            hub="Qwen/Qwen3Guard-Gen-4B",
             models=("qwen3guard-gen",),
             categories=_QWEN3GUARD,
             probability='the token after "Safety:", one of three words',

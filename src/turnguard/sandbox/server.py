@@ -8,8 +8,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from turnguard.core.families import DEFAULT
 from turnguard.moderators.rules import judge
 from turnguard.moderators.rules.load import rule_book
+from turnguard.sandbox import own
 from turnguard.sandbox.ocr import OcrUnavailable, Reader, available
 from turnguard.sandbox.queue import Queue
 from turnguard.sandbox.wire import (
@@ -52,12 +54,13 @@ class Sandbox:
     """A stand-in for the GPU server: `with Sandbox() as sandbox:` serves on `sandbox.base_url` from a thread of its
     own.
 
-    `port` 0 takes a free one. `image_limit` is the most images in one request (as `--limit-mm-per-prompt`),
-    `max_model_len` the context length in tokens. `latency` is what each answer takes beyond its judging, in seconds or
-    as a function of the request; `max_running` requests are at work at once (as `--max-num-seqs`) while `max_queued`
-    wait (as `--max-num-queued-reqs`), both without limit by default. `announce` gets the notice on every start
-    (default: one line on stderr). Without OCR (the `sandbox` extra), a request with an image is answered with HTTP 501:
-    never judged blind.
+    `family` is whose requests it takes and whose replies it gives. `port` 0 takes a free one. `image_limit` is the most
+    images in one request (as `--limit-mm-per-prompt`; None: what the family takes), `max_model_len` the context length
+    in tokens. `latency` is what each answer takes beyond its judging, in seconds or as a function of the request;
+    `max_running` requests are at work at once (as `--max-num-seqs`) while `max_queued` wait (as
+    `--max-num-queued-reqs`), both without limit by default. `announce` gets the notice on every start (default: one
+    line on stderr). Without OCR (the `sandbox` extra), a request with an image is answered with HTTP 501: never judged
+    blind.
     """
 
     def __init__(
@@ -66,9 +69,10 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         model: str = "nemotron_moderator",
+        family: str = DEFAULT,
         api_key: str | None = None,
         max_model_len: int = 4096,
-        image_limit: int = 1,
+        image_limit: int | None = None,
         latency: float | Callable[[ChatRequest], float] = 0.0,
         max_running: int | None = None,
         max_queued: int | None = None,
@@ -77,8 +81,15 @@ class Sandbox:
     ) -> None:
         self.host = host
         self.port = port
-        self._info = ServerInfo(
-            model, FINGERPRINT, max_model_len, image_limit, api_key, version=FINGERPRINT, fingerprint=FINGERPRINT
+        self._info = ServerInfo.of(
+            family,
+            model=model,
+            root=FINGERPRINT,
+            max_model_len=max_model_len,
+            image_limit=image_limit,
+            api_key=api_key,
+            version=FINGERPRINT,
+            fingerprint=FINGERPRINT,
         )
         self._counters = Counters()
         self._latency = latency
@@ -195,7 +206,12 @@ class Sandbox:
         assert self._queue is not None  # noqa: S101 - set before the server listens
         info = self._info
         chat = await asyncio.to_thread(
-            parse_chat, raw, model=info.model, max_model_len=info.max_model_len, image_limit=info.image_limit
+            parse_chat,
+            raw,
+            model=info.model,
+            max_model_len=info.max_model_len,
+            image_limit=info.image_limit,
+            family=info.family,
         )
         async with self._queue.place():
             delay = self._latency(chat) if callable(self._latency) else self._latency
@@ -220,8 +236,17 @@ class Sandbox:
             texts = await asyncio.gather(*map(self._reader.aread, chat.images))
         except OcrUnavailable as failure:
             raise wire_errors.error(501, f"{failure}. The sandbox does not judge what it cannot see.") from None
-        verdict = await asyncio.to_thread(judge, chat.prompt, chat.response, "\n".join(texts) or None)
-        return Answer(verdict.user, verdict.response, verdict.categories, verdict.p_user, verdict.p_response)
+        read = "\n".join(texts)
+        verdict = await asyncio.to_thread(judge, chat.prompt, chat.response, read or None)
+        of_prompt = own.found(chat.taxonomy, f"{chat.prompt}\n{read}")
+        of_response = own.found(chat.taxonomy, chat.response or "")
+        return Answer(
+            "unsafe" if of_prompt else verdict.user,
+            "unsafe" if of_response else verdict.response,
+            tuple(dict.fromkeys((*verdict.categories, *of_prompt, *of_response))),
+            max(verdict.p_user, own.P_UNSAFE) if of_prompt else verdict.p_user,
+            max(verdict.p_response or 0.0, own.P_UNSAFE) if of_response else verdict.p_response,
+        )
 
 
 def _to_stderr(line: str) -> None:

@@ -28,6 +28,7 @@ class Said:
     p: float | None = None
     p_response: float | None = None
     raw: str | None = None
+    reasoning: str | None = None
 
     def to(self, chat: ChatRequest, match: Matcher | None) -> Answer | str:
         """The answer to a request. Without labels, what matched is unsafe on the side where it stands."""
@@ -39,7 +40,7 @@ class Said:
             response = "unsafe" if isinstance(match, str) and match in (chat.response or "") else "safe"
         rated: Label | None = None if chat.response is None else response or "safe"
         p = self.p if self.user is not None or user == "unsafe" else None
-        return Answer(user or "safe", rated, self.categories, p, self.p_response)
+        return Answer(user or "safe", rated, self.categories, p, self.p_response, self.reasoning)
 
 
 @dataclass(slots=True)

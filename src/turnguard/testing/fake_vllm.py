@@ -7,9 +7,10 @@ import json
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from turnguard.core.families import DEFAULT, FAMILIES
 from turnguard.sandbox.wire import (
     CHAT_PATH,
     Answer,
@@ -52,10 +53,11 @@ class RecordedRequest:
 class FakeVLLM:
     """A scripted vLLM on `http://127.0.0.1:<port>/v1`: `with FakeVLLM() as fake:` or `async with`.
 
-    Says "safe" unless told otherwise. `latency` is in seconds. The switches mimic a server or a proxy that is set up
-    wrong: `logprobs=False`, `drop_categories` (a proxy that strips unknown fields), `drop_images` (SGLang without its
-    flag), `drop_response` (a template that never rates the response), `image_limit` above 1. They may be changed while
-    it runs.
+    Says "safe" unless told otherwise. `family` is whose requests it takes and whose replies it gives. `latency` is in
+    seconds. The switches mimic a server or a proxy that is set up in another way, or wrong: `splits_reasoning` (with a
+    reasoning parser), `logprobs=False`, `drop_categories` (a proxy that strips unknown fields), `drop_images` (SGLang
+    without its flag), `drop_response` (a template that never rates the response), an `image_limit` above what the
+    family takes. They may be changed while it runs.
 
     Errors that a real server would give (wrong key, unknown model, bad image, a prompt above `max_model_len` tokens)
     come by themselves; anything else is planted with `fail`.
@@ -65,26 +67,36 @@ class FakeVLLM:
         self,
         *,
         model: str = "nemotron_moderator",
-        root: str = "nvidia/Nemotron-3-Content-Safety",
+        family: str = DEFAULT,
+        root: str | None = None,
         api_key: str | None = None,
         max_model_len: int = 4096,
-        image_limit: int = 1,
+        image_limit: int | None = None,
         latency: float | Callable[[ChatRequest], float] = 0.0,
         logprobs: bool = True,
         drop_categories: bool = False,
         drop_images: bool = False,
         drop_response: bool = False,
+        splits_reasoning: bool = False,
         decode_images: bool = True,
         keep_alive: float = 5.0,
         seed: int = 0,
         port: int = 0,
     ) -> None:
-        self.info = ServerInfo(model, root, max_model_len, image_limit, api_key)
+        self.info = ServerInfo.of(
+            family,
+            model=model,
+            root=root or FAMILIES[family].hub,
+            max_model_len=max_model_len,
+            image_limit=image_limit,
+            api_key=api_key,
+        )
         self.latency = latency
         self.logprobs = logprobs
         self.drop_categories = drop_categories
         self.drop_images = drop_images
         self.drop_response = drop_response
+        self.splits_reasoning = splits_reasoning
         self.decode_images = decode_images
         self.keep_alive = keep_alive
         self.port = port
@@ -108,14 +120,16 @@ class FakeVLLM:
         p: float | None = None,
         p_response: float | None = None,
         raw: str | None = None,
+        reasoning: str | None = None,
         times: int | None = None,
     ) -> None:
         """Say this from now on, or for the next `times` requests that no `when` answers.
 
         `p` is P(unsafe) of the user label, `p_response` of the response label; `response` None means safe, and is only
-        said when an assistant turn was sent. `raw` is any text instead of a verdict.
+        said when an assistant turn was sent. `raw` is any text instead of a verdict, `reasoning` what the model thinks
+        before it where the request asks for that.
         """
-        said = Said(user, response, tuple(categories), p, p_response, raw)
+        said = Said(user, response, tuple(categories), p, p_response, raw, reasoning)
         if times is None:
             self._scripts.by_default(said)
         else:
@@ -131,6 +145,7 @@ class FakeVLLM:
         p: float | None = None,
         p_response: float | None = None,
         raw: str | None = None,
+        reasoning: str | None = None,
         times: int | None = None,
     ) -> None:
         """Say this when `match` fits: text that stands in the prompt or the response, an image's bytes (or their
@@ -138,7 +153,7 @@ class FakeVLLM:
 
         With neither `user` nor `response` given, the side on which the text stands is unsafe: `fake.when("bomb")`.
         """
-        self._scripts.add(match, Said(user, response, tuple(categories), p, p_response, raw), times)
+        self._scripts.add(match, Said(user, response, tuple(categories), p, p_response, raw, reasoning), times)
 
     def fail(
         self, fault: Fault | str, *, times: int | None = None, when: Matcher | None = None, probability: float = 1.0
@@ -322,6 +337,7 @@ class FakeVLLM:
             image_limit=self.info.image_limit,
             drop_images=self.drop_images,
             decode_images=self.decode_images,
+            family=self.info.family,
         )
 
     def _send(self, connection: Connection, record: RecordedRequest, answer: HttpReply) -> None:
@@ -335,7 +351,7 @@ class FakeVLLM:
             record.chat = chat
         answer: Answer | str | None = self._scripts.answer_to(chat)
         if self.drop_response and isinstance(answer, Answer):
-            answer = Answer(answer.user, None, answer.categories, answer.p_user, None)
+            answer = replace(answer, response=None, p_response=None)
         if fault is not None and fault.replaces_content:
             answer = fault.content
         return complete(
@@ -345,6 +361,7 @@ class FakeVLLM:
             finish_reason=fault.finish_reason if fault is not None else None,
             with_logprobs=self.logprobs,
             with_categories=not self.drop_categories,
+            splits_reasoning=self.splits_reasoning,
             request_id=record.headers.get("x-request-id"),
         )
 

@@ -24,6 +24,8 @@ Reply = Mapping[str, Any]
 TOP_LOGPROBS = 5
 _MAX_NAME = 80
 _MAX_NAMES = 96
+_AROUND = ' \t\r\n"'
+"""What may stand in a token beside a word: a quote alone is no label."""
 _ODDS_MARGIN = 0.04
 """A word that was emitted may be this much less likely than another: servers round, and batches differ."""
 
@@ -182,7 +184,7 @@ def odds(tokens: Sequence[Any], label: re.Pattern[str], words: Sequence[str]) ->
         token = entry.get("token") if isinstance(entry, dict) else None
         if not isinstance(token, str):
             return {}
-        if token.strip() and (at := label.fullmatch(line)):
+        if token.strip(_AROUND) and (at := label.fullmatch(line)):
             key = " ".join((at[1] or "").split()).casefold()
             masses = _masses(entry, words)
             if masses and key not in found:
@@ -207,7 +209,7 @@ def _masses(entry: Mapping[str, Any], words: Sequence[str]) -> dict[str, float]:
         if math.isnan(logprob) or logprob > 1e-6 or token in seen:
             continue
         seen.add(token)
-        start = token.strip().strip('"').casefold()
+        start = token.strip(_AROUND).casefold()
         for word in words:
             if start and word.startswith(start):
                 mass[word] += math.exp(logprob)

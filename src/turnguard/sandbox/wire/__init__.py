@@ -2,8 +2,9 @@
 
 from turnguard.sandbox.wire.endpoints import CHAT_PATH, Counters, ServerInfo, authorise, route
 from turnguard.sandbox.wire.errors import WireError
-from turnguard.sandbox.wire.reply import Answer, Completion, Label, complete, render
+from turnguard.sandbox.wire.reply import Completion, complete
 from turnguard.sandbox.wire.request import ChatRequest, check_image, count_tokens, parse_chat
+from turnguard.sandbox.wire.voices import Answer, Label, render
 
 __all__ = [
     "CHAT_PATH",

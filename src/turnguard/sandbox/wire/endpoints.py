@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from turnguard.core.families import DEFAULT, FAMILIES
 from turnguard.sandbox.wire import errors
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ class ServerInfo:
     version: str = "0.32.0"
     fingerprint: str = "vllm-0.32.0-4316c265"
     started: int = field(default_factory=lambda: int(time.time()))
+    family: str = DEFAULT
+
+    @classmethod
+    def of(cls, family: str, *, image_limit: int | None, **rest: Any) -> ServerInfo:
+        """One that serves this family; it takes as many pictures as the makers' recipe, unless told otherwise."""
+        if family not in FAMILIES:
+            raise ValueError(f"no such family: {family!r}; there are: {', '.join(FAMILIES)}")
+        limit = FAMILIES[family].pictures if image_limit is None else image_limit
+        return cls(image_limit=limit, family=family, **rest)
 
 
 @dataclass(slots=True)

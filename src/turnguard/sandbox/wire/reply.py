@@ -9,19 +9,19 @@ import time
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from turnguard.sandbox.wire.voices import VOICES, Answer, Label, Voice, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from turnguard.sandbox.wire.request import ChatRequest
 
-Label = Literal["safe", "unsafe"]
-
-END_OF_TURN = 106
-"""Gemma 3's id of `<end_of_turn>`, which vLLM reports as `stop_reason`."""
-
 _TOKEN = re.compile(r" ?\w+|[^\w\s]|\s")
+Odds = tuple[tuple[str, float], ...]
+"""The words that a label's token could have been, with their probabilities."""
+THOUGHT = "The rules of the sandbox do not reason: what they found stands in the verdict."
 _OTHERS: tuple[str, ...] = (
     " Safe",
     " Unsafe",
@@ -41,36 +41,17 @@ _RESIDUE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What stands in the reply. `p_user` and `p_response` are P(unsafe); None means near certainty of the label."""
-
-    user: Label | None
-    response: Label | None = None
-    categories: tuple[str, ...] = ()
-    p_user: float | None = None
-    p_response: float | None = None
-
-
-def render(answer: Answer, *, categories: bool) -> str:
-    """The model's output grammar (its model card): labels, then the categories where something is unsafe and they
-    were asked for."""
-    lines = []
-    if answer.user is not None:
-        lines.append(f"User Safety: {answer.user}")
-    if answer.response is not None:
-        lines.append(f"Response Safety: {answer.response}")
-    if categories and answer.categories and "unsafe" in {answer.user, answer.response}:
-        lines.append("Safety Categories: " + ", ".join(answer.categories))
-    return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
 class Completion:
-    """One reply, ready to be sent whole (`body`) or as events (`events`)."""
+    """One reply, ready to be sent whole (`body`) or as events (`events`).
+
+    The first `thought` of the tokens are reasoning that the server splits off, as with a reasoning parser.
+    """
 
     request: ChatRequest
-    tokens: tuple[tuple[str, float | None], ...]
+    tokens: tuple[tuple[str, Odds | None], ...]
     content: str | None
+    reasoning: str | None
+    thought: int
     finish_reason: str | None
     stop_reason: int | None
     completion_tokens: int
@@ -82,7 +63,7 @@ class Completion:
 
     def body(self) -> dict[str, Any]:
         """The JSON object of a reply that is not streamed."""
-        entries = {"content": [self._entry(token, p) for token, p in self.tokens]} if self.logprobs else None
+        entries = {"content": [self._entry(token, odds) for token, odds in self.tokens]} if self.logprobs else None
         message = {
             "role": "assistant",
             "content": self.content,
@@ -90,7 +71,7 @@ class Completion:
             "annotations": None,
             "audio": None,
             "function_call": None,
-            "reasoning": None,
+            "reasoning": self.reasoning,
         }
         choice = {
             "index": 0,
@@ -132,11 +113,12 @@ class Completion:
         """Server-sent events: the role, a chunk per token (the last one says the finish), the usage if asked for,
         `[DONE]`. The fingerprint stands in the very last chunk only."""
         yield self._event({"role": "assistant", "content": ""}, prompt_token_ids=None, prompt_text=None)
-        for number, (token, p) in enumerate(self.tokens or [("", None)], 1):
+        end, _ = VOICES[self.request.family].end
+        for number, (token, odds) in enumerate(self.tokens or [("", None)], 1):
             last = number >= len(self.tokens)
             yield self._event(
-                {"content": "" if token == "<end_of_turn>" else token},
-                logprobs={"content": [self._entry(token, p)]} if self.logprobs and token else None,
+                {"reasoning" if number <= self.thought else "content": "" if token == end else token},
+                logprobs={"content": [self._entry(token, odds)]} if self.logprobs and token else None,
                 finish=self.finish_reason if last else None,
                 stop=self.stop_reason,
                 **self._fingerprint(at=last and not self.request.include_usage),
@@ -172,8 +154,8 @@ class Completion:
     def _data(chunk: dict[str, Any]) -> bytes:
         return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
-    def _entry(self, token: str, p_unsafe: float | None) -> dict[str, Any]:
-        return _entry(token, p_unsafe, self.request.top_logprobs)
+    def _entry(self, token: str, odds: Odds | None) -> dict[str, Any]:
+        return _entry(token, odds, self.request.top_logprobs)
 
 
 def complete(
@@ -184,23 +166,42 @@ def complete(
     finish_reason: str | None = None,
     with_logprobs: bool = True,
     with_categories: bool = True,
+    splits_reasoning: bool = False,
     request_id: str | None = None,
 ) -> Completion:
-    """Answer a request with a verdict, or with any text (None: `content: null`), cut to the request's `max_tokens`."""
+    """Answer a request with a verdict, or with any text (None: `content: null`), cut to the request's `max_tokens`.
+
+    `splits_reasoning`: as with a reasoning parser, the trace stands beside the content and not in it.
+    """
+    voice = VOICES[request.family]
     asked = request.categories and with_categories
-    content = render(answer, categories=asked) if isinstance(answer, Answer) else answer
-    tokens = _tokens(content, answer) if content is not None else []
+    text = render(answer, categories=asked, family=request.family) if isinstance(answer, Answer) else answer
+    trace = ""
+    if request.thinks and text is not None:
+        told = answer.reasoning if isinstance(answer, Answer) else None
+        trace = f"<think>\n{told or THOUGHT}\n</think>"
+    before = [(match[0], None) for match in _TOKEN.finditer(trace)]
+    tokens = before + (_tokens(text, answer, voice) if text is not None else [])
     cut = request.max_tokens is not None and len(tokens) > request.max_tokens
     if cut:
         tokens = tokens[: request.max_tokens]
-        content = "".join(token for token, _ in tokens)
+    content, reasoning = text, None
+    if splits_reasoning and trace:
+        reasoning = (
+            "".join(token for token, _ in tokens[: len(before)]).removeprefix("<think>").removesuffix("</think>")
+        )
+        content = "".join(token for token, _ in tokens[len(before) :]) or None if cut else text
+    elif text is not None:
+        content = "".join(token for token, _ in tokens) if cut else trace + text
     reason = finish_reason or ("length" if cut else "stop")
     return Completion(
         request=request,
         tokens=tuple(tokens),
         content=content,
+        reasoning=reasoning,
+        thought=min(len(before), len(tokens)) if splits_reasoning else 0,
         finish_reason=reason,
-        stop_reason=END_OF_TURN if reason == "stop" else None,
+        stop_reason=voice.end[1] if reason == "stop" else None,
         completion_tokens=len(tokens),
         id=f"chatcmpl-{request_id or uuid.uuid4().hex[:16]}",
         created=int(time.time()),
@@ -210,35 +211,37 @@ def complete(
     )
 
 
-def _tokens(content: str, answer: Answer | str | None) -> list[tuple[str, float | None]]:
-    """The content cut as Gemma's tokenizer cuts a verdict (5 tokens for a safe one, as recorded), with P(unsafe) at
+def _tokens(content: str, answer: Answer | str | None, voice: Voice) -> list[tuple[str, Odds | None]]:
+    """The content cut as Gemma's tokenizer cuts a verdict (5 tokens for a safe one, as recorded), with the odds of its
     labels."""
-    ps: Sequence[float | None] = (None, None)
+    odds: dict[int, Odds] = {}
     if isinstance(answer, Answer):
-        ps = [_p(answer.user, answer.p_user), _p(answer.response, answer.p_response)]
-        ps = [p for p in ps if p is not None]
-    labels = iter(ps)
-    tokens: list[tuple[str, float | None]] = []
+        sides = [(answer.user, answer.p_user), (answer.response, answer.p_response)]
+        given = [(label, p) for label, p in sides if label is not None]
+        places = [match.start(1) for match in voice.labels.finditer(content)]
+        # a family that rates the last message alone writes one label for both
+        for place, (label, p) in zip(places, given[-len(places) :], strict=False):
+            odds[place] = _odds(label, p, voice.words)
+    tokens: list[tuple[str, Odds | None]] = []
     for match in _TOKEN.finditer(content):
-        token = match[0]
-        label = (
-            token in {" safe", " unsafe"} and len(tokens) >= 2 and tokens[-1][0] == ":" and tokens[-2][0] == " Safety"
-        )
-        tokens.append((token, next(labels, None) if label else None))
-    tokens.append(("<end_of_turn>", None))
+        word = match[0].lstrip()
+        tokens.append((match[0], odds.get(match.end() - len(word)) if word else None))
+    tokens.append((voice.end[0], None))
     return tokens
 
 
-def _p(label: Label | None, p: float | None) -> float | None:
-    if label is None:
-        return None
-    return p if p is not None else (0.98 if label == "unsafe" else 0.02)
+def _odds(label: Label, p: float | None, words: Sequence[str]) -> Odds:
+    """The odds of each word at a label. `p` is P(unsafe), which safe and unsafe share; the third word is certain."""
+    if label == "controversial":
+        return tuple((word, 0.98 if word == label else 0.01) for word in words)
+    p = min(max(p if p is not None else (0.98 if label == "unsafe" else 0.02), _RESIDUE), 1 - _RESIDUE)
+    return (("unsafe", p), ("safe", 1 - p))
 
 
 @lru_cache(maxsize=4096)  # a verdict has few tokens, and the same ones every time; the entries are never changed
-def _entry(token: str, p_unsafe: float | None, wanted: int) -> dict[str, Any]:
+def _entry(token: str, odds: Odds | None, wanted: int) -> dict[str, Any]:
     """vLLM's token entry: the sampled token with the `wanted` likeliest ones, itself among them or before them."""
-    ranked = _alternatives(token, p_unsafe, wanted)
+    ranked = _alternatives(token, odds, wanted)
     top = ranked[:wanted]
     own = next(entry for entry in ranked if entry["token"] == token)
     if top and own not in top:
@@ -246,13 +249,14 @@ def _entry(token: str, p_unsafe: float | None, wanted: int) -> dict[str, Any]:
     return {**own, "top_logprobs": top}
 
 
-def _alternatives(token: str, p_unsafe: float | None, wanted: int) -> list[dict[str, Any]]:
+def _alternatives(token: str, odds: Odds | None, wanted: int) -> list[dict[str, Any]]:
     """The likely tokens at this place, best first; probabilities sum to at most one."""
-    if p_unsafe is None:
+    if odds is None:
         likely = [(token, _CERTAIN)]
     else:
-        p = min(max(p_unsafe, _RESIDUE), 1 - _RESIDUE)
-        labels = [(" unsafe", math.log(p) + _CERTAIN), (" safe", math.log1p(-p) + _CERTAIN)]
+        spaced, written = token[: -len(token.lstrip())], token.strip()
+        spelled = str.capitalize if written.istitle() else str
+        labels = [(spaced + spelled(word), math.log(p) + _CERTAIN) for word, p in odds]
         likely = sorted(labels, key=lambda pair: -pair[1])
     if wanted > len(likely):
         others = [other for other in _OTHERS if other != token]

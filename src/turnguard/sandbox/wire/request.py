@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from turnguard.core.families import DEFAULT, FAMILIES
 from turnguard.sandbox.wire import errors
+from turnguard.sandbox.wire.voices import VOICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-TEMPLATE_TOKENS = 464
-"""What the model's own template adds to every prompt: inferred from the token counts of a real server."""
 
 IMAGE_TOKENS = 260
 """What one image adds to a prompt (measured on vLLM)."""
@@ -38,14 +37,17 @@ class ChatRequest:
 
     `prompt` is the text of every turn that is not the last assistant turn (system turns are dropped, as the template
     does); `response` is the last assistant turn's text, None when none was sent; `images` are the decoded bytes, in
-    order.
+    order. `thinks` and `taxonomy` are what 3.5's template takes: a trace first, and other categories.
     """
 
     model: str
     prompt: str = field(repr=False)
     response: str | None = field(default=None, repr=False)
     images: tuple[bytes, ...] = field(default=(), repr=False)
+    family: str = DEFAULT
     categories: bool = False
+    thinks: bool = False
+    taxonomy: str | None = None
     logprobs: bool = False
     top_logprobs: int = 0
     max_tokens: int | None = None
@@ -74,6 +76,7 @@ def parse_chat(
     image_limit: int = 1,
     drop_images: bool = False,
     decode_images: bool = True,
+    family: str = DEFAULT,
 ) -> ChatRequest:
     """Read a request body, or raise the `WireError` that vLLM answers it with.
 
@@ -94,20 +97,26 @@ def parse_chat(
     if len(urls) > image_limit:
         raise errors.too_many_images(image_limit)
     images = tuple(_image(url, decode_images) for url in urls)
-    prompt, response = _sides(turns)
+    voice, can = VOICES[family], FAMILIES[family]
+    prompt, response = voice.sides(turns)
+    taxonomy = kwargs.get("custom_taxonomy") if can.own_categories else None
+    around = voice.template_tokens + (count_tokens(taxonomy) if isinstance(taxonomy, str) else 0)
     options = body.get("stream_options") or {}
     return ChatRequest(
         model=model,
         prompt=prompt,
         response=response,
         images=images,
-        categories=kwargs.get("request_categories") == "/categories",
+        family=family,
+        categories=not voice.names_when_asked or kwargs.get("request_categories") == "/categories",
+        thinks=can.reasoning and kwargs.get("enable_thinking") is True,
+        taxonomy=taxonomy if isinstance(taxonomy, str) else None,
         logprobs=bool(body.get("logprobs")),
         top_logprobs=int(body.get("top_logprobs") or 0),
         max_tokens=limit,
         stream=bool(body.get("stream")),
         include_usage=isinstance(options, dict) and bool(options.get("include_usage")),
-        prompt_tokens=_measure(prompt, response, len(images), max_model_len),
+        prompt_tokens=_measure(prompt, response, len(images), max_model_len, around),
         body=body,
     )
 
@@ -288,17 +297,11 @@ def check_image(data: bytes) -> None:
         raise errors.unreadable_image() from None
 
 
-def _sides(turns: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
-    last = max((n for n, (role, _) in enumerate(turns) if role == "assistant"), default=None)
-    prompt = "\n".join(text for n, (_, text) in enumerate(turns) if n != last)
-    return prompt, None if last is None else turns[last][1]
-
-
-def _measure(prompt: str, response: str | None, images: int, limit: int) -> int:
+def _measure(prompt: str, response: str | None, images: int, limit: int, around: int) -> int:
     characters = len(prompt) + len(response or "")
     if characters > limit * errors.CHARACTERS_PER_TOKEN_BOUND:
         raise errors.text_too_long(limit, characters)
-    tokens = TEMPLATE_TOKENS + count_tokens(prompt) + count_tokens(response or "") + images * IMAGE_TOKENS
+    tokens = around + count_tokens(prompt) + count_tokens(response or "") + images * IMAGE_TOKENS
     if tokens > limit:
         raise errors.prompt_too_long(limit)
     return tokens

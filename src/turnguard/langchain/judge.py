@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,6 +53,7 @@ class Judging:
     passed: Cache[bytes, bool] = field(default_factory=lambda: Cache(PASSED))
     approved: Cache[tuple[bytes, str], bool] = field(default_factory=lambda: Cache(PASSED))
     refused: Cache[str, Decision] = field(default_factory=lambda: Cache(HELD))
+    definitions: Cache[Hashable, Decision] = field(default_factory=lambda: Cache(PASSED))
     history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
@@ -60,7 +61,8 @@ class Judging:
         _ = "" in self.guard.own_words
 
     @property
-    def _policy(self) -> str:
+    def policy_digest(self) -> str:
+        """What tells this run's policy from any other."""
         return self.guard.chosen(self.policy).digest
 
     @property
@@ -132,7 +134,7 @@ class Judging:
         if stage == "input":
             under = request_history(request, self.guard.checks.history)
         name = message.name if stage == "tool_result" else None
-        return fingerprint(self._policy, stage, reading, under, name)
+        return fingerprint(self.policy_digest, stage, reading, under, name)
 
     def accept(self, message: BaseMessage, request: Request) -> None:
         """Remember a message as judged, and its calls with it."""
@@ -158,7 +160,7 @@ class Judging:
 
     def call_digest(self, call: ToolCall, request: Request) -> bytes:
         """What tells a call under this request from any other."""
-        return fingerprint(self._policy, "tool_call", call, request)
+        return fingerprint(self.policy_digest, "tool_call", call, request)
 
     def concerns(self, message: BaseMessage) -> bool:
         """Whether messages of this role are judged here at all."""

@@ -20,6 +20,7 @@ from turnguard.langchain.messages import newest_other
 from turnguard.langchain.model import Guarding, guarded
 from turnguard.langchain.review import has_checkpointer
 from turnguard.langchain.rulings import Ruling, Surface, Unknown
+from turnguard.langchain.tool_definitions import Definitions
 from turnguard.langchain.turn import Turn
 
 
@@ -58,6 +59,7 @@ class ModelCall:
         self._of = of
         self._judging = of.judging
         self._unknown = list(self._judging.unknown(request.messages))
+        self._definitions = Definitions(of.judging, request.tools)
         self._replaced: list[BaseMessage] = []
         self._request = request
         self._retries = of.retries
@@ -77,10 +79,13 @@ class ModelCall:
     @property
     def work(self) -> bool:
         """Whether there is anything to do before the model is called."""
-        return bool(self._unknown)
+        return bool(self._unknown) or self._definitions.unknown
 
     async def open(self) -> None:
         """Judge what came into the conversation without passing a hook; beside the model, where that is asked for."""
+        if self._definitions.unknown:
+            decisions = await self._definitions.judge()
+            tell(self._request.runtime, [Ruling(None, (one,)) for one in decisions if one.action != "allow"])
         beside = self._judging.guard.checks.input == "beside"
         newest = newest_other(self._request.messages)
         fresh = [one for one in self._unknown if beside and one.at > newest and isinstance(one.message, HumanMessage)]
@@ -113,6 +118,9 @@ class ModelCall:
 
     def next_request(self) -> ModelRequest[Any]:
         """The request of the next try. Its model is guarded, and so is any that takes its place."""
+        tools = self._definitions.offered(self._request.messages)
+        if list(map(id, tools)) != list(map(id, self._request.tools)):
+            self._request = self._request.override(tools=tools)
         again = self._retries > 0
         seen = list(self._request.messages)
         self._turn = Turn(self._judging, self._asked, self._surface, self._gate, again=again, seen=seen)

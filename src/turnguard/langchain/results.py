@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, Remove
 
 from turnguard.core.decision import Decision
 from turnguard.core.errors import Blocked
-from turnguard.core.step import Step
+from turnguard.core.step import Step, Text
 from turnguard.langchain.judge import Judging
 from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.transcripts import blocks
@@ -112,9 +112,11 @@ async def fallen(
         tell(rulings)
         raise type(error)(command) from None
     text = "" if "GraphBubbleUp" in kinds or isinstance(error, Blocked) else "\n".join(dict.fromkeys(_says(error)))
-    if not text.strip():
+    content = blocks.read(getattr(error, "tool_content", None))  # what an MCP server said of its error
+    parts = (*([Text(text)] if text.strip() else []), *(block.part for block in content))
+    if not parts:
         raise error
-    decision = await judging.check(Step.tool_result(tool, text, prompt=request.text))
+    decision = await judging.check(Step("tool_result", parts, prompt=request.text, tool=tool))
     tell([Ruling(None, () if decision.action == "allow" else (decision,))])
     if decision.allowed:
         raise error

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -117,6 +118,7 @@ class Guard:
         self._kept = Kept(audit or AuditSettings(), records or RecordsSettings(), asking.family, policy, named) or None
         self.reviews = open_reviews(records or RecordsSettings(), reviews or ReviewsSettings())
         self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
+        self._config: Config | None = None
         self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
 
     # ------------------------------------------------------------ making one
@@ -141,7 +143,7 @@ class Guard:
         """Build the guard that a configuration describes. Relative paths count from the folder of its file."""
         from turnguard.moderators import build
 
-        return cls(
+        guard = cls(
             config.policy,
             build.moderator(config.moderator, client, config.folder, config.memory),
             policies=config.policies,
@@ -154,11 +156,28 @@ class Guard:
             reviews=config.reviews,
             telemetry=config.telemetry,
         )
+        guard._config = config
+        return guard
 
     @classmethod
     def of(cls, guard: GuardLike) -> Guard:
         """A guard as it is, or the one that the YAML at a path describes: what every surface accepts."""
         return guard if isinstance(guard, Guard) else cls.from_yaml(guard)
+
+    def reload(self) -> None:
+        """Take over the policies of the `turnguard.yaml` as it stands now: all of them, between two checks.
+
+        A check, a transcript or a stream that is under way ends under the policy that it began with. Raises
+        `ConfigError`, and changes nothing, where the file cannot be used or more than policies has changed in it.
+        """
+        from turnguard.config.files import reload
+
+        if self._config is None:
+            raise ConfigError("this guard was not read from a file, so that there is nothing to reload")
+        config = reload(self._config)
+        self.own_words.learn(each.messages for each in (config.policy, *config.policies.values()))
+        self._setup = replace(self._setup, policy=config.policy, policies=dict(config.policies))
+        self._config = config
 
     @property
     def policy(self) -> Policy:

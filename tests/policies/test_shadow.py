@@ -55,7 +55,7 @@ async def test_it_has_no_effect(live: str, tried: str) -> None:
     alone = await Guard(Policy.from_dict({"default": live}), FakeModerator(WORDS)).acheck(step)
     moderator = FakeModerator(WORDS)
     beside = await Guard(policy({"default": tried}, default=live), moderator).acheck(step)
-    for changing in ("id", "latency", "policy_digest"):
+    for changing in ("id", "latency", "policy_digest", "review_id"):
         beside = dataclasses.replace(beside, **{changing: getattr(alone, changing)})
     assert dataclasses.replace(beside, shadow=None) == alone
     assert beside.shadow is not None

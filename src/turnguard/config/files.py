@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -21,6 +21,22 @@ def load(path: str | os.PathLike[str]) -> Config:
     text = _read(Path(path), os.fspath(path))
     folder = Path(path).parent
     return _placed(parse(text, os.environ, os.fspath(path), beside(folder)), folder)
+
+
+def reload(config: Config) -> Config:
+    """The file of `config` as it stands now. Raises `ConfigError` where it cannot be used, and where more of what a
+    guard is made of has changed than its policies.
+    """
+    if not Path(config.source).is_file():
+        raise ConfigError(f"{config.source}: there is no such file to read again")
+    new = load(config.source)
+    apart = ("policy", "policies", "service", "source")
+    compared = [field.name for field in fields(Config) if field.name not in apart]
+    changed = [name for name in compared if getattr(new, name) != getattr(config, name)]
+    if changed:
+        told = "only policies are taken over by a reload; make a new guard for"
+        raise ConfigError(f"{config.source}: {told} what has changed: {', '.join(changed)}")
+    return new
 
 
 def _placed(config: Config, folder: Path) -> Config:

@@ -24,6 +24,7 @@ SILENT_SECONDS = 30.0
 
 BULK_DEADLINE = 60.0
 """Seconds that a row may take at least: bulk runs fill the server's queue, and nobody waits for a single row."""
+DEADLINE_HELP = "What a row may take, such as 90s; else 60s, or the file's own where that is longer."
 FAILS_ABOVE = 0.02
 """The share of rows without a verdict above which `eval` and `calibrate` exit with 3."""
 
@@ -45,20 +46,38 @@ def exit_code(unjudged: Mapping[str, Any]) -> int:
     return output.FAILED
 
 
-def open_guard(path: Path) -> tuple[Guard, Config]:
-    """Return the guard and the configuration of a file, with deadlines raised for bulk work."""
+def bulk_settings(path: Path, deadline: str | None = None, moderators: str | None = None) -> Config:
+    """Return the configuration of a file for bulk work: other endpoints where they are named, and more time for a row.
+
+    `deadline` is a duration such as `60s`. `moderators` are URLs with commas between them.
+    """
+    from turnguard.cli import output
     from turnguard.config.files import load
-    from turnguard.guard import Guard
+    from turnguard.config.settings import ModeratorSettings
+    from turnguard.core.validate import read
 
     if not path.exists():
         raise ConfigError(f"{path}: no such file here; 'turnguard init' writes one, --config FILE names another")
     settings = load(path)
-    moderator, media = settings.moderator, settings.media
-    settings = replace(
-        settings,
-        moderator=moderator.model_copy(update={"deadline": max(moderator.deadline, BULK_DEADLINE)}),
-        media=media.model_copy(update={"deadline": max(media.deadline, BULK_DEADLINE)}),
-    )
+    found = dict(settings.moderator)
+    if moderators is not None:
+        found |= {"base_url": [url.strip() for url in moderators.split(",") if url.strip()], "checkpoint": None}
+    found["deadline"] = deadline if deadline is not None else max(settings.moderator.deadline, BULK_DEADLINE)
+    moderator, problems = read(ModeratorSettings, found)
+    if moderator is None:
+        given = {"deadline": "--deadline", "base_url": "--moderators"}
+        told = [f"{given.get(str(problem.path[0]), problem.where)}: {problem.message}" for problem in problems]
+        raise output.UsageError("; ".join(told))
+    longer = moderator.deadline if deadline is not None else max(settings.media.deadline, BULK_DEADLINE)
+    media = settings.media.model_copy(update={"deadline": longer})
+    return replace(settings, moderator=moderator, media=media)
+
+
+def open_guard(path: Path, deadline: str | None = None, moderators: str | None = None) -> tuple[Guard, Config]:
+    """Return the guard and the configuration of a file, as `bulk_settings` gives it."""
+    from turnguard.guard import Guard
+
+    settings = bulk_settings(path, deadline, moderators)
     return Guard.from_config(settings), settings
 
 

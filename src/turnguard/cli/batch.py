@@ -7,22 +7,35 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from turnguard.cli._bulk import DEADLINE_HELP
+
 if TYPE_CHECKING:
-    from turnguard.evaluation.batch import Summary
+    from turnguard.evaluation.batch_record import Summary
+    from turnguard.evaluation.rows import Rows
 
 CONFIG = Path("turnguard.yaml")
 
 
 def batch(
     source: Path = typer.Argument(..., metavar="IN", show_default=False, help="JSONL, CSV, TSV, Parquet or a folder."),
-    out: Path = typer.Argument(
-        ..., metavar="OUT", show_default=False, help="Where the records go: one JSON line a row."
+    out: Path | None = typer.Argument(
+        None, metavar="OUT", show_default=False, help="Where the records go: one JSON line a row."
     ),
     config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The policy and the moderator."),
     concurrency: int | None = typer.Option(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
     anywhere: bool = typer.Option(False, "--anywhere", help="Rows may name files outside the folder of IN."),
+    deadline: str | None = typer.Option(None, "--deadline", metavar="TIME", help=DEADLINE_HELP),
+    moderators: str | None = typer.Option(
+        None, "--moderators", metavar="URL,URL", help="Servers to ask instead of moderator.base_url."
+    ),
+    verdicts: Path | None = typer.Option(
+        None, "--verdicts", metavar="FILE", help="Keep what the model said as Parquet, to decide again without it."
+    ),
+    redecide: Path | None = typer.Option(
+        None, "--redecide", metavar="FILE", help="Decide such verdicts again under --config, into OUT; there is no IN."
+    ),
 ) -> int:
     """Moderate every row; the same command again goes on where it stopped.
 
@@ -35,19 +48,22 @@ def batch(
     from turnguard.evaluation.batch import moderate
     from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.ledger import LedgerError
-    from turnguard.evaluation.rows import open_rows
 
-    rows = open_rows(source, anywhere=anywhere)
-    if out.exists() and out.resolve() == source.resolve():
-        raise output.UsageError("IN and OUT are the same file")
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise output.UsageError("OUT stands inside the folder IN: it would be judged itself")
-    guard, settings = open_guard(config)
+    if redecide is not None:
+        if out is not None:
+            raise output.UsageError("--redecide takes OUT alone: there is no IN")
+        return _decide_again(redecide, source, config)
+    if out is None:
+        raise output.UsageError("OUT is missing: turnguard batch IN OUT")
+    rows = _rows(source, out, anywhere=anywhere)
+    guard, settings = open_guard(config, deadline, moderators)
 
     async def work() -> Summary:
         async with guard:
             with few_collections(), bar() as progress:
-                return await moderate(guard, settings, rows, out, concurrency=concurrency, progress=progress)
+                return await moderate(
+                    guard, settings, rows, out, verdicts=verdicts, concurrency=concurrency, progress=progress
+                )
 
     try:
         summary = asyncio.run(work())
@@ -56,6 +72,39 @@ def batch(
     except ServerGone as error:
         output.note(str(error))
         return output.FAILED
+    return _ended(summary, out)
+
+
+def _rows(source: Path, out: Path, *, anywhere: bool) -> Rows:
+    from turnguard.cli import output
+    from turnguard.evaluation.rows import open_rows
+
+    rows = open_rows(source, anywhere=anywhere)
+    if out.exists() and out.resolve() == source.resolve():
+        raise output.UsageError("IN and OUT are the same file")
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise output.UsageError("OUT stands inside the folder IN: it would be judged itself")
+    return rows
+
+
+def _decide_again(verdicts: Path, out: Path, config: Path) -> int:
+    from turnguard.cli import output
+    from turnguard.cli._bulk import bar, bulk_settings, few_collections
+    from turnguard.evaluation.batch_verdicts import redecide
+    from turnguard.evaluation.ledger import LedgerError
+
+    settings = bulk_settings(config)
+    try:
+        with few_collections(), bar() as progress:
+            summary = redecide(verdicts, settings, out, progress=progress)
+    except LedgerError as error:
+        raise output.UsageError(str(error)) from None
+    return _ended(summary, out)
+
+
+def _ended(summary: Summary, out: Path) -> int:
+    from turnguard.cli import output
+
     for text in told(summary, out):
         output.line(text)
     return output.PASSED if summary.complete else output.FAILED

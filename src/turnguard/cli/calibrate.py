@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from turnguard.cli._bulk import DEADLINE_HELP
+
 if TYPE_CHECKING:
     from turnguard.evaluation.evaluating import Evaluated
     from turnguard.evaluation.thresholds import Goal
@@ -34,6 +36,7 @@ def calibrate(
     concurrency: int | None = typer.Option(
         None, "--concurrency", min=1, metavar="N", help="Rows under way at once; else moderator.max_in_flight."
     ),
+    deadline: str | None = typer.Option(None, "--deadline", metavar="TIME", help=DEADLINE_HELP),
 ) -> int:
     """Fit curves and find thresholds for the goals; where a goal is out of reach, report what can be reached.
 
@@ -63,7 +66,7 @@ def calibrate(
         source = out / "reviews.jsonl"
         export(source, from_reviews, config)
     rows = open_rows(source)
-    guard, settings = open_guard(config)
+    guard, settings = open_guard(config, deadline)
 
     async def work() -> tuple[Evaluated, list[str]]:
         async with guard:

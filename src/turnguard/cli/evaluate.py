@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from turnguard.cli._bulk import DEADLINE_HELP
+
 if TYPE_CHECKING:
     from turnguard.config.document import Config
     from turnguard.evaluation.benchmarks import Benchmark
@@ -36,6 +38,7 @@ def evaluate(
     compare: tuple[Path, Path] | None = typer.Option(
         None, "--compare", metavar="A B", help="Two configurations, side by side; instead of --config."
     ),
+    deadline: str | None = typer.Option(None, "--deadline", metavar="TIME", help=DEADLINE_HELP),
 ) -> int:
     """Measure accuracy, harmful F1 and false-positive rate, beside the model card's figures; or compare two set-ups.
 
@@ -56,9 +59,9 @@ def evaluate(
     tasks, absent = tasks_of(names, data, fetch=fetch)
     need_all()
     run = (
-        _measure(tasks, absent, config, out, concurrency, content)
+        _measure(tasks, absent, config, out, concurrency, deadline, content)
         if compare is None
-        else _compare(tasks, absent, compare, out, concurrency, content)
+        else _compare(tasks, absent, compare, out, concurrency, deadline, content)
     )
     try:
         lines, unjudged = asyncio.run(run)
@@ -73,14 +76,20 @@ def evaluate(
 
 
 async def _measure(
-    tasks: list[Task], absent: list[str], config: Path, out: Path, concurrency: int | None, content: bool
+    tasks: list[Task],
+    absent: list[str],
+    config: Path,
+    out: Path,
+    concurrency: int | None,
+    deadline: str | None,
+    content: bool,
 ) -> tuple[list[str], Mapping[str, Any]]:
     """Measure every set; gives what to print and the rows without a verdict."""
     from turnguard.cli._bulk import open_guard
     from turnguard.evaluation.evaluating import server_name
     from turnguard.evaluation.report import Report, Section, write
 
-    guard, settings = open_guard(config)
+    guard, settings = open_guard(config, deadline)
     async with guard:
         at_once = concurrency or settings.moderator.max_in_flight
         report = Report.of(settings, absent, [await server_name(settings)], at_once)
@@ -91,7 +100,13 @@ async def _measure(
 
 
 async def _compare(
-    tasks: list[Task], absent: list[str], configs: tuple[Path, Path], out: Path, concurrency: int | None, content: bool
+    tasks: list[Task],
+    absent: list[str],
+    configs: tuple[Path, Path],
+    out: Path,
+    concurrency: int | None,
+    deadline: str | None,
+    content: bool,
 ) -> tuple[list[str], Mapping[str, Any]]:
     """Judge every set with both, one after the other, and compare."""
     from turnguard.cli import output
@@ -101,7 +116,7 @@ async def _compare(
 
     for sentence in absent:
         output.note(f"not run: {sentence}")
-    opened = [open_guard(config) for config in configs]
+    opened = [open_guard(config, deadline) for config in configs]
     async with opened[0][0], opened[1][0]:
         settings = [found for _, found in opened]
         report = Comparison.of(list(map(str, configs)), settings, [await server_name(found) for found in settings])

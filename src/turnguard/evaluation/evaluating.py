@@ -11,7 +11,8 @@ from typing import Any
 
 from turnguard.config.document import Config
 from turnguard.core.errors import ConfigError, ModeratorError
-from turnguard.evaluation.batch import example_of, settings_digest
+from turnguard.evaluation.batch import settings_digest
+from turnguard.evaluation.batch_record import example_of
 from turnguard.evaluation.bulk import Finished, Progress, Run, run
 from turnguard.evaluation.examples import BadRow, Example
 from turnguard.evaluation.ledger import Ledger

@@ -141,6 +141,7 @@ _WHAT = {
     "settings": "other settings (model, policy, media or limits)",
     "format": "another version of this command",
     "model": "another model behind the endpoint",
+    "evidence": "--verdicts, or without it, unlike now",
 }
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from turnguard.core.decision import Outcome
 from turnguard.core.step import Stage
 from turnguard.core.verdict import merged
@@ -56,10 +58,18 @@ class Ending(NamedTuple):
 
     status: str
     data: Mapping[str, Any]
-    rest: str
+    rest: bytes
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only: half a surrogate pair must not stop the run
+def _encode(value: Any) -> bytes:
+    """JSON in ASCII: half a surrogate pair must not stop the run, and some readers break lines at U+2028."""
+    try:
+        data = to_json(value, inf_nan_mode="constants")
+        if data.isascii():
+            return data
+    except ValueError:
+        pass
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def _ending(status: str, data: Mapping[str, Any]) -> Ending:
@@ -113,7 +123,7 @@ def ending(stage: Stage, label: str | None, evidence: Evidence, outcome: Outcome
 
 def line(number: int, name: str | None, told: Ending) -> bytes:
     """The whole record. It begins as the ledger expects."""
-    return f'{{"row":{number},"status":"{told.status}","id":{_encode(name)},{told.rest}\n'.encode("ascii")
+    return b'{"row":%d,"status":"%s","id":%s,%s\n' % (number, told.status.encode(), _encode(name), told.rest)
 
 
 @dataclass(slots=True)

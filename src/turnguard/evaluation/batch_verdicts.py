@@ -17,11 +17,11 @@ from typing import Any
 from turnguard.config.document import Config
 from turnguard.core.errors import ConfigError
 from turnguard.core.policy import Policy
-from turnguard.evaluation.batch import shaping
 from turnguard.evaluation.batch_record import Ending, Summary, ending, line, not_read
 from turnguard.evaluation.bulk import Finished, Progress
 from turnguard.evaluation.ledger import Ledger, guarded
 from turnguard.evaluation.rows import need
+from turnguard.evaluation.shaping import shaping
 from turnguard.records.evidence import Evidence
 
 FORMAT = "turnguard verdicts 1"

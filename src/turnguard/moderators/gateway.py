@@ -73,7 +73,6 @@ class GatewayPool:
         self._client: Any = openai.DefaultAsyncHttpxClient(
             verify=context, proxy=proxy, trust_env=False, follow_redirects=False, timeout=None
         )
-        self.closed = False
         self._busy = 0
 
     @property
@@ -120,12 +119,10 @@ class GatewayPool:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        self.closed = True
         await self._client.aclose()
 
     def drop(self) -> None:
         """Nothing can be waited for: the sockets are closed when they are collected."""
-        self.closed = True
 
 
 def _told(error: Exception) -> Exception:

@@ -26,8 +26,9 @@ from turnguard.moderators.families import family as family_of
 from turnguard.moderators.http.connection import Origin, Unreachable
 from turnguard.moderators.http.connection import Pool as OwnPool
 from turnguard.moderators.http.framing import BrokenReply
-from turnguard.moderators.http.pool import Pool, Pools
+from turnguard.moderators.http.pool import Pool
 from turnguard.moderators.replies import ID_HEADER, new_id, parse, refuse_others
+from turnguard.runtime.loops import PerLoop
 
 ABOUT_SECONDS = 30.0
 """How long what `/v1/models` said counts. A changed `system_fingerprint` in a reply ends it at once."""
@@ -66,7 +67,7 @@ class VLLMModerator:
         origin = Origin.of(self.base_url)
         self._chat = origin.head("POST", "/chat/completions", {**sent, "Content-Type": "application/json"})
         self._list = origin.head("GET", "/models", sent)
-        self._pools = Pools(partial(pool, origin))
+        self._pools = PerLoop(partial(pool, origin))
         self._identity = Identity(self._family, self._asking)
 
     def __repr__(self) -> str:

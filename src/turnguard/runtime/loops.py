@@ -53,6 +53,10 @@ class PerLoop(Generic[T]):
         self._sweep()
         return made
 
+    def all(self) -> list[T]:
+        """Everything that is open, in all loops."""
+        return [each for each, _ in list(self._open.values())]
+
     async def aclose(self) -> None:
         """Close what belongs to the running loop; the rest closes with its loops."""
         with self._lock:

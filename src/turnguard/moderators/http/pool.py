@@ -1,4 +1,4 @@
-"""One pool of connections per event loop, closed with its loop."""
+"""What a pool of connections offers, whoever makes it: the lean client, or the stack that speaks to proxies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from turnguard.moderators.http.framing import Reply
-from turnguard.runtime.loops import PerLoop
 
 
 class Pool(Protocol):
@@ -30,12 +29,3 @@ class Pool(Protocol):
     def drop(self) -> None:
         """The same where the loop may be closed and nothing can be waited for."""
         ...
-
-
-class Pools(PerLoop[Pool]):
-    """The running loop's pool of connections, made when it is first needed."""
-
-    @property
-    def in_use(self) -> int:
-        """Connections that a request has taken and not given back, in all loops."""
-        return sum(pool.in_use for pool, _ in list(self._open.values()))

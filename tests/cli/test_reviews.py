@@ -135,8 +135,8 @@ def test_answers_are_rows_that_eval_reads_as_they_are(ending: str, file: Path, r
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     ran = run("eval", out, "--out", tmp_path / "eval")
     assert ran.code == 0, ran.err
-    results = [json.loads(line) for line in next((tmp_path / "eval").rglob("results*.jsonl")).read_text().splitlines()]
-    assert len([one for one in results if one.get("label") in ("safe", "unsafe")]) == 5
+    results = [json.loads(line) for line in (tmp_path / "eval" / "rows.jsonl").read_text().splitlines()]
+    assert len([one for one in results if "id" in one]) == 5, results
 
 
 def test_a_row_says_what_the_person_said(file: Path, run: Run, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class GuardedMemory(MemoryMiddleware):  # type: ignore[misc]
         async def text(said: str) -> str:
             if not said.strip():
                 return said
-            decision = await self.guard.acheck(Step.tool_result("memory", said))
+            decision = await self.guard.acheck(Step.tool_result("memory", said), hold=False)
             if decision.withheld:
                 return notices.result_notice(self.guard, decision)
             return decision.text if decision.action == "rewrite" else said

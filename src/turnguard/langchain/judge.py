@@ -76,7 +76,7 @@ class Judging:
 
     async def check(self, step: Step) -> Decision:
         """Judge a step under this run's policy."""
-        return await self.guard.acheck(step, policy=self.policy)
+        return await self.guard.acheck(step, policy=self.policy, hold=False)
 
     async def refusal(self, decision: Decision) -> str:
         """What to tell the person in place of what was withheld."""

@@ -16,6 +16,7 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from langgraph.config import get_config
 
 from turnguard.core.errors import ConfigError
+from turnguard.core.review import can_review
 from turnguard.guard import Guard, GuardLike
 from turnguard.langchain.agent_run import AgentRun, Policies
 from turnguard.langchain.drive import Steps, adrive, drive
@@ -23,7 +24,7 @@ from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judge import Judging
 from turnguard.langchain.model_call import ModelCall
 from turnguard.langchain.muting import muted
-from turnguard.langchain.review import Reviews, asks_a_person
+from turnguard.langchain.review import Reviews
 from turnguard.langchain.tool_call import AgentTool
 from turnguard.langchain.tool_streams import require_known
 
@@ -69,7 +70,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         own = cls.__init__ is TurnguardMiddleware.__init__
         settled = Guard.of(guard) if own else None
         raises = settled is None or exit_behavior == "error"
-        asks = settled is None or any(map(asks_a_person, (settled.policy, *settled.policies.values())))
+        asks = settled is None or any(map(can_review, (settled.policy, *settled.policies.values())))
         kind: Any = cls  # of a class with properties, mypy doubts the hash
         made: TurnguardMiddleware = object.__new__(_with_hooks(kind, raises, asks))
         if settled is not None:

@@ -36,6 +36,12 @@ def marked(message: BaseMessage) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def waiting_calls(message: BaseMessage | None) -> tuple[str, ...]:
+    """The names of the reviews of calls in a message."""
+    calls = marked(message).get("calls") if message is not None else None
+    return tuple(map(str, calls.values())) if isinstance(calls, Mapping) else ()
+
+
 def flagged(message: Any, decision: Decision, **changes: Any) -> Any:
     """The message with its decision in the metadata."""
     metadata = {**message.response_metadata, KEY: about(decision)}

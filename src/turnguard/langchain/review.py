@@ -9,9 +9,10 @@ from where people answered outside of the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -20,8 +21,6 @@ from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 
 from turnguard.core.decision import Decision
-from turnguard.core.policy import Policy
-from turnguard.core.rules import Rule
 from turnguard.core.step import Step, ToolCall
 from turnguard.langchain import notices
 from turnguard.langchain import review_requests as questions
@@ -29,11 +28,9 @@ from turnguard.langchain.held import HELD, Held
 from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import fingerprint, read, stage_of
 from turnguard.langchain.rulings import Ruling, Surface
+from turnguard.langchain.stored_reviews import REJECT, StoredReviews
 from turnguard.runtime.caches import Cache
 from turnguard.transcripts.conversation import Request
-
-REJECT: Mapping[str, Any] = {"type": "reject"}
-_ALLOWED = ["approve", "edit", "reject", "respond"]
 
 
 class Answers(Protocol):
@@ -41,22 +38,6 @@ class Answers(Protocol):
 
     async def answer(self, identity: str) -> Mapping[str, Any]:
         """The decision on a review, in LangChain's form; a rejection where nobody has approved it."""
-
-
-def asks_a_person(policy: Policy) -> bool:
-    """Whether any rule of the policy can end in a review."""
-
-    def rules() -> Iterator[Rule]:
-        for stage in policy.stages.values():
-            yield from (
-                stage.default,
-                stage.on_failure,
-                *stage.categories.values(),
-                *stage.on_uncheckable.values(),
-                *stage.on_reduced.values(),
-            )
-
-    return any("review" in (rule.action, rule.otherwise.action if rule.otherwise else "") for rule in rules())
 
 
 def has_checkpointer() -> bool:
@@ -75,6 +56,9 @@ class _Question:
     action: Mapping[str, Any]
     about: Mapping[str, Any]
     subject: bytes
+    identity: str = ""
+    held: Held | None = None
+    prompt: str | None = None
 
 
 class Reviews:
@@ -83,16 +67,19 @@ class Reviews:
     LangGraph runs a node again on resume and hands out its answers by position. So an answer counts only for what this
     process asked about at that position: whatever came to be asked in its place (the content was changed meanwhile, a
     check that had failed works again, another process has no record) is rejected. What was decided to be reviewed
-    stays so until it is answered.
+    stays so until it is answered. With the guard's database an answer counts for the review that it names, in any
+    process.
     """
 
     answers: Answers | None = None
-    """Request where the host resumes with `{"decisions": "stored"}`; without it that is a rejection."""
+    """Asked where the host resumes with `{"decisions": "stored"}`; without it that is a rejection."""
 
     def __init__(self, judging: Judging) -> None:
         self._judging = judging
         self._asked: Cache[bytes, bool] = Cache(HELD)
         self._decided: Cache[bytes, Any] = Cache(HELD)
+        reviews = judging.guard.reviews
+        self._store = StoredReviews(reviews, judging.holding) if reviews.stored else None
 
     def under(self, judging: Judging) -> Reviews:
         """The same reviews, judged under another policy."""
@@ -136,7 +123,8 @@ class Reviews:
         to its calls that will not run), and the decision where it stays withheld as a whole.
         """
         sitting = _Sitting()
-        every = [self._questions(message) for message, _ in waiting]
+        await self._restore([message for message, _ in waiting])
+        every = [self._questions(message, request) for message, request in waiting]
         answers = iter(await self._ask([question for several in every for question in several]))
         settled = []
         for (message, request), several in zip(waiting, every, strict=True):
@@ -183,11 +171,22 @@ class Reviews:
         calls = mark.get("calls") if mark.get("by", "") == self._judging.owner else None
         return calls if isinstance(calls, Mapping) else {}
 
-    def _questions(self, message: BaseMessage) -> list[_Question]:
+    async def _restore(self, messages: Sequence[BaseMessage]) -> None:
+        """Hold here what waits in these messages and another process held."""
+        if self._store is None:
+            return
+        for message in messages:
+            held = self._held(message)
+            for identity in [held] if isinstance(held, str) else self._calls(message).values():
+                if identity not in self._judging.holding:
+                    await self._store.restore(identity)
+
+    def _questions(self, message: BaseMessage, request: Request) -> list[_Question]:
         held = self._held(message)
         if isinstance(held, str):
-            return [self._question(message, held)]
-        return [self._call_question(call_id, identity) for call_id, identity in self._calls(message).items()]
+            return [self._question(message, held, request)]
+        calls = self._calls(message).items()
+        return [self._call_question(call_id, identity, request) for call_id, identity in calls]
 
     async def _settled(
         self, message: BaseMessage, request: Request, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
@@ -201,7 +200,7 @@ class Reviews:
                 return [message], decision
             if kept is not None and answers[0].get("type") == "approve":
                 following = list(kept.answers)
-            answers = await self._ask(self._questions(message)) if self._calls(message) else []
+            answers = await self._ask(self._questions(message, request)) if self._calls(message) else []
         if isinstance(message, AIMessage) and self._calls(message):
             message, rejected = await self._settled_calls(message, request, answers, sitting)
             following += rejected
@@ -230,7 +229,7 @@ class Reviews:
             if ruling.held is None:
                 return ruling.message, ruling.ended
             held = ruling.held
-            (answer,) = await self._ask([self._question(stand_in, held)])
+            (answer,) = await self._ask([self._question(stand_in, held, request)])
 
     async def _settled_calls(
         self, message: AIMessage, request: Request, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
@@ -275,8 +274,10 @@ class Reviews:
 
     async def _settled_call(self, call: ToolCall, decision: Decision, request: Request) -> Any:
         if decision.action == "review" and has_checkpointer():
-            action, about = questions.call_request(Held(decision, call=call), call.id or "", "")
-            (answer,) = await self._ask([_Question(action, about, self._call_subject(call, request))])
+            held, subject = Held(decision, call=call), self._call_subject(call, request)
+            action, about = questions.call_request(held, call.id or "", "")
+            identity = blake2b(subject, digest_size=16).hexdigest()  # the same in every process that runs this task
+            (answer,) = await self._ask([_Question(action, about, subject, identity, held, request.text)])
             return await self._answered(call, decision, answer, request)
         if decision.withheld:
             return None
@@ -317,17 +318,18 @@ class Reviews:
 
     # ------------------------------------------------------------ asking
 
-    def _question(self, stand_in: BaseMessage, identity: str) -> _Question:
+    def _question(self, stand_in: BaseMessage, identity: str, request: Request) -> _Question:
         held = self._judging.holding.get(identity)
         subject = identity.encode()
         if held is not None and held.message is not None:
             subject = self._subject(held.message, stand_in.id)
         action, about = questions.request_for(held, stand_in, identity)
-        return _Question(action, about, subject)
+        return _Question(action, about, subject, identity, held, request.text)
 
-    def _call_question(self, call_id: str, identity: str) -> _Question:
-        action, about = questions.call_request(self._judging.holding.get(identity), call_id, identity)
-        return _Question(action, about, identity.encode())
+    def _call_question(self, call_id: str, identity: str, request: Request) -> _Question:
+        held = self._judging.holding.get(identity)
+        action, about = questions.call_request(held, call_id, identity)
+        return _Question(action, about, identity.encode(), identity, held, request.text)
 
     def _subject(self, message: BaseMessage, identity: str | None = None) -> bytes:
         """This content in this message of this thread."""
@@ -340,28 +342,37 @@ class Reviews:
 
     async def _ask(self, questions: Sequence[_Question]) -> list[Mapping[str, Any]]:
         """Pause the run until a person has answered. LangGraph gives the answer when the node runs again."""
-        if not questions:
-            return []
-        subjects = b"\0".join(question.subject for question in questions)
-        configs = [{"action_name": one.action["name"], "allowed_decisions": _ALLOWED} for one in questions]
-        try:
-            answer = interrupt(
-                {
-                    "action_requests": [question.action for question in questions],
-                    "review_configs": configs,
-                    notices.KEY: [question.about for question in questions],
-                }
-            )
-        except GraphInterrupt:
-            self._asked.put(subjects, True)
-            raise
-        decisions = answer.get("decisions") if isinstance(answer, Mapping) and subjects in self._asked else None
-        if decisions == "stored" and self.answers is not None:
-            names = [str(one.about.get("held") or one.about.get("id")) for one in questions]
-            decisions = [await self.answers.answer(name) for name in names]
-        listed = decisions if isinstance(decisions, list) else []
-        given = [one if isinstance(one, Mapping) else REJECT for one in listed]
-        return [*given, *[REJECT] * len(questions)][: len(questions)]
+        kept, new = list(questions), False
+        if self._store is not None:
+            owner = _owner()
+            stored = [await self._store.keep(one, owner) for one in questions]
+            kept = [one for one, known in zip(questions, stored, strict=True) if known is not None]
+            new = True in stored  # and what cannot be stored is rejected
+        given = dict(zip((one.identity for one in kept), await self._answers(kept, new=new), strict=True))
+        return [given.get(one.identity, REJECT) for one in questions]
+
+    async def _answers(self, asked: Sequence[_Question], *, new: bool) -> list[Mapping[str, Any]]:
+        while asked:
+            subjects = b"\0".join(question.subject for question in asked)
+            about = [{**one.about, "review": one.identity} if self._store is not None else one.about for one in asked]
+            try:
+                answer = interrupt(questions.payload([one.action for one in asked], about))
+            except GraphInterrupt:
+                self._asked.put(subjects, True)
+                raise
+            decisions = answer.get("decisions") if isinstance(answer, Mapping) else None
+            here = subjects in self._asked
+            if self._store is not None:
+                found = await self._store.answers(asked, decisions, asked=here or not new)
+                if found is None:
+                    continue  # nobody has answered yet
+                return found
+            if decisions == "stored" and here and self.answers is not None:
+                return [await self.answers.answer(one.identity) for one in asked]
+            listed = decisions if isinstance(decisions, list) and here else []
+            given = [one if isinstance(one, Mapping) else REJECT for one in listed]
+            return [*given, *[REJECT] * len(asked)][: len(asked)]
+        return []
 
 
 @dataclass
@@ -374,3 +385,8 @@ class _Sitting:
 
 def _configured(key: str) -> bytes:
     return str((get_config().get("configurable") or {}).get(key)).encode()
+
+
+def _owner() -> dict[str, str]:
+    thread = str((get_config().get("configurable") or {}).get("thread_id") or "")
+    return {"thread": thread} if thread.isprintable() and 0 < len(thread) <= 200 else {}

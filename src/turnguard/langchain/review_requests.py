@@ -6,7 +6,7 @@ arguments stand in it, as LangChain's review screens expect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -20,6 +20,15 @@ from turnguard.langchain.messages import stage_of
 
 Payload = tuple[Mapping[str, Any], Mapping[str, Any]]
 """The action to decide on, and what is known about it."""
+
+
+_ALLOWED = ["approve", "edit", "reject", "respond"]
+
+
+def payload(actions: Sequence[Mapping[str, Any]], about: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What stands in the interrupt, in LangChain's form."""
+    configs = [{"action_name": action["name"], "allowed_decisions": _ALLOWED} for action in actions]
+    return {"action_requests": list(actions), "review_configs": configs, notices.KEY: list(about)}
 
 
 def request_for(held: Held | None, stand_in: BaseMessage, identity: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

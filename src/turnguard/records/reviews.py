@@ -67,10 +67,9 @@ class Reviews:
     async def held_for(self, step: Step, decision: Decision) -> Decision:
         """The decision with the name of its review. What a database should hold and cannot is blocked."""
         try:
-            async with asyncio.timeout(HOLDING_SECONDS):
-                identity = await self.hold(step, decision)
-        except (StoreError, ConfigError, TimeoutError) as error:
-            log.error("a review could not be held: %s", str(error) or "the database is slow")  # noqa: TRY400 - no content
+            identity = await self.hold(step, decision)
+        except (StoreError, ConfigError) as error:
+            log.error("a review could not be held: %s", error)  # noqa: TRY400 - a sentence, without content
             telemetry.reviewed("not_held", decision.stage)
             identity = None
         if identity is not None or not self.stored:
@@ -92,7 +91,11 @@ class Reviews:
         if MINOR in named or MINOR in decision.categories:
             return None  # content of this category is never kept
         held = Held.of(step, decision, extra)
-        made = await asyncio.to_thread(self._put, held, identity, decision.where is not None)
+        try:
+            async with asyncio.timeout(HOLDING_SECONDS):
+                made = await asyncio.to_thread(self._put, held, identity, decision.where is not None)
+        except TimeoutError:
+            raise StoreError("the database is too slow to hold a review") from None
         telemetry.reviewed("held" if made else "not_held", held.stage)
         return made
 

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.cli.conftest import run
 from tests.records import postgres
 from turnguard.config.settings import RecordsSettings
 from turnguard.records.store import Store
+
+__all__ = ["run"]  # a fixture
 
 KEY = "a key for tests of forty characters long"
 

@@ -13,6 +13,7 @@ from turnguard.cli.doctor import doctor
 from turnguard.cli.evaluate import evaluate
 from turnguard.cli.init import init
 from turnguard.cli.policy import policy
+from turnguard.cli.records import records
 from turnguard.cli.reviews import reviews
 from turnguard.cli.sandbox import sandbox
 from turnguard.cli.serve import serve
@@ -51,6 +52,7 @@ app.command()(doctor)
 app.command("eval")(evaluate)
 app.command()(init)
 app.add_typer(policy, name="policy")
+app.add_typer(records, name="records")
 app.add_typer(reviews, name="reviews")
 app.command()(sandbox)
 app.command()(serve)

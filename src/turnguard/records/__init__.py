@@ -3,8 +3,8 @@ for.
 """
 
 from turnguard.records.audit import Audit
+from turnguard.records.audit_lines import replay
 from turnguard.records.keep import Kept
-from turnguard.records.replay import replay
 from turnguard.records.reviews import Reviews, open_reviews
 
 __all__ = ["Audit", "Kept", "Reviews", "open_reviews", "replay"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from turnguard import telemetry
 from turnguard.core.step import Part, Step, Text, ToolCall
 from turnguard.core.taxonomy import on_record
+from turnguard.records.evidence import Evidence
 from turnguard.records.row import is_minor
 from turnguard.runtime.fork import watch
 
@@ -135,6 +136,8 @@ class Audit:
             }
             for judgement in decision.judgements
         ]
+        if any(judgement.verdict.looks is not None for judgement in decision.judgements):
+            line["evidence"] = Evidence(decision.judgements, decision.coverage, step.language).dump()
         return line
 
     def _write(self) -> None:

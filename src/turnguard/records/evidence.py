@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
@@ -14,7 +14,7 @@ from turnguard.core.decision import Outcome, Reason
 from turnguard.core.policy import Policy
 from turnguard.core.step import Stage
 from turnguard.core.taxonomy import on_record
-from turnguard.core.verdict import Coverage, Judgement, Verdict
+from turnguard.core.verdict import Coverage, Judgement, Looks, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,16 @@ class Evidence:
         """What `policy` makes of it: the very function that decides live."""
         return decide(self.judgements, self.coverage, policy, stage, self.language)
 
+    def with_verdicts(self, change: Callable[[Verdict], Verdict]) -> Evidence:
+        """The same with every verdict changed, those of two looks too."""
+        changed = (replace(each, verdict=_changed(each.verdict, change)) for each in self.judgements)
+        return replace(self, judgements=tuple(changed))
+
     def dump(self) -> str:
         """JSON without what a model or a server wrote at length: raw replies, reasoning, names of no category."""
         kept = self
-        if any(judgement.verdict.unknown_categories for judgement in self.judgements):
-            kept = replace(self, judgements=tuple(map(_named, self.judgements)))
+        if any(each.unknown_categories for judgement in self.judgements for each in said(judgement.verdict)):
+            kept = self.with_verdicts(_named)
         return _evidence().dump_json(kept, exclude=_left_out(), exclude_defaults=True).decode()
 
     @classmethod
@@ -64,11 +69,23 @@ def sentence(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}"
 
 
-def _named(judgement: Judgement) -> Judgement:
+def said(verdict: Verdict) -> Iterator[Verdict]:
+    """A verdict, and the two that it comes of where the moderator was asked twice."""
+    yield verdict
+    if verdict.looks is not None:
+        yield from (verdict.looks.first, verdict.looks.second)
+
+
+def _changed(verdict: Verdict, change: Callable[[Verdict], Verdict]) -> Verdict:
+    looks = verdict.looks
+    if looks is not None:
+        verdict = replace(verdict, looks=replace(looks, first=change(looks.first), second=change(looks.second)))
+    return change(verdict)
+
+
+def _named(verdict: Verdict) -> Verdict:
     """A name that is no category is the model's own text, and may repeat what it read."""
-    verdict = judgement.verdict
-    unknown = tuple(dict.fromkeys(map(on_record, verdict.unknown_categories)))
-    return replace(judgement, verdict=replace(verdict, unknown_categories=unknown))
+    return replace(verdict, unknown_categories=tuple(dict.fromkeys(map(on_record, verdict.unknown_categories))))
 
 
 @cache
@@ -83,7 +100,7 @@ def _reasons() -> TypeAdapter[tuple[Reason, ...]]:
 
 @cache
 def _left_out() -> Mapping[str, Any]:
-    """Of a verdict, and of a verdict inside it, what a model or a server wrote, and what varies between runs."""
+    """What of a verdict, and of the two looks in it, a model or a server wrote at length, or varies between runs."""
     plain: dict[str, Any] = dict.fromkeys(("raw", "reasoning", "tokens", "identity", "latency", "remembered"), True)
-    inner = {each.name: plain for each in fields(Verdict) if "Verdict" in str(each.type)}
-    return {"judgements": {"__all__": {"verdict": {**plain, **inner}}}}
+    looks = {each.name: plain for each in fields(Looks) if "Verdict" in str(each.type)}
+    return {"judgements": {"__all__": {"verdict": {**plain, "looks": looks}}}}

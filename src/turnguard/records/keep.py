@@ -92,14 +92,14 @@ class Kept:
         known = self._editions.get(id(policy))
         if known is not None:
             return known[1]
-        from turnguard.records.store import policy_row
+        from turnguard.records.store import edition, policy_row, with_shadow
 
         assert self.writer is not None  # noqa: S101 - asked by its callers
-        row = policy_row(policy, name)
-        self.writer.know(row)
+        for each in with_shadow(policy):
+            self.writer.know(policy_row(each, name))
         if len(self._editions) >= MOST_POLICIES:
             self._editions.clear()
-        self._editions[id(policy)] = policy, row["edition"]
+        self._editions[id(policy)] = policy, edition(policy)
         return self._editions[id(policy)][1]
 
     def close(self) -> None:

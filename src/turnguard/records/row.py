@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from turnguard.core.decision import plain_part
 from turnguard.core.step import Part, Step, Text, ToolCall, ToolDefinition
 from turnguard.core.taxonomy import MINOR
-from turnguard.records.evidence import Evidence, dump_reasons
+from turnguard.records.evidence import Evidence, dump_reasons, said
 
 if TYPE_CHECKING:
     from turnguard.core.decision import Decision
@@ -85,7 +85,7 @@ def content(step: Step, parts: Sequence[Part], decision: Decision) -> bytes | No
 
 def is_minor(decision: Decision) -> bool:
     """Whether any verdict names the category whose content is never kept, the policy's rules for it aside."""
-    return any(MINOR in judgement.verdict.categories for judgement in decision.judgements)
+    return any(MINOR in each.categories for judgement in decision.judgements for each in said(judgement.verdict))
 
 
 def current_span() -> tuple[str | None, str | None]:

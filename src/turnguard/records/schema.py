@@ -36,6 +36,8 @@ policies = Table(
     Column("lines", Text, nullable=False, comment="JSON: the line of each path"),
     Column("source", Text, nullable=False, comment="JSON: the rules, with the values from the environment"),
     Column("calibration", Text, comment="the file that the policy names"),
+    Column("shadow", String(64), comment="the digest of its shadow"),
+    Column("shadow_edition", String(32)),
 )
 
 records = Table(

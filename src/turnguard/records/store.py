@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,11 @@ class Store:
         make = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
         return make(table).on_conflict_do_nothing()
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of a record's columns."""
+        return list(schema.records.columns.keys())
+
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write records in one transaction. Each has every column; one whose id is there already is left alone."""
         sql, names = self._compiled
@@ -139,7 +145,7 @@ class Store:
     def keep_policy(self, policy: Policy, name: str | None = None) -> None:
         """Keep a policy as text, so that its rules can be read long after the file has changed."""
         with self.begin() as connection:
-            connection.execute(self.insert(schema.policies), policy_row(policy, name))
+            connection.execute(self.insert(schema.policies), [policy_row(each, name) for each in with_shadow(policy)])
 
     def policies(self, digest: str, edition: str | None = None) -> list[sa.Row[Any]]:
         """The rows of one policy, the wanted edition first."""
@@ -157,9 +163,17 @@ class Store:
             return None
         kept = rows[0]
         calibration = None if kept.calibration is None else Calibration.parse(kept.calibration, "its calibration")
-        policy = Policy.from_dict(json.loads(kept.source), calibration)
+        source = {key: value for key, value in json.loads(kept.source).items() if key != "shadow"}
+        shadow = None if kept.shadow is None else self.policy(kept.shadow, kept.shadow_edition)
         origin = Origin(kept.file or "", kept.text, kept.first, json.loads(kept.lines))
-        return Policy(policy.stages, policy.messages, digest, policy.source, calibration, origin)
+        return replace(Policy.from_dict(source, calibration), digest=digest, origin=origin, shadow=shadow)
+
+
+def with_shadow(policy: Policy) -> Iterator[Policy]:
+    """A policy, and what is decided beside it."""
+    yield policy
+    if policy.shadow is not None:
+        yield policy.shadow
 
 
 def edition(policy: Policy) -> str:
@@ -185,6 +199,8 @@ def policy_row(policy: Policy, name: str | None = None) -> dict[str, Any]:
         "lines": json.dumps(dict(origin.lines) if origin is not None and written else {}),
         "source": source,
         "calibration": policy.calibration.text if policy.calibration is not None else None,
+        "shadow": policy.shadow.digest if policy.shadow is not None else None,
+        "shadow_edition": edition(policy.shadow) if policy.shadow is not None else None,
     }
 
 

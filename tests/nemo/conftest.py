@@ -32,16 +32,16 @@ def library_parsed_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 async def guards_closed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """NeMo's apps cannot be closed, so that each test closes the guards in those that it loaded."""
-    from turnguard.nemo import engine
+    from turnguard.nemo import drop_in
 
-    install = engine.install
+    install = drop_in.install
     guards = []
 
     def noted(app: Any, host: Any) -> None:
         guards.append(host.guard)
         install(app, host)
 
-    monkeypatch.setattr(engine, "install", noted)
+    monkeypatch.setattr(drop_in, "install", noted)
     yield
     for guard in guards:
         await guard.aclose()

@@ -200,3 +200,17 @@ async def test_beside_is_said_to_have_no_effect_and_the_input_is_checked_before(
         await rails.generate_async(messages=[user(BAD)])
         assert main.prompts == []
         await guard_of(rails).aclose()
+
+
+async def test_a_policy_by_its_name(tmp_path: Path) -> None:
+    with FakeVLLM() as server:
+        server.when(BAD, user="unsafe", categories=["Violence"])
+        (tmp_path / "lax.yaml").write_text("policy: {categories: {Violence: flag}}\n")
+        settings = f"moderator: {{base_url: '{server.base_url}'}}\npolicies: {{lax: lax.yaml}}\n"
+        named = DROP_IN.replace("turnguard: turnguard.yaml", "turnguard: turnguard.yaml, turnguard_policy: lax")
+        rails = load(folder(tmp_path, named, settings))
+        assert await rails.generate_async(messages=[user(BAD)]) == assistant("fine")
+        await guard_of(rails).aclose()
+        sentence = refused(folder(tmp_path, named.replace("policy: lax", "policy: lacks"), settings))
+        assert "lacks" in sentence
+        assert "lax" in sentence

@@ -29,9 +29,8 @@ from tests.nemo.lab import (
     result,
     user,
 )
-from turnguard.core.exchange import Exchange
-from turnguard.moderators.base import Deadline
-from turnguard.nemo.tracking import Tracked
+from turnguard import Guard, Step
+from turnguard.nemo.reports import record
 from turnguard.testing import FakeModerator
 
 pytestmark = QUIET
@@ -375,7 +374,7 @@ async def test_a_call_is_written_down_as_nemo_writes_down_its_own() -> None:
         """What NeMo's models go through."""
 
     await own()
-    await Tracked(FakeModerator()).judge(Exchange("hello"), Deadline.after(1.0))
+    record([await Guard(moderator=FakeModerator()).acheck(Step.input("hello"))])
     for variable, token in tokens:
         variable.reset(token)
     theirs, ours = explained.llm_calls

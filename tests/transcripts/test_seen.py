@@ -125,7 +125,7 @@ async def test_the_memory_is_bounded() -> None:
     for turn in range(50):
         await guard.acheck_messages([{"role": "user", "content": f"{turn} " * 100}])
     assert guard.seen._bytes <= 5_000
-    assert len(guard.seen._by_digest) == len(guard.seen._by_object) < 50
+    assert len(guard.seen._by_content) == len(guard.seen._by_object) < 50
 
 
 async def test_the_work_of_a_step_depends_on_what_is_new() -> None:

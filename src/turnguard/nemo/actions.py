@@ -15,21 +15,34 @@ from typing import Any
 
 from nemoguardrails.actions import action
 from nemoguardrails.actions.actions import ActionResult
-from nemoguardrails.actions.rail_outcome import RailOutcome
+from nemoguardrails.actions.rail_outcome import RailOutcome, TransformTarget
 
 from turnguard.core.decision import Decision
-from turnguard.core.step import Step, Text
-from turnguard.nemo import live, transcripts
-from turnguard.nemo.host import RAIL_OF, Host
-from turnguard.nemo.outcomes import outcome
-from turnguard.nemo.reports import strictest
-from turnguard.nemo.turn import Turn, turn_for
+from turnguard.core.step import Step
+from turnguard.nemo import requests
+from turnguard.nemo.drop_in import DropIn, error_chunk
+from turnguard.nemo.host import RAILS
+from turnguard.nemo.reports import metadata_of, record, strictest
+from turnguard.nemo.requests import Judged, spoken, text_of
+from turnguard.nemo.turn import Turn, current
 
+__all__ = [
+    "check_input",
+    "check_output",
+    "check_retrieval",
+    "check_tool_call",
+    "check_tool_result",
+    "find_chunks",
+    "refuse",
+    "take_results",
+]
 Context = Mapping[str, Any] | None
 Check = Callable[..., Awaitable[ActionResult]]
+_FLOW = {stage: flow for flow, (_, stage) in RAILS.items()}
+_TEXTS = ("user_message", "bot_message", "relevant_chunks")
 
 
-def _host(turnguard: Host | None) -> Host:
+def _guarding(turnguard: DropIn | None) -> DropIn:
     if turnguard is None:
         raise RuntimeError("Turnguard's rails are not loaded: add import_paths: [turnguard/rails] to the configuration")
     return turnguard
@@ -40,12 +53,17 @@ def _checks(stage: str) -> Callable[[Check], Check]:
 
     def decorate(check: Check) -> Check:
         @functools.wraps(check)
-        async def checked(*, stop: bool = False, turnguard: Host | None = None, **given: Any) -> ActionResult:
-            result = await check(turnguard=turnguard, **given)
-            made, host = result.return_value, _host(turnguard)
-            if made.is_blocked and host.own_refusal:
-                made.metadata["message"] = host.own_refusal
-            return await _refused(made, host) if stop and made.is_blocked else result
+        async def checked(*, stop: bool = False, turnguard: DropIn | None = None, **given: Any) -> ActionResult:
+            door = _guarding(turnguard)
+            result = await check(turnguard=door, **given)
+            made = result.return_value
+            if not made.is_blocked:
+                return result
+            if door.host.own_refusal:
+                made.metadata["message"] = door.host.own_refusal
+            if (turn := current.get()) is not None:
+                turn.told = True
+            return await _refused(made, door) if stop else result
 
         # the engine looks at it with every call, and finding it out takes longer than reading it
         vars(checked)["__signature__"] = inspect.signature(check)
@@ -54,107 +72,162 @@ def _checks(stage: str) -> Callable[[Check], Check]:
     return decorate
 
 
-async def _refused(made: RailOutcome, host: Host) -> ActionResult:
-    """End the turn with what this outcome says to tell the person: no answer, no tool calls."""
+async def _refused(made: RailOutcome, door: DropIn) -> ActionResult:
+    """End the turn with what this outcome says to tell the person: no answer, no tool calls.
+
+    By events: a flow's own `bot ...` and `stop` let the main model answer after them in parallel rails. They never
+    reach a stream, into which the refusal is put.
+    """
+    from nemoguardrails.context import streaming_handler_var
+
     message, stage = made.metadata["message"], made.metadata["stage"]
-    turn_for(None).refuse(message, RAIL_OF[stage])
-    await live.show(message, stage, exceptions=host.exceptions)
-    events = live.refusal_events(message, stage, exceptions=host.exceptions)
-    return ActionResult(return_value=made, events=events)
+    if (turn := current.get()) is not None:
+        turn.refuse(message)
+    if (handler := streaming_handler_var.get()) is not None:
+        await handler.push_chunk(error_chunk(message, _FLOW[stage]) if door.host.exceptions else message)
+    told: dict[str, Any] = {"type": "StartUtteranceBotAction", "script": message}
+    if door.host.exceptions:
+        told = {"type": f"Turnguard{stage.title().replace('_', '')}RailException", "message": message}
+    # without the first one, the engine returns the very calls that were blocked
+    none = [{"type": "StartToolCallBotAction", "tool_calls": []}] if stage == "tool_call" else []
+    return ActionResult(return_value=made, events=[*none, told, {"type": "BotIntent", "intent": "stop"}])
 
 
-def _result(turn: Turn, decisions: Sequence[Decision], changes: dict[str, Any]) -> ActionResult:
-    """The outcome for the flow, and the flow's variables as they were rewritten. A withheld turn changes none."""
+def _turn(door: DropIn, context: Context) -> tuple[Turn, bool]:
+    """The turn in progress, or one of what the engine's context holds; whether its request was judged."""
+    if (turn := current.get()) is not None:
+        return turn, True
+    known = context or {}
+    content = known.get("user_message") or known.get("last_user_message")
+    return Turn({}, Judged([{"role": "user", "content": content}] if content else []), {}, door.policy), False
+
+
+def _result(decisions: Sequence[Decision], changes: dict[str, Any]) -> ActionResult:
+    """The outcome for the flow, with all that explains it and no content, and the flow's variables as rewritten."""
     decisive = strictest(decisions)
-    if decisive is not None and decisive.withheld:
-        turn.withheld = True
-        return ActionResult(return_value=outcome(decisions))
-    texts = {name: transcripts.text_of(value) for name, value in changes.items() if name in _TARGETS}
-    return ActionResult(return_value=outcome(decisions, texts), context_updates=changes)
+    if decisive is None:
+        metadata = {"action": "allow", "message": ""}
+        return ActionResult(return_value=RailOutcome.allow(reason="nothing to judge", metadata=metadata))
+    told: dict[str, Any] = {"reason": decisive.summary(), "metadata": metadata_of(decisions, decisive)}
+    if decisive.withheld:
+        blocked = RailOutcome.failure if decisive.failed else RailOutcome.block
+        return ActionResult(return_value=blocked(**told))
+    texts = [(TransformTarget(name), text_of(value)) for name, value in changes.items() if name in _TEXTS]
+    outcome = RailOutcome.transform(texts, **told) if texts else RailOutcome.allow(**told)
+    return ActionResult(return_value=outcome, context_updates=changes)
 
 
-_TARGETS = ("user_message", "bot_message", "relevant_chunks")
+def _reported(turn: Turn, decisions: Sequence[Decision]) -> ActionResult:
+    """What was decided before the engine was called."""
+    refusing = turn.judged.refusing
+    if refusing is None:
+        return _result(decisions, {})
+    made = _result([refusing], {}).return_value
+    if not made.is_blocked:  # a rewrite that could not be carried out
+        made = RailOutcome.block(
+            reason=made.reason, metadata={**made.metadata, "action": "block", "message": turn.refusal}
+        )
+    return ActionResult(return_value=made)
 
 
-def _ended(turn: Turn) -> ActionResult | None:
-    """What was refused before this rail ran stays refused."""
-    return ActionResult(return_value=outcome([turn.screened], refused=turn.refusal)) if turn.screened else None
+def _counted(turn: Turn, decisions: Sequence[Decision]) -> None:
+    """Let NeMo see the moderator's calls. Those before the engine was called are told once."""
+    if turn.uncounted:
+        decisions, turn.uncounted = [*turn.judged.decisions, *decisions], False
+    record(decisions)
 
 
 @_checks("input")
-async def check_input(context: Context = None, turnguard: Host | None = None) -> ActionResult:
-    """Judge everything that is new in this turn: user messages, tool results, pictures."""
-    host, turn = _host(turnguard), turn_for(context)
-    if (ended := _ended(turn)) is not None:
-        return ended
-    turn.messages[:] = transcripts.with_spoken(turn.messages, (context or {}).get("user_message"))
-    before = turn.said
-    decisions = await turn.judge(host.guard, turn.newest)
-    turn.pass_on(decisions, host.removed())
-    if turn.said == before:
-        return _result(turn, decisions, {})
-    changes = {"user_message": turn.said}
-    # a `RunnableRails` invokes its runnable with what it was invoked with, not with the user's message
-    invoked = (context or {}).get("passthrough_input")
-    decisive = strictest(decisions)
-    if invoked is not None and decisive is not None and not decisive.withheld:
-        changes["passthrough_input"] = transcripts.exchanged(invoked, before, turn.said)
-        if changes["passthrough_input"] is invoked:
-            turn.withheld = True
-            return ActionResult(return_value=outcome(decisions, refused=await host.refusal(decisive)))
-    return _result(turn, decisions, changes)
+async def check_input(context: Context = None, turnguard: DropIn | None = None) -> ActionResult:
+    """What was decided about everything new in this turn. A message that another rail has rewritten is judged."""
+    door = _guarding(turnguard)
+    turn, judged = _turn(door, context)
+    _counted(turn, ())
+    given = (context or {}).get("user_message")
+    if turn.judged.refusing is not None or (judged and (given is None or given == turn.said)):
+        return _reported(turn, turn.judged.decisions)
+    messages = list(turn.judged.messages)
+    last = next((at for at in range(len(messages) - 1, -1, -1) if requests.role_of(messages[at]) == "user"), None)
+    if last is None:
+        return _reported(turn, turn.judged.decisions)
+    messages[last] = {**messages[last], "content": given}
+    again = await requests.judge(door.host.guard, messages, turn.policy, {last}, chunks=False)
+    record(again.decisions)
+    turn.judged = again
+    if again.refusing is not None:
+        turn.refusal = await door.refusal(again.refusing, turn.policy)
+        return _reported(turn, again.decisions)
+    new = spoken(again.messages)
+    return _result(again.decisions, {} if new == given else {"user_message": new})
 
 
 @_checks("output")
-async def check_output(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+async def check_output(context: Context = None, turnguard: DropIn | None = None) -> ActionResult:
     """Judge the bot's message, and the reasoning that would be shown with it, against the request that it answers."""
-    host, turn = _host(turnguard), turn_for(context)
-    if (ended := _ended(turn)) is not None:
-        return ended
+    door = _guarding(turnguard)
+    turn, _ = _turn(door, context)
     if turn.streaming:
         # each window of the stream is judged before it is shown, and the last of them is the full text
-        return ActionResult(return_value=outcome([]))
+        return _result([], {})
     known = context or {}
-    said = transcripts.answer(known.get("bot_message"), known.get("bot_thinking"))
-    runnables = known.get("passthrough_output")
-    said |= transcripts.beside(runnables, said["content"], calls="tool_call" in host.stages)
-    decisions = await turn.judge(host.guard, (), [said])
-    new = transcripts.passed_on(said, _by_part(decisions), host.removed())
-    if "reasoning_content" in said and "reasoning_content" not in new:
-        turn.reasoning_withheld = said["reasoning_content"]
-        turn.replaced.append((said["reasoning_content"], ""))
-    changes: dict[str, Any] = {} if new["content"] == said["content"] else {"bot_message": new["content"]}
-    turn.heard.append(str(new["content"]))
-    turn.replaced += [(said["content"], new["content"])] if changes else []
-    if runnables is not None and new != said:
-        whole = transcripts.exchanged(runnables, said["content"], new["content"])
-        changes["passthrough_output"] = None if whole is runnables or new.keys() != said.keys() else whole
-        turn.passthrough = (changes["passthrough_output"],)
-    return _result(turn, decisions, changes)
+    said: dict[str, Any] = {"role": "assistant", "content": known.get("bot_message")}
+    reasoning, runnables = known.get("bot_thinking"), known.get("passthrough_output")
+    if isinstance(reasoning, str) and reasoning.strip():
+        said["reasoning_content"] = reasoning
+    texts = [text for text in dict.fromkeys(requests.strings(runnables)) if text != said["content"]]
+    if texts:  # what a `RunnableRails` would return beside its runnable's text
+        said["passthrough_output"] = "\n".join(texts)
+    if "tool_call" in door.host.stages and (calls := getattr(runnables, "tool_calls", None)):
+        said["tool_calls"] = list(calls)
+    new, decisions = await door.judged_answer(turn, [said])
+    _counted(turn, decisions)
+    made = new[0] if new else {}
+    turn.heard += [
+        made.get("content"),
+        made.get("reasoning_content"),
+        f"<think>{made.get('reasoning_content')}</think>",
+    ]
+    if made == said:
+        return _result(decisions, {})
+    changes: dict[str, Any] = {}
+    if made.get("content") != said["content"]:
+        changes["bot_message"] = made.get("content") or ""
+    turn.pairs += [(said[key], made.get(key) or "") for key in ("content", "reasoning_content") if said.get(key)]
+    if runnables is not None:
+        whole = requests.exchanged(runnables, said["content"], made.get("content"))
+        kept = {key for key in made if key not in ("role", "content")} == {*said} - {"role", "content"}
+        kept = kept and all(made[key] == said[key] for key in said if key not in ("role", "content"))
+        changes["passthrough_output"] = whole if kept and whole is not runnables else None
+    return _result(decisions, changes)
 
 
 @_checks("tool_call")
-async def check_tool_call(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+async def check_tool_call(context: Context = None, turnguard: DropIn | None = None) -> ActionResult:
     """Judge the calls that the bot proposes, each against the request, before they are returned to whoever runs
     them.
     """
-    host, turn = _host(turnguard), turn_for(context)
-    if (ended := _ended(turn)) is not None:
-        return ended
+    door = _guarding(turnguard)
+    turn, _ = _turn(door, context)
     known = context or {}
-    reasoning = known.get("bot_thinking") if "output" in host.stages else None
-    calls = known.get("tool_calls")
+    calls, reasoning = known.get("tool_calls"), known.get("bot_thinking")
+    said: dict[str, Any] = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": calls if isinstance(calls, list) else [],
+    }
+    if "output" in door.host.stages and isinstance(reasoning, str) and reasoning.strip():
+        said["reasoning_content"] = reasoning
     turn.forget_words()
-    said = {**transcripts.answer(None, reasoning), "tool_calls": calls if isinstance(calls, list) else []}
-    decisions = await turn.judge(host.guard, (), [said])
-    changes: dict[str, Any] = {}
-    if not all(decision.allowed for decision in decisions):
-        if reasoning:
-            turn.reasoning_withheld = reasoning
-            turn.replaced.append((reasoning, ""))
-        changes["tool_calls"] = transcripts.with_calls(said["tool_calls"], _by_part(decisions))
-        turn.replaced.append((said["tool_calls"], changes["tool_calls"]))
-    return _result(turn, decisions, changes)
+    new, decisions = await door.judged_answer(turn, [said])
+    _counted(turn, decisions)
+    made = new[0] if new else {}
+    turn.heard.append(made.get("reasoning_content"))
+    if made == said:
+        return _result(decisions, {})
+    kept = made.get("tool_calls") or []
+    turn.pairs.append((said["tool_calls"], kept))
+    turn.pairs += [(reasoning, made.get("reasoning_content") or "")] if "reasoning_content" in said else []
+    return _result(decisions, {"tool_calls": kept})
 
 
 @_checks("tool_result")
@@ -163,95 +236,67 @@ async def check_tool_result(
     tool_name: str | None = None,
     tool_call_id: str | None = None,
     context: Context = None,
-    turnguard: Host | None = None,
+    turnguard: DropIn | None = None,
 ) -> ActionResult:
-    """Judge what the tools gave back, pictures included, before the agent reads it.
-
-    All results at the end of the transcript are judged at once: NeMo's loop over them shares its counter with the loop
-    over the rails inside it, and skips all but the first.
-    """
-    host, turn = _host(turnguard), turn_for(context)
-    if (ended := _ended(turn)) is not None:
-        return ended
+    """What was decided about what the tools gave back. A result that another rail has rewritten is judged."""
+    door = _guarding(turnguard)
+    turn, judged = _turn(door, context)
+    _counted(turn, ())
     known = context or {}
     content = known.get("tool_message") if tool_message is None else tool_message
-    if transcripts.result_for(turn.messages, content, tool_call_id or known.get("tool_call_id")) is None:
-        # another rail has rewritten it, or this is no turn of ours
-        name = tool_name or known.get("tool_name")
-        turn.messages.append({"role": "tool", "name": name, "content": content, "tool_call_id": tool_call_id or ""})
-    results = transcripts.trailing_tools(turn.messages)
-    at = transcripts.result_for(turn.messages, content, tool_call_id)
-    decisions = await turn.judge(host.guard, results)
-    turn.pass_on(decisions, host.removed())
-    new = turn.messages[results[-1] if at is None else at]["content"]
-    return _result(turn, decisions, {"tool_message": new} if new != content else {})
+    messages = turn.judged.messages
+    seen = judged and any(messages[at].get("content") == content for at in requests.trailing_tools(messages))
+    if seen or turn.judged.refusing is not None:
+        return _reported(turn, [each for each in turn.judged.decisions if each.stage == "tool_result"])
+    result = {"role": "tool", "name": tool_name or known.get("tool_name"), "content": content}
+    new, decisions = await door.judged_answer(turn, [{**result, "tool_call_id": tool_call_id or ""}])
+    record(decisions)
+    made = new[0].get("content") if new else ""
+    return _result(decisions, {} if made == content else {"tool_message": made})
 
 
 @_checks("retrieval")
-async def check_retrieval(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+async def check_retrieval(context: Context = None, turnguard: DropIn | None = None) -> ActionResult:
     """Judge the chunks found for a request, each on its own, before they reach the main model's prompt."""
-    host, turn = _host(turnguard), turn_for(context)
-    if (ended := _ended(turn)) is not None:
-        return ended
+    door = _guarding(turnguard)
+    turn, _ = _turn(door, context)
     known = context or {}
-    given = known.get("relevant_chunks") or ""
-    whole = given if isinstance(given, str) else "\n".join(transcripts.strings(given))
-    separate = transcripts.strings(known.get("relevant_chunks_sep"))
-    # a prompt may hold either of them
-    chunks = separate if "\n".join(separate).strip() == whole.strip() else [whole, *separate]
-    chunks = [chunk for chunk in dict.fromkeys(chunks) if chunk.strip()]
+    chunks = requests.chunks_in(known)
     if not chunks:
-        return ActionResult(return_value=outcome([]))
-    decisions = await host.guard.acheck_parts(Step.retrieval(chunks, prompt=transcripts.text_of(turn.said) or None))
-    changes: dict[str, Any] = {}
-    if not all(decision.allowed for decision in decisions):
-        kept = [part.text for decision in decisions for part in decision.parts if isinstance(part, Text)]
-        changes = {"relevant_chunks": "\n".join(kept), "relevant_chunks_sep": kept}
-        turn.replaced += [(chunk, "") for chunk in chunks if chunk not in kept]
-        turn.replaced += [(given, changes["relevant_chunks"]), (known.get("relevant_chunks_sep"), kept)]
-    elif whole is not given:
-        changes = {"relevant_chunks": whole}  # the engine appends to it as text
-    return _result(turn, decisions, changes)
+        return _result([], {})
+    step = Step.retrieval(chunks, prompt=text_of(turn.said) or None)
+    decisions = await door.host.guard.acheck_parts(step, policy=turn.policy)
+    _counted(turn, decisions)
+    given = known.get("relevant_chunks") or ""
+    if all(decision.allowed for decision in decisions):
+        # the engine appends to it as text
+        whole = "\n".join(requests.strings(given))
+        return _result(decisions, {} if whole == given else {"relevant_chunks": whole})
+    changes: dict[str, Any] = {"relevant_chunks_sep": [], **requests.with_chunks(known, decisions)}
+    turn.pairs += [(chunk, "") for chunk in chunks if chunk not in changes["relevant_chunks"]]
+    turn.pairs += [(known[name], changes[name]) for name in changes if known.get(name)]
+    return _result(decisions, changes)
 
 
 @action(name="turnguard_find_chunks", is_system_action=True)
-async def find_chunks(context: Context = None, turnguard: Host | None = None) -> ActionResult:
+async def find_chunks(context: Context = None, turnguard: DropIn | None = None) -> ActionResult:
     """Search the knowledge base where NeMo would do so only while it writes the prompt, past every retrieval rail."""
-    host = _host(turnguard)
-    known = context or {}
-    if host.knowledge is None or not known.get("user_message"):
+    knowledge, known = _guarding(turnguard).host.knowledge, context or {}
+    if knowledge is None or not known.get("user_message"):
         return ActionResult(return_value=bool(known.get("relevant_chunks")))
-    found = await host.knowledge.search_relevant_chunks(transcripts.text_of(known["user_message"]))
-    chunks = [chunk["body"] for chunk in found]
+    chunks = [chunk["body"] for chunk in await knowledge.search_relevant_chunks(text_of(known["user_message"]))]
     changes = {"relevant_chunks": "\n".join(chunks), "relevant_chunks_sep": chunks}
     return ActionResult(return_value=bool(chunks), context_updates=changes)
 
 
 @action(name="turnguard_take_results", is_system_action=True)
-async def take_results(turnguard: Host | None = None, context: Context = None) -> ActionResult:
+async def take_results(turnguard: DropIn | None = None, context: Context = None) -> ActionResult:
     """Go on after the tool rails: NeMo's engine ends the turn empty there. The results take the user's place."""
-    _host(turnguard)
-    content = turn_for(context).said
-    return ActionResult(events=[{"type": "UtteranceUserActionFinished", "final_transcript": content}])
+    turn, _ = _turn(_guarding(turnguard), context)
+    return ActionResult(events=[{"type": "UtteranceUserActionFinished", "final_transcript": turn.said}])
 
 
 @action(name="turnguard_refuse", is_system_action=True)
-async def refuse(outcome: Any = None, turnguard: Host | None = None) -> ActionResult:
+async def refuse(outcome: Any = None, turnguard: DropIn | None = None) -> ActionResult:
     """End the turn as `stop=True` would have, for a flow that did something else first."""
-    return ActionResult(events=(await _refused(outcome, _host(turnguard))).events)
-
-
-def _by_part(decisions: Sequence[Decision]) -> dict[int, Decision]:
-    return {decision.where[1]: decision for decision in decisions if decision.where is not None}
-
-
-ACTIONS = (
-    check_input,
-    check_output,
-    check_tool_call,
-    check_tool_result,
-    check_retrieval,
-    find_chunks,
-    take_results,
-    refuse,
-)
+    return ActionResult(events=(await _refused(outcome, _guarding(turnguard))).events)

@@ -5,10 +5,10 @@ An answer is a text, a message, or a `GenerationResponse`; the last may hold log
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from turnguard.nemo.requests import Message, is_token, strings
+from turnguard.nemo.requests import Message, exchanged, is_token, strings
 
 
 def refused(message: str, *, as_text: bool, structured: bool, state: Any = None) -> Any:
@@ -67,7 +67,7 @@ def replaced(answer: Any, old: Sequence[Message], new: Sequence[Message], state:
     answer.reasoning_content = new[-1].get("reasoning_content")
     if answer.tool_calls:
         answer.tool_calls = new[-1].get("tool_calls")
-    answer.state = _rewritten_state(answer.state, old, new, state)
+    answer.state = None if answer.state is None else _rewritten_state(answer.state, old, new, state)
     forget(answer)
     return answer
 
@@ -82,7 +82,20 @@ def withheld(answer: Any, message: str, state: Any) -> Any:
     answer.tool_calls = answer.reasoning_content = answer.llm_metadata = None
     answer.state = None if answer.state is None else state
     forget(answer)
+    if "bot_message" in (answer.output_data or {}):
+        answer.output_data["bot_message"] = message
     return answer
+
+
+def clear(answer: Any, pairs: Sequence[tuple[Any, Any]]) -> None:
+    """Take the old content of each pair out of an answer's records: variables and state keep the new one."""
+    if not hasattr(answer, "response"):
+        return
+    variables, state = answer.output_data, answer.state
+    for old, new in pairs:
+        variables, state = exchanged(variables, old, new), exchanged(state, old, new)
+    forget(answer)
+    answer.output_data, answer.state = variables, state
 
 
 def forget(answer: Any) -> None:
@@ -95,11 +108,20 @@ def forget(answer: Any) -> None:
         return
     log.internal_events = [] if log.internal_events is not None else None
     log.colang_history = "" if log.colang_history is not None else None
-    for call in _calls(log):
+    for call in log.llm_calls or ():
         forget_call(call)
-    for rail in log.activated_rails or ():
+    forget_actions(log.activated_rails or ())
+
+
+def forget_actions(rails: Iterable[Any]) -> None:
+    """Take the texts out of what NeMo's rails did. What a check of ours returned holds none."""
+    for rail in rails:
         for action in rail.executed_actions:
-            action.action_params, action.return_value = {}, None
+            action.action_params = {}
+            if not (action.action_name or "").startswith("turnguard_check_"):
+                action.return_value = None
+            for call in action.llm_calls:
+                forget_call(call)
 
 
 def forget_call(call: Any) -> None:
@@ -162,27 +184,14 @@ def _calls(log: Any) -> Iterator[Any]:
 
 def _rewritten_state(state: Any, old: Sequence[Message], new: Sequence[Message], before: Any) -> Any:
     """The state with rewritten texts in place of the old ones; the one before the turn where they were not found."""
-    if state is None:
-        return None
-    pairs = [
-        (was[key], now.get(key) or "")
-        for was, now in _pairs(old, new)
-        for key in ("content", "reasoning_content", "tool_calls")
-        if was.get(key) and was[key] != now.get(key)
-    ]
-    found: set[int] = set()
-    made = _exchanged(state, pairs, found)
-    return made if len(found) == len(pairs) else before
-
-
-def _exchanged(value: Any, pairs: Sequence[tuple[Any, Any]], found: set[int]) -> Any:
-    for number, (old, new) in enumerate(pairs):
-        if type(value) is type(old) and value == old:
-            found.add(number)
-            return new
-    if isinstance(value, Mapping):
-        return {key: _exchanged(item, pairs, found) for key, item in value.items()}
-    return [_exchanged(item, pairs, found) for item in value] if isinstance(value, list) else value
+    for was, now in _pairs(old, new):
+        for key in ("content", "reasoning_content", "tool_calls"):
+            if was.get(key) and was[key] != now.get(key):
+                made = exchanged(state, was[key], now.get(key) or "")
+                if made is state:
+                    return before
+                state = made
+    return state
 
 
 def _pairs(old: Sequence[Message], new: Sequence[Message]) -> list[tuple[Message, Message]]:

@@ -1,29 +1,23 @@
-"""Wrappers around NeMo's private parts, for the versions that were tested with them; `replay` and `live` hold others.
+"""Every private part of NeMo's that the drop-in touches, each with the promise that it keeps.
 
-NeMo's engine lets content pass unjudged in ways that no flow can close (each was seen in a run; the tests name them):
-past tool calls end its input rails, blocked turns stay in its event cache, that cache ignores pictures, and its
-streaming judges chunks without what came before them. One wrapper around each entry point closes them.
+The engine lets content pass unjudged, or keeps what was withheld, in ways that no flow can close. Each was seen in a
+run, and a test names it. `SUPPORTED` are the versions that this was tested with.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nemoguardrails.exceptions import InvalidRailsConfigurationError, StreamingNotSupportedError
+from nemoguardrails.exceptions import InvalidRailsConfigurationError
 
 from turnguard.core.errors import ConfigError
-from turnguard.nemo import transcripts
-from turnguard.nemo.erase import clear, clear_explained, without_content
-from turnguard.nemo.host import RAIL_OF, Host, InvalidRequest
-from turnguard.nemo.live import wrap_streaming
-from turnguard.nemo.replay import replace_tool_flow, use_own_cache, wrap_events, wrap_knowledge
-from turnguard.nemo.turn import Run, Turn, checking, current, streaming
+from turnguard.nemo import answers
+from turnguard.nemo.history import History, plain
+from turnguard.nemo.host import Host
+from turnguard.nemo.turn import Turn, current
 from turnguard.runtime.fork import watch
 from turnguard.telemetry import listening
 
@@ -32,8 +26,7 @@ if TYPE_CHECKING:
 
 
 SUPPORTED = ((0, 24, 1), (0, 25))
-
-_PRIVATE = (
+_PARTS = (
     "_get_events_for_messages",
     "_run_output_rails_in_streaming",
     "_init_kb",
@@ -56,6 +49,40 @@ def require_supported() -> None:
         )
 
 
+def require_parts(app: LLMRails) -> None:
+    """Raise `ConfigError` for an engine without the parts that are known."""
+    missing = [name for name in _PARTS if not hasattr(app, name)]
+    if missing:
+        raise ConfigError(
+            f"this nemoguardrails has no {', '.join(missing)}: its engine is not the one that Turnguard knows"
+        )
+
+
+def adapt(app: LLMRails, host: Host) -> None:
+    """Change what must be changed before the first turn."""
+    if app.config.colang_version != "1.0":
+        return
+    _replay_plainly(app, host)
+    _stream_past_ours(app, host)
+    _judge_knowledge(app, host)
+    _replace_tool_flow(app, host)
+    _take_turns(app)
+
+
+def prepared(app: LLMRails) -> Any:
+    """Change what the server or a tracing adapter may have put in place since; NeMo's record of this turn's calls."""
+    # the server puts a plain dict in its place after loading
+    if app.config.colang_version == "1.0" and not isinstance(app.events_history_cache, History):
+        app.events_history_cache = History(keeps=_has_dialog(app))
+    adapters = app._log_adapters
+    if adapters and not isinstance(adapters[0], _Cleared):
+        app._log_adapters = [_Cleared(adapter) for adapter in adapters]
+    return app._ensure_explain_info()
+
+
+# ---------------------------------------------------------------- loading
+
+
 class LoadError(ConfigError, InvalidRailsConfigurationError):  # type: ignore[misc] # NeMo is read as Any
     """A `ConfigError` that NeMo knows as its own, as its server answers for those."""
 
@@ -72,258 +99,118 @@ def refuse_to_load(app: LLMRails, error: ConfigError) -> None:
     app._validate_config = validate
 
 
-def install(app: LLMRails, host: Host) -> None:
-    """Wrap the entry points of one `LLMRails`. Raises `ConfigError` where the engine is not the one that is known."""
-    missing = [name for name in _PRIVATE if not hasattr(app, name)]
-    if missing:
-        raise ConfigError(
-            f"this nemoguardrails has no {', '.join(missing)}: its engine is not the one that Turnguard knows"
-        )
-    app.register_action_param("turnguard", host)
-    _wrap_generate(app, host)
-    _wrap_events_api(app)
-    if app.config.colang_version == "1.0":
-        wrap_events(app, host)
-        _wrap_check(app, host)
-        wrap_streaming(app, host)
-        wrap_knowledge(app, host)
-        replace_tool_flow(app, host)
-        _wrap_steps(app)
-    else:
-        app.stream_async = _no_streaming
-        app.check_async = _no_check
+# ---------------------------------------------------------------- what the engine replays
 
 
-async def _no_check(*_args: Any, **_kwargs: Any) -> Any:
-    """Colang 2.x gives no log, which is what `check` reads, and says so only after the main model was called."""
-    raise InvalidRailsConfigurationError("Turnguard's rails have no check with Colang 2.x: use Colang 1.0")
+def _replay_plainly(app: LLMRails, host: Host) -> None:
+    """Input rails run behind a past tool call, which would end them, and past turns are looked up by all they hold."""
+    original = app._get_events_for_messages
+
+    def events_for(messages: list[dict[str, Any]], state: Any) -> list[Any]:
+        turn = current.get()
+        if turn is None:
+            return original(messages, state)
+        start, cache = 0, app.events_history_cache
+        events: list[Any] = []
+        if state is None and isinstance(cache, History):
+            start, events, turn.key = cache.of(messages)
+        tools = "tool_result" in host.stages and _leaves_on(messages, "tool_input")
+        replayed = plain(messages, tool_rails=tools, alone=host.alone)
+        return events + original([message for index, message in replayed if index >= start], state)
+
+    app._get_events_for_messages = events_for
 
 
-def _no_streaming(*_args: Any, **_kwargs: Any) -> AsyncIterator[Any]:
-    """Colang 2.x pushes the main model's text into the stream before its output rails run."""
-    raise StreamingNotSupportedError(
-        "Turnguard's rails do not stream with Colang 2.x: use Colang 1.0, or generate_async()"
-    )
+def _leaves_on(messages: list[dict[str, Any]], rails: str) -> bool:
+    """Whether the options, which the engine puts first as a context message, leave these rails on."""
+    first = messages[0] if messages else {}
+    options = first.get("content", {}).get("generation_options") if first.get("role") == "context" else None
+    return not options or bool(options["rails"].get(rails, True))
 
 
-# ---------------------------------------------------------------- generate
+def _has_dialog(app: LLMRails) -> bool:
+    """Whether flows run in which earlier turns matter. Without any, their events are what the messages say."""
+    own = (each for each in app.config.flows if not each.get("is_system_flow"))
+    return bool(app.config.user_messages) or any(not str(each.get("id")).startswith("turnguard ") for each in own)
 
 
-def _wrap_generate(app: LLMRails, host: Host) -> None:
-    original = app.generate_async
-    parameters = inspect.signature(original)
-
-    async def generate_async(*args: Any, **kwargs: Any) -> Any:
-        asked = parameters.bind(*args, **kwargs)
-        given = asked.arguments
-        prompt, messages, options = (given.get(name) for name in ("prompt", "messages", "options"))
-        state, streaming_handler = given.get("state"), given.get("streaming_handler")
-        if (prompt is None) == (messages is None):
-            return await original(*args, **kwargs)
-        stream, check = streaming.get(), checking.get()
-        with _alone(nested=streaming_handler is None and current.get() is not None):
-            if stream is None:
-                _refuse_unjudged_streaming(host, streaming_handler)
-            rails = _rails(options)
-            if app.config.colang_version != "1.0":
-                _require_carried(messages or [])
-            host.require_untouched(messages or [], state, rails, checking=check is not None)
-            # the engine writes into the caller's own list (passthrough), and what is cleared must not change it either
-            copied: list[dict[str, Any]] = (
-                _copied(messages) if messages is not None else [{"role": "user", "content": prompt}]
-            )
-            # without our output rail nothing judges the stream, and nothing waits for it
-            judged = stream is not None and "output" in host.stages
-            turn = Turn(copied, transcripts.newest(copied), streaming=judged)
-            for run in (stream, check):
-                if run is not None:
-                    run.turn = turn
-            use_own_cache(app)
-            _use_own_adapters(app)
-            current.set(turn)
-            turn.explained = app._ensure_explain_info()
-            try:
-                await host.screen(turn, rails, checking=check is not None)
-                if prompt is not None:
-                    given["prompt"] = turn.messages[-1]["content"]
-                else:
-                    given["messages"] = turn.messages
-                result = await original(*asked.args, **asked.kwargs)
-                if "output" in host.stages and rails.get("output", True) and not judged and turn.refusal is None:
-                    await _judge_unheard(app, host, turn, result)
-            except BaseException:
-                clear_explained(app, turn)  # nobody may have judged it
-                raise
-            if check is not None:
-                _as_text(result)
-            if turn.stopped:
-                clear_explained(app, turn)
-            return clear(result, turn, app)
-
-    app.generate_async = generate_async
+def keep_events(app: LLMRails, turn: Turn) -> None:
+    """Keep the events of a stream that was judged to its end, and of no turn that was withheld."""
+    cache = app.events_history_cache
+    if isinstance(cache, History) and turn.key is not None:
+        if turn.stopped or turn.refusal is not None:
+            cache.drop(turn.key)
+        elif turn.waiting is not None:
+            cache.keep(turn.key, turn.waiting)
+    turn.waiting = None
 
 
-@contextmanager
-def _alone(*, nested: bool = False, events: bool = False) -> Iterator[None]:
-    """A call for itself: what actions call while it runs is no part of the stream or check that it belongs to.
+# ---------------------------------------------------------------- streams
 
-    `nested` is a call from another's action: its text has no place in the other's stream. `events` is one through the
-    events API, which has no messages: the other's must not stand for them.
+
+class _OnlyOthers:
+    """The app as its streaming sees it: without our output rails."""
+
+    def __init__(self, app: LLMRails, others: list[str]) -> None:
+        output = app.config.rails.output.model_copy(update={"flows": others})
+        rails = app.config.rails.model_copy(update={"output": output})
+        self.config = app.config.model_copy(update={"rails": rails})
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
+
+
+def _stream_past_ours(app: LLMRails, host: Host) -> None:
+    """Streams are judged around the engine, with all that was said before.
+
+    The engine runs the first action of a rail on each chunk and its latest neighbours alone, ignores rewrites, and in
+    parallel shows chunks even when a rail fails (NeMo-Guardrails #588, #1192).
     """
-    from nemoguardrails.context import raw_llm_request, streaming_handler_var
+    judges = type(app)._run_output_rails_in_streaming
 
-    tokens: list[tuple[ContextVar[Any], Any]] = [(each, each.set(None)) for each in (streaming, checking)]
-    tokens.append((current, current.set(None)))
-    if nested:
-        tokens.append((streaming_handler_var, streaming_handler_var.set(None)))
-    if events:
-        tokens.append((raw_llm_request, raw_llm_request.set(None)))
-    try:
-        yield
-    finally:
-        for variable, token in reversed(tokens):
-            variable.reset(token)
+    def run_output_rails(streaming_handler: Any, *args: Any, **kwargs: Any) -> Any:
+        others = [flow for flow in app.config.rails.output.flows if flow not in host.first_flows]
+        return judges(_OnlyOthers(app, others), streaming_handler, *args, **kwargs) if others else streaming_handler
+
+    if "output" in host.stages:
+        app._run_output_rails_in_streaming = run_output_rails
 
 
-def _wrap_events_api(app: LLMRails) -> None:
-    """An action that uses the events API is judged for what it sends, not for the turn that it runs in."""
-    generate, process = app.generate_events_async, app.process_events_async
+# ---------------------------------------------------------------- flows and knowledge
 
-    async def generate_events_async(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        with _alone(nested=current.get() is not None, events=True):
-            made: list[dict[str, Any]] = await generate(events)
-            return made
-
-    async def process_events_async(events: list[dict[str, Any]], state: Any = None, blocking: bool = False) -> Any:
-        with _alone(nested=current.get() is not None, events=True):
-            return await process(events, state, blocking)
-
-    app.generate_events_async = generate_events_async
-    app.process_events_async = process_events_async
+_TOOL_FLOW = "process user tool messages"
+_INTENT = "generate user intent"
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+def _replace_tool_flow(app: LLMRails, host: Host) -> None:
+    """Every tool result is shown to every tool rail, and the turn goes on: the engine's flow does neither."""
+    flows = app.runtime.flow_configs
+    ours = flows.pop(f"turnguard {_TOOL_FLOW}", None)
+    if ours is not None and "tool_result" in host.stages:
+        flows[_TOOL_FLOW] = replace(ours, id=_TOOL_FLOW)
 
 
-def _as_text(result: Any) -> None:
-    """`check` takes text only, so that an exception (`enable_rails_exceptions`) would fail there."""
-    for answer in result.response if isinstance(getattr(result, "response", None), list) else ():
-        if answer.get("role") == "exception":
-            answer.update(role="assistant", content=str(answer["content"].get("message", "")))
-
-
-def _require_carried(messages: list[dict[str, Any]]) -> None:
-    """Raise `InvalidRequest` for what Turnguard's rails cannot judge under Colang 2.x."""
-    for message in messages:
-        content = message.get("content")
-        if message.get("role") == "tool" or message.get("tool_calls"):
-            raise InvalidRequest("Turnguard's rails judge no tool messages with Colang 2.x: use Colang 1.0")
-        if message.get("role") == "context" and isinstance(content, dict) and content.get("relevant_chunks"):
-            raise InvalidRequest("Turnguard's rails judge no retrieved chunks with Colang 2.x: use Colang 1.0")
-
-
-def _rails(options: Any) -> Mapping[str, Any]:
-    """Which rails the caller's options leave on: everything where nothing is said."""
-    if options is None:
-        return {}
-    from nemoguardrails.rails.llm.options import GenerationOptions
-
-    parsed = GenerationOptions(**options) if isinstance(options, dict) else options
-    return parsed.rails.model_dump() if isinstance(parsed, GenerationOptions) else {}
-
-
-def _refuse_unjudged_streaming(host: Host, handler: Any) -> None:
-    """`generate_async(streaming_handler=...)` shows the main model's text as it comes, whatever the output rails
-    say.
-    """
-    from nemoguardrails.context import streaming_handler_var
-
-    if "output" in host.stages and (handler or streaming_handler_var.get()) is not None:
-        raise StreamingNotSupportedError(
-            "generate_async(streaming_handler=...) would show text before Turnguard's output rail has judged it: "
-            "use stream_async() with rails.output.streaming.enabled: true"
-        )
-
-
-# ---------------------------------------------------------------- check
-
-
-def _wrap_check(app: LLMRails, host: Host) -> None:
-    original = app.check_async
-
-    async def check_async(messages: list[dict[str, Any]], rail_types: Any = None) -> Any:
-        if rail_types is None and not any(message.get("role") in ("user", "assistant") for message in messages):
-            return await _checked_alone(host, messages)
-        run = Run()
-        token = checking.set(run)
-        messages = transcripts.ending_in_speech(messages)
-        try:
-            return _told(await original(messages, rail_types), run.turn, messages)
-        finally:
-            checking.reset(token)
-
-    app.check_async = check_async
-
-
-async def _checked_alone(host: Host, messages: list[dict[str, Any]]) -> Any:
-    """Tool results, context and system messages alone, which the engine passes without running a rail."""
-    from nemoguardrails.rails.llm.options import RailsResult, RailStatus
-
-    copied = _copied(messages)
-    turn = Turn(copied, range(len(copied)))
-    with _alone():
-        decisions = await host.screen(turn, {}, checking=True, alone=True)
-    content = turn.messages[-1].get("content") if turn.messages else ""
-    text = content if isinstance(content, str) else transcripts.text_of(content)
-    if turn.refusal is not None:
-        return RailsResult(status=RailStatus.BLOCKED, content=turn.refusal, rail=turn.rail)
-    changed = not all(decision.allowed for decision in decisions)
-    return RailsResult(status=RailStatus.MODIFIED if changed else RailStatus.PASSED, content=text)
-
-
-def _told(result: Any, turn: Turn | None, messages: list[dict[str, Any]]) -> Any:
-    """The engine's result, corrected: it overlooks refusals by event, and takes a picture's message for a changed
-    one.
-    """
-    from nemoguardrails.rails.llm.options import RailsResult, RailStatus
-
-    if turn is None:
-        return result
-    if turn.refusal is not None:
-        return RailsResult(status=RailStatus.BLOCKED, content=turn.refusal, rail=turn.rail or result.rail)
-    if not turn.looked and turn.messages:  # the engine ran no rail and answers nothing
-        changed = turn.messages[-1].get("content") != messages[-1].get("content")
-        status = RailStatus.MODIFIED if changed else RailStatus.PASSED
-        return RailsResult(status=status, content=transcripts.text_of(turn.messages[-1].get("content")))
-    if result.status == RailStatus.MODIFIED and result.content == str(turn.said):
-        changed = turn.said != transcripts.spoken(messages)
-        status = RailStatus.MODIFIED if changed else RailStatus.PASSED
-        return RailsResult(status=status, content=transcripts.text_of(turn.said))
-    return result
-
-
-# ---------------------------------------------------------------- predefined messages
-
-
-async def _judge_unheard(app: LLMRails, host: Host, turn: Turn, result: Any) -> None:
-    """Judge what the answer says and no output rail has heard.
-
-    The engine runs none on predefined messages, and fills their variables with whatever an action or a model has put
-    there. Lines that stand in the configuration as they are need no judgement.
-    """
-    known = {line for texts in app.config.bot_messages.values() for text in texts for line in text.splitlines()}
-    known.update(line for text in turn.heard for line in text.splitlines())
-    said = transcripts.answers_in(result)
-    if all(line in known or not line.strip() for text in said for line in text.splitlines()):
+def _judge_knowledge(app: LLMRails, host: Host) -> None:
+    """Without dialog flows the engine searches its knowledge base while it writes the prompt, past retrieval rails."""
+    if "retrieval" not in host.stages or app.config.passthrough:
         return
-    decisions = await turn.judge(host.guard, (), [{"role": "assistant", "content": text} for text in said])
-    for decision in decisions:
-        if not decision.allowed:
-            turn.refuse(await host.refusal(decision), RAIL_OF["output"])
-            app.events_history_cache.drop(turn.key)
+    if app.config.user_messages:
+        if app.config.docs and app.config.rails.dialog.single_call.enabled:
+            raise ConfigError(
+                "rails.dialog.single_call.enabled: with a knowledge base, NeMo writes its chunks into that one prompt "
+                "before any retrieval rail runs: switch single_call off, or take the turnguard check retrieval rail out"
+            )
+        return
+    flows = app.runtime.flow_configs
+    flows[_INTENT] = replace(flows[f"turnguard {_INTENT}"], id=_INTENT)
+    original = app._init_kb
+
+    async def init_kb() -> None:
+        await original()
+        host.knowledge, app._kb = app._kb, None
+
+    app._init_kb = init_kb
 
 
 # ---------------------------------------------------------------- threads
@@ -347,7 +234,7 @@ class _OneThreadAtATime:
 _engines = _OneThreadAtATime()
 
 
-def _wrap_steps(app: LLMRails) -> None:
+def _take_turns(app: LLMRails) -> None:
     compute = app.runtime._compute_next_steps
 
     async def compute_next_steps(*args: Any, **kwargs: Any) -> Any:
@@ -357,18 +244,26 @@ def _wrap_steps(app: LLMRails) -> None:
     app.runtime._compute_next_steps = compute_next_steps
 
 
-# ---------------------------------------------------------------- tracing
+# ---------------------------------------------------------------- records
 
 
-def _use_own_adapters(app: LLMRails) -> None:
-    """The engine exports a turn before it returns it, and so before it can be cleared."""
-    adapters = app._log_adapters
-    if adapters and not isinstance(adapters[0], _Cleared):
-        app._log_adapters = [_Cleared(adapter) for adapter in adapters]
+def clear_explained(app: LLMRails, turn: Turn) -> None:
+    """NeMo's record of the turn's model calls holds no text of what was withheld.
+
+    With several turns at once, the conversation that it writes down at the end can stand in another's record.
+    """
+    for call in turn.explained.llm_calls if turn.explained is not None else ():
+        answers.forget_call(call)
+    for explained in (turn.explained, app._explain_info):
+        if explained is not None:
+            explained.colang_history = None
 
 
 class _Cleared:
-    """A tracing adapter that is shown no content of a turn in which something was withheld, rewritten, or streams."""
+    """A tracing adapter that is shown no content of a turn in which something was withheld, rewritten, or streams.
+
+    The engine exports a turn before it returns it, and so before it can be cleared.
+    """
 
     def __init__(self, adapter: Any) -> None:
         self._adapter = adapter
@@ -382,11 +277,32 @@ class _Cleared:
     async def __aexit__(self, *raised: object) -> Any:
         return await self._adapter.__aexit__(*raised)
 
-    async def transform_async(self, interaction_log: Any) -> Any:
+    async def transform_async(self, log: Any) -> Any:
         turn = current.get()
         if turn is not None and (turn.streaming or turn.changed):
-            interaction_log = without_content(interaction_log)
+            log = log.model_copy(update={"activated_rails": _copies(log.activated_rails), "events": []})
+            answers.forget_actions(log.activated_rails)
+            for span in log.trace:
+                for event in getattr(span, "events", None) or ():
+                    event.body.pop("content", None)
+                if getattr(span, "action_params", None):
+                    span.action_params = {}
         if listening():  # Turnguard's own spans show these calls
-            others = [span for span in interaction_log.trace if not span.name.startswith("turnguard_check_")]
-            interaction_log = interaction_log.model_copy(update={"trace": others})
-        return await self._adapter.transform_async(interaction_log)
+            others = [span for span in log.trace if not span.name.startswith("turnguard_check_")]
+            log = log.model_copy(update={"trace": others})
+        return await self._adapter.transform_async(log)
+
+
+def _copies(rails: Any) -> list[Any]:
+    """Copies of NeMo's rails and of what they did, as the answer's log shares them."""
+    return [
+        rail.model_copy(
+            update={
+                "executed_actions": [
+                    action.model_copy(update={"llm_calls": [call.model_copy() for call in action.llm_calls]})
+                    for action in rail.executed_actions
+                ]
+            }
+        )
+        for rail in rails
+    ]

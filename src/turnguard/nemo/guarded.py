@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from turnguard.checking.stream import Released
@@ -16,7 +16,9 @@ from turnguard.core.policy import Policy
 from turnguard.guard import Guard, GuardLike
 from turnguard.nemo import answers, requests
 from turnguard.nemo.reports import report, strictest
+from turnguard.nemo.requests import Judged
 from turnguard.nemo.streams import Pumped, Said
+from turnguard.nemo.turn import Turn
 from turnguard.runtime import sync
 
 T = TypeVar("T")
@@ -51,17 +53,6 @@ def guarded(engine: Any, guard: GuardLike, *, policy: PolicyLike = None) -> Guar
     return GuardedEngine(engine, guard, policy)
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A request as it was judged. `call` holds what the engine is called with, `refusal` what is answered instead."""
-
-    asked: dict[str, Any]
-    judged: requests.Judged
-    call: dict[str, Any]
-    policy: Policy
-    refusal: str | None
-
-
 class GuardedEngine:
     """What `guarded` returns: it offers what the engine offers, and passes on what it does not judge.
 
@@ -82,7 +73,7 @@ class GuardedEngine:
         """The engine's answer, judged; a refusal where the turn or the answer is withheld."""
         asked = _asked(prompt, messages, options, more)
         with _own_stream():
-            turn, answer = await self._called(asked, lambda call: self.engine.generate_async(**call))
+            turn, answer = await self._called(asked, self._generate)
         return await self._answered(turn, answer)
 
     def generate(
@@ -107,22 +98,22 @@ class GuardedEngine:
     async def _streamed(self, asked: dict[str, Any], *, in_frames: bool) -> AsyncIterator[Any]:
         pumps: list[Pumped] = []
 
-        async def started(call: dict[str, Any]) -> Pumped:
-            pumps.append(Pumped(lambda: self.engine.stream_async(**call)))
+        async def started(turn: Turn) -> Pumped:
+            pumps.append(Pumped(lambda: self._stream(turn)))
             return pumps[-1]
 
-        said = Said(in_frames=in_frames)
+        said, ended, turn = Said(in_frames=in_frames), False, None
         try:
             turn, pump = await self._called(asked, started)
             for each in pumps:
                 if each is not pump:
                     each.cancel()
-            if turn.refusal is not None or pump is None:
-                yield said.framed(turn.refusal or "")
+            if pump is None:
+                yield said.framed(self._told(turn))
                 return
 
             async def judge(text: str) -> Decision:
-                _, decisions = await self._judged_answer(turn, [said.message(text)])
+                _, decisions = await self.judged_answer(turn, [said.message(text)])
                 if (decision := strictest(decisions)) is None:
                     raise RuntimeError("a text of a stream was not judged")
                 return decision
@@ -132,25 +123,28 @@ class GuardedEngine:
                 async for chunk in chunks:
                     yield chunk
             if released.withheld and released.decision is not None:
-                yield said.framed(await self._guard.arefusal(released.decision, policy=turn.policy))
-                self._forget()
+                turn.refusal = await self.refusal(released.decision, turn.policy)
+                yield said.framed(self._told(turn))
+            ended = not released.withheld and not said.failed
         finally:
             for each in pumps:
                 await each.aclose()
+            if pumps and turn is not None:
+                self._ended(turn, passed=ended)
 
     # ------------------------------------------------------------ checking
 
     async def check_async(self, messages: list[Any], rail_types: Any = None) -> Any:
         """The engine's result for these messages, all of them judged first. `rail_types` chooses the engine's rails."""
-        turn = await self._judged({"messages": messages})
+        turn = await self._judged({"messages": messages}, checking=True)
         result = None
         if turn.refusal is None and self._has_rails(rail_types):
-            result = await self.engine.check_async(turn.call["messages"], rail_types=rail_types)
+            result = await self._check(turn, rail_types)
         return await self._checked(turn, result)
 
     def check(self, messages: list[Any], rail_types: Any = None) -> Any:
         """The same from synchronous code."""
-        turn = sync.run(self._judged({"messages": messages}))
+        turn = sync.run(self._judged({"messages": messages}, checking=True))
         result = None
         if turn.refusal is None and self._has_rails(rail_types):
             result = self.engine.check(turn.call["messages"], rail_types=rail_types)
@@ -161,7 +155,7 @@ class GuardedEngine:
         rails = self.engine.config.rails
         return bool(rail_types or rails.input.flows or rails.output.flows)
 
-    async def _checked(self, turn: _Turn, result: Any) -> Any:
+    async def _checked(self, turn: Turn, result: Any) -> Any:
         from nemoguardrails.rails.llm.options import RailsResult, RailStatus
 
         def blocked(message: str, decision: Decision) -> Any:
@@ -173,30 +167,44 @@ class GuardedEngine:
         before, after = requests.asked_about(turn.asked["messages"]), requests.asked_about(turn.judged.messages)
         if result is not None and result.status == RailStatus.BLOCKED:
             return result
-        text = requests.text_of(after)
+        text = requests.text_of(after.get("content"))
         if result is not None and result.content not in (text, str(after.get("content"))):
             # one of the engine's own rails has rewritten it
-            new, decisions = await self._judged_answer(turn, [{**after, "content": result.content}])
+            new, decisions = await self.judged_answer(turn, [{**after, "content": result.content}])
             for decision in decisions:
                 if decision.withheld:
-                    return blocked(await self._guard.arefusal(decision, policy=turn.policy), decision)
-            text = requests.text_of(new[0] if new else {})
-        changed = text != requests.text_of(before) or after.get("content") != before.get("content")
+                    return blocked(await self.refusal(decision, turn.policy), decision)
+            text = requests.text_of(new[0].get("content") if new else None)
+        changed = text != requests.text_of(before.get("content")) or after.get("content") != before.get("content")
         return RailsResult(status=RailStatus.MODIFIED if changed else RailStatus.PASSED, content=text)
 
     # ------------------------------------------------------------ judging
 
-    async def _judged(self, asked: dict[str, Any]) -> _Turn:
+    async def _judged(self, asked: dict[str, Any], *, checking: bool = False) -> Turn:
         listed = self._listed(asked)
+        if checking:
+            listed = requests.ending_in_speech(listed)
         options = asked.get("options")
         policy = self._guard.chosen(self._policy(listed, options) if callable(self._policy) else self._policy)
-        judged = await requests.judge(self._guard, listed, policy)
+        judged = await self._judge(listed, policy, asked, checking=checking)
         kept, about = await requests.offered(self._guard, options, policy)
         if kept is not options:
             asked, judged = {**asked, "options": kept}, replace(judged, changed=True)
         judged = replace(judged, decisions=[*judged.decisions, *about])
-        refusal = None if judged.refusing is None else await self._guard.arefusal(judged.refusing, policy=policy)
-        return _Turn(asked, judged, self._call(asked, judged.messages), policy, refusal)
+        refusal = None if judged.refusing is None else await self.refusal(judged.refusing, policy)
+        return Turn(asked, judged, self._call(asked, judged.messages), policy, refusal)
+
+    async def _judge(self, listed: list[Any], policy: Policy, asked: dict[str, Any], *, checking: bool) -> Judged:
+        """Judge a request. A host may judge less of it, by what was asked."""
+        return await requests.judge(self._guard, listed, policy)
+
+    async def refusal(self, decision: Decision, policy: Policy) -> str:
+        """What to tell the person."""
+        return await self._guard.arefusal(decision, policy=policy)
+
+    def _told(self, turn: Turn) -> str:
+        """A refusal as a stream shows it."""
+        return turn.refusal or ""
 
     def _listed(self, asked: dict[str, Any]) -> list[Any]:
         """All messages of a request. Raises for what no engine is to be shown."""
@@ -222,14 +230,13 @@ class GuardedEngine:
             call["messages"] = messages
         return call
 
-    async def _called(
-        self, asked: dict[str, Any], call: Callable[[dict[str, Any]], Awaitable[T]]
-    ) -> tuple[_Turn, T | None]:
+    async def _called(self, asked: dict[str, Any], call: Callable[[Turn], Awaitable[T]]) -> tuple[Turn, T | None]:
         """Judge the request and call the engine, one after the other or, where the settings say so, at once."""
-        if self._guard.checks.input != "beside":
+        if not self._is_beside():
             turn = await self._judged(asked)
-            return turn, None if turn.refusal is not None else await call(turn.call)
-        work = asyncio.ensure_future(call(self._call(asked, self._listed(asked))))
+            return turn, await call(turn) if self._goes_on(turn) else None
+        unjudged = Turn(asked, Judged(self._listed(asked)), self._call(asked, self._listed(asked)), self._guard.policy)
+        work = asyncio.ensure_future(call(unjudged))
         try:
             turn = await self._judged(asked)
             if turn.refusal is None and not turn.judged.changed:
@@ -237,10 +244,27 @@ class GuardedEngine:
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)  # nobody waits for what was withheld
-        self._forget()
-        return turn, None if turn.refusal is not None else await call(turn.call)
+        self._ended(unjudged, passed=False)
+        return turn, await call(turn) if self._goes_on(turn) else None
 
-    async def _judged_answer(self, turn: _Turn, said: list[Any]) -> tuple[list[Any] | None, list[Decision]]:
+    def _is_beside(self) -> bool:
+        return self._guard.checks.input == "beside"
+
+    def _goes_on(self, turn: Turn) -> bool:
+        """Whether the engine is called."""
+        return turn.refusal is None
+
+    async def _generate(self, turn: Turn) -> Any:
+        return await self.engine.generate_async(**turn.call)
+
+    def _stream(self, turn: Turn) -> AsyncIterator[Any]:
+        made: AsyncIterator[Any] = self.engine.stream_async(**turn.call)
+        return made
+
+    async def _check(self, turn: Turn, rail_types: Any) -> Any:
+        return await self.engine.check_async(turn.call["messages"], rail_types=rail_types)
+
+    async def judged_answer(self, turn: Turn, said: list[Any]) -> tuple[list[Any] | None, list[Decision]]:
         """What was said in answer to a request, as it may be passed on, and the decisions about it, by their places.
 
         None stands for messages of which one was taken out.
@@ -254,34 +278,45 @@ class GuardedEngine:
         new = made[len(asked) :] if len(made) == len(asked) + len(said) else None
         return new, [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
 
-    async def _answered(self, turn: _Turn, answer: Any) -> Any:
-        state, options = turn.asked.get("state"), turn.asked.get("options")
-        decisions = turn.judged.decisions
-        if turn.refusal is not None:
-            as_text = turn.asked.get("messages") is None and not _is_iorails(self.engine)
-            structured = options is not None or state is not None
-            made = answers.refused(turn.refusal, as_text=as_text, structured=structured, state=state)
-            return report(made, decisions, options)
+    async def _answered(self, turn: Turn, answer: Any) -> Any:
+        """The answer as it may be given: what it says, and what its records hold beside that."""
+        decisions, options = turn.judged.decisions, turn.asked.get("options")
+        if answer is None and turn.refusal is not None:
+            return report(self._refused(turn), decisions, options)
         said = answers.said(answer)
         records = answers.recorded(answer, [turn.judged.messages, said])
         beside = [{"role": "assistant", "content": records}] if records else []
-        new, about = await self._judged_answer(turn, [*said, *beside])
+        answer, about = await self._passed(turn, answer, said, beside)
+        return report(answer, [*decisions, *about], options)
+
+    def _refused(self, turn: Turn) -> Any:
+        state, options = turn.asked.get("state"), turn.asked.get("options")
+        as_text = turn.asked.get("messages") is None and not _is_iorails(self.engine)
+        structured = options is not None or state is not None
+        return answers.refused(turn.refusal or "", as_text=as_text, structured=structured, state=state)
+
+    async def _passed(self, turn: Turn, answer: Any, said: list[Any], beside: list[Any]) -> tuple[Any, list[Decision]]:
+        """The answer with what was decided about it carried out, and the decisions."""
+        state = turn.asked.get("state")
+        new, about = await self.judged_answer(turn, [*said, *beside])
         refusing = strictest([each for each in about if each.where and each.where[0] < len(said)])
         if refusing is not None and not refusing.allowed:
             made = None
             if new is not None and not refusing.withheld:
                 made = answers.replaced(answer, said, new[: len(said)], state)
             if made is None:
-                made = answers.withheld(answer, await self._guard.arefusal(refusing, policy=turn.policy), state)
+                made = answers.withheld(answer, await self.refusal(refusing, turn.policy), state)
             answer = made
-            self._forget()
+            self._ended(turn, passed=False)
         elif not all(each.allowed for each in about):  # what its records alone hold
             answers.forget(answer)
-            self._forget()
-        return report(answer, [*decisions, *about], options)
+            self._ended(turn, passed=False)
+        return answer, about
 
-    def _forget(self) -> None:
-        """Take the texts of the engine's last turn out of what `explain()` shows."""
+    def _ended(self, turn: Turn, *, passed: bool) -> None:
+        """A turn is over. Unless it passed as it is, its texts leave what `explain()` shows."""
+        if passed:
+            return
         try:
             explained = self.engine.explain()
         except (AttributeError, NotImplementedError):  # IORails explains nothing

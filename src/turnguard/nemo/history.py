@@ -1,18 +1,16 @@
-"""The events of past turns, in place of NeMo's own cache of them: that one knows no pictures, so that two chats with
-equal texts share an entry, keeps blocked turns, and lets none go.
-"""
+"""What an `LLMRails` replays of a conversation: its messages made plain, or the events that past turns left."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
-from turnguard.nemo.erase import clear_events
-from turnguard.nemo.transcripts import Message, is_answer
+from turnguard.nemo.requests import Message, exchanged, is_answer, is_tool, spoken, trailing_tools
 from turnguard.nemo.turn import current
+from turnguard.transcripts.seen import Unfreezable, feed
 
 MOST_KEPT = 32_000_000
 """Characters of the events that are kept; the engine itself would keep them all. What several conversations share
@@ -21,8 +19,10 @@ counts for each.
 
 
 class History(dict[str, Any]):
-    """What the engine takes for its cache: it finds nothing there, and what it writes is kept for us, by everything
-    that the messages hold. Without `keeps` nothing is.
+    """What the engine takes for its cache of events, which knows no pictures, keeps blocked turns, and lets none go.
+
+    The engine finds nothing here, and what it writes is kept for us, by everything that the messages hold. Without
+    `keeps` nothing is.
     """
 
     def __init__(self, *, keeps: bool = True) -> None:
@@ -42,14 +42,7 @@ class History(dict[str, Any]):
 
     def __setitem__(self, key: str, events: list[Any]) -> None:
         turn = current.get()
-        if (
-            not self._keeps
-            or turn is None
-            or turn.key is None
-            or turn.withheld
-            or turn.stopped
-            or turn.refusal is not None
-        ):
+        if not self._keeps or turn is None or turn.key is None or turn.stopped or turn.refusal is not None:
             return
         scripts: list[Any] = []
         for event in reversed(events):
@@ -62,9 +55,9 @@ class History(dict[str, Any]):
                 break  # what stands before it is of earlier turns
         if not scripts:
             return
-        said = "\n".join(str(script) for script in reversed(scripts))
-        clear_events(events, turn)
-        turn.key = _answered(turn.key, said)
+        for old, new in turn.pairs:
+            events = exchanged(events, old, new)
+        turn.key = _key(turn.key, "\n".join(str(script) for script in reversed(scripts)))
         if turn.streaming:
             turn.waiting = events  # until the stream was judged to its end
         else:
@@ -78,25 +71,20 @@ class History(dict[str, Any]):
         while self._size > MOST_KEPT:
             self._size -= self.kept.popitem(last=False)[1][1]
 
-    def drop(self, key: bytes | None) -> None:
+    def drop(self, key: bytes) -> None:
         """Forget one conversation."""
-        if key is not None:
-            self._size -= self.kept.pop(key, ([], 0))[1]
+        self._size -= self.kept.pop(key, ([], 0))[1]
 
     def of(self, messages: Sequence[Message]) -> tuple[int, list[Any], bytes]:
         """How many of the messages have events here, those events, and the key of all the messages."""
-        if not self._keeps:
-            return 0, [], b""
-        start = 0
-        events: list[Any] = []
-        running = hashlib.sha256()
-        for index, message in enumerate(messages):
+        start, events, key = 0, [], b""
+        for index, message in enumerate(messages if self._keeps else ()):
             if 0 < index < len(messages) - 1 and is_answer(message):
-                kept = self.kept.get(_answered(running.digest(), message.get("content")))
+                kept = self.kept.get(_key(key, message.get("content")))
                 if kept is not None:
                     start, events = index + 1, list(kept[0])
-            _feed(running, message)
-        return start, events, running.digest()
+            key = _key(key, message)
+        return start, events, key
 
 
 def _size(value: Any) -> int:
@@ -107,29 +95,49 @@ def _size(value: Any) -> int:
     return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 8
 
 
-def _answered(key: bytes, said: Any) -> bytes:
-    """The key of the messages that had this key, and an answer."""
-    running = hashlib.sha256(key)
-    _feed(running, said)
-    return running.digest()
+def _key(before: bytes, value: Any) -> bytes:
+    """The key of what has the key `before`, and of this behind it."""
+    digest = blake2b(before, digest_size=20)
+    try:
+        feed(digest, dict(value) if isinstance(value, Mapping) else value)
+    except Unfreezable:
+        digest.update(os.urandom(32))  # two that differ may be written alike: nothing is found again by them
+    return digest.digest()
 
 
-def _feed(running: Any, value: Any) -> None:
-    """Take in everything that a message holds, pictures and tool calls too."""
-    if isinstance(value, str):
-        encoded = value.encode("utf-8", "surrogatepass")
-        running.update(b"s%d:" % len(encoded))
-        running.update(encoded)
-    elif isinstance(value, Mapping):
-        running.update(b"{%d:" % len(value))
-        for key in sorted(value, key=str):
-            _feed(running, key)
-            _feed(running, value[key])
-    elif isinstance(value, (list, tuple)):
-        running.update(b"[%d:" % len(value))
-        for item in value:
-            _feed(running, item)
-    elif value is None or isinstance(value, (bool, int, float)):
-        running.update(b"%s;" % repr(value).encode())
+def plain(messages: Sequence[Message], *, tool_rails: bool, alone: bool) -> list[tuple[int, Message]]:
+    """What the engine replays, each with the index of the message that it stands for.
+
+    Past tool calls become plain assistant text and past tool results go: either would end the engine's input rails.
+    Results at the end become the event of the tool rails, where ours is among them. Else they become a user message for
+    our input rail, if that stands `alone`: no rail of others judges results as if a person had said them.
+    """
+    tools = trailing_tools(messages)
+    replayed: list[tuple[int, Message]] = []
+    for index, message in enumerate(messages):
+        if index not in tools and not is_tool(message):
+            replayed.append((index, _plain(message, closes=index == len(messages) - 1)))
+    if tools and tool_rails:
+        results = [
+            {
+                "content": messages[index].get("content"),
+                "name": messages[index].get("name", "unknown"),
+                "tool_call_id": messages[index].get("tool_call_id", ""),
+            }
+            for index in tools
+        ]
+        event = {"type": "UserToolMessages", "tool_messages": results}
+        replayed.append((tools[0], {"role": "event", "event": event}))
+    elif tools and alone:
+        replayed.append((tools[0], {"role": "user", "content": spoken(messages)}))
     else:
-        running.update(os.urandom(32))  # two that differ may be written alike: nothing is found again by them
+        replayed += [(index, {**messages[index], "role": "tool"}) for index in tools]
+    return replayed
+
+
+def _plain(message: Message, *, closes: bool) -> Message:
+    if message.get("tool_calls"):
+        return message if closes else {"role": "assistant", "content": message.get("content") or "[called a tool]"}
+    if message.get("role") == "assistant" and message.get("content") is None:
+        return {**message, "content": message.get("refusal") or ""}
+    return message

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from turnguard.core.errors import ConfigError
 from turnguard.core.step import STAGES, Stage
 from turnguard.guard import Guard, GuardLike
-from turnguard.nemo import engine
+from turnguard.nemo import drop_in, engine
 from turnguard.nemo.host import RAILS, Host
-from turnguard.nemo.tracking import track
 
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails, RailsConfig
@@ -42,12 +41,13 @@ def _install(app: LLMRails) -> None:
     config = app.config
     _require_known_flows(config)
     guard = _given.pop(id(config), None) or _guard(config)
+    policy = (config.custom_data or {}).get("turnguard_policy")
+    guard.chosen(policy)
     if guard.checks.input == "beside":
         log.warning(
             "checks.input: beside has no effect in NeMo Guardrails, whose engine runs its input rails before the main "
             "model: the input is checked before"
         )
-    track(guard)
     own = dict(_own_flows(config)) if config.colang_version == "1.0" else _IN_COLANG_2
     if not own and not _runs_our_actions(config):
         raise ConfigError(
@@ -55,10 +55,17 @@ def _install(app: LLMRails) -> None:
             "them, such as rails: {input: {flows: [turnguard check input]}, output: {flows: [turnguard check output]}}"
         )
     exceptions = bool(config.enable_rails_exceptions)
-    first = frozenset(flow for flow in own if _starts_with_us(flow, config))
-    alone = own.keys() >= set(config.rails.input.flows)
-    refusal = _own_refusal(guard, config)
-    host = Host(guard, frozenset(own.values()), exceptions, first_flows=first, own_refusal=refusal, alone=alone)
+    listed = {*config.rails.input.flows, *config.rails.output.flows}
+    host = Host(
+        guard,
+        frozenset(own.values()),
+        exceptions,
+        first_flows=(first := frozenset(flow for flow in own if _starts_with_us(flow, config))),
+        others=not listed <= RAILS.keys(),
+        own_refusal=_own_refusal(guard, config),
+        alone=own.keys() >= set(config.rails.input.flows),
+        policy=policy,
+    )
     output = config.rails.output
     if output.streaming.enabled and output.streaming.stream_first and "output" in host.stages:
         late = [flow for flow in output.flows if flow not in first]
@@ -68,7 +75,7 @@ def _install(app: LLMRails) -> None:
                 "after that: set stream_first: false",
                 late[0],
             )
-    engine.install(app, host)
+    drop_in.install(app, host)
 
 
 _given: dict[int, Guard] = {}
@@ -77,8 +84,8 @@ _given: dict[int, Guard] = {}
 
 def guard_of(app: LLMRails) -> Guard:
     """The guard at work in an app, to close it with the app: `await guard_of(rails).aclose()`."""
-    host: Host = app.runtime.registered_action_params["turnguard"]
-    return host.guard
+    guard: Guard = app.runtime.registered_action_params["turnguard"].host.guard
+    return guard
 
 
 def checked_rails(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,29 +49,65 @@ def report(answer: Any, decisions: Sequence[Decision], options: Any) -> Any:
     return answer
 
 
-def _rail(stage: str, decisions: Sequence[Decision]) -> Any:
+def calls_of(decisions: Sequence[Decision]) -> list[Any]:
+    """The moderator's calls for these decisions as NeMo records a model's. What was remembered cost none."""
     from nemoguardrails.logging.explain import LLMCallInfo
+
+    now = time.time()
+    # parts that were judged together share their verdict
+    asked = {id(each.verdict): (decision, each.verdict) for decision in decisions for each in decision.judgements}
+    return [
+        LLMCallInfo(
+            id=os.urandom(16).hex(),
+            task=f"turnguard_check_{decision.stage}",
+            started_at=now - (verdict.latency or 0.0),
+            finished_at=now,
+            duration=verdict.latency or 0.0,
+            prompt="",  # it is content, and a log outlives the turn
+            completion=verdict.raw or verdict.failure or "",
+            **dict(zip(_TOKENS, verdict.tokens or (0, 0), strict=True)),
+            total_tokens=sum(verdict.tokens or ()),
+            llm_model_name=verdict.model or "unknown",
+            llm_provider_name="turnguard",
+        )
+        for decision, verdict in asked.values()
+        if not verdict.remembered
+    ]
+
+
+def record(decisions: Sequence[Decision]) -> None:
+    """Write the moderator's calls down where NeMo's `track_llm_call` writes its own models'.
+
+    That is its explanation, its statistics and its processing log (nemoguardrails/logging/llm_tracker.py).
+    """
+    from nemoguardrails.context import explain_info_var, llm_stats_var
+    from nemoguardrails.logging.processing_log import processing_log_var
+    from nemoguardrails.logging.stats import LLMStats
+
+    calls = calls_of(decisions)
+    explained, log = explain_info_var.get(), processing_log_var.get()
+    statistics = llm_stats_var.get()
+    if calls and statistics is None:
+        llm_stats_var.set(statistics := LLMStats())
+    for call in calls:
+        if explained is not None:
+            explained.llm_calls.append(call)
+        if log is not None:
+            log.append({"type": "llm_call_info", "timestamp": call.finished_at, "data": call})
+        statistics.inc("total_calls")
+        statistics.inc("total_time", call.duration)
+        for name in (*_TOKENS, "total_tokens"):
+            statistics.inc(f"total_{name.removeprefix('total_')}", getattr(call, name))
+
+
+def _rail(stage: str, decisions: Sequence[Decision]) -> Any:
     from nemoguardrails.rails.llm.options import ActivatedRail, ExecutedAction
 
     decisive = strictest(decisions)
     if decisive is None:
         raise ValueError("a rail without a decision")
     task = f"turnguard_check_{stage}"
-    calls = [
-        LLMCallInfo(
-            task=task,
-            duration=judgement.verdict.latency or 0.0,
-            prompt="",  # it is content, and a log outlives the turn
-            completion=judgement.verdict.raw or "",
-            **dict(zip(_TOKENS, judgement.verdict.tokens or (0, 0), strict=True)),
-            total_tokens=sum(judgement.verdict.tokens or ()),
-            llm_model_name=judgement.verdict.model or "unknown",
-            llm_provider_name="turnguard",
-        )
-        for decision in decisions
-        for judgement in decision.judgements
-        if not judgement.verdict.remembered
-    ]
+    calls = calls_of(decisions)
     duration = max(decision.latency for decision in decisions)
     action = ExecutedAction(
         action_name=task, return_value=metadata_of(decisions, decisive), llm_calls=calls, duration=duration

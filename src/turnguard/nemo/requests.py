@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from turnguard.core.decision import Decision
 from turnguard.core.policy import Policy
 from turnguard.core.step import Step, Text
 from turnguard.nemo.reports import strictest
+from turnguard.transcripts.apply import guard_messages
 from turnguard.transcripts.blocks import read
 
 if TYPE_CHECKING:
@@ -38,29 +39,41 @@ class Judged:
     changed: bool = False
 
 
-async def judge(guard: Guard, messages: list[Any], policy: Policy) -> Judged:
-    """Judge every message of a request. What is unsafe in earlier turns is taken out; in this turn it refuses."""
+async def judge(
+    guard: Guard, messages: list[Any], policy: Policy, only: Collection[int] | None = None, *, chunks: bool = True
+) -> Judged:
+    """Judge the messages of a request. What is unsafe in earlier turns is taken out; in this turn it refuses.
+
+    `only` are the indexes of those to judge, all without it. `chunks`: retrieved ones are judged too.
+    """
     own = {at: message for at, message in enumerate(messages) if role_of(message) in ("context", "event")}
-    read_as = [_as_text(message) if at in own else message for at, message in enumerate(messages)]
-    passed, decisions = await guard.aguard_messages(read_as, policy=policy)
+    said = {text for at, each in enumerate(messages) if at not in own for text in strings(each)} if own else set()
+    read_as = [_as_text(message, said) if at in own else message for at, message in enumerate(messages)]
+    passed, decisions = await guard_messages(guard, read_as, only, policy=policy)
     start = turn_start(messages)
-    of_turn = [each for each in decisions if each.where and (each.where[0] >= start or each.where[0] in own)]
+    lasting = {at for at, message in own.items() if message["role"] == "context" or at >= start}
+    of_turn = [each for each in decisions if each.where and (each.where[0] >= start or each.where[0] in lasting)]
     # variables and events are structures that no text can take the place of
-    refusing = [each for each in of_turn if each.withheld or (not each.allowed and each.where and each.where[0] in own)]
+    refusing = [
+        each for each in of_turn if each.withheld or (not each.allowed and each.where and each.where[0] in lasting)
+    ]
     as_given = {id(read_as[at]): message for at, message in own.items()}
-    new = [as_given.get(id(message), message) for message in passed]
-    changed = len(new) != len(messages) or any(one is not other for one, other in zip(new, messages, strict=True))
-    for message in own.values():
+    new = [as_given.get(id(message)) or _as_said(message) for message in passed]
+    if len(new) != len(messages) or any(one is not other for one, other in zip(new, messages, strict=True)):
+        new, unsaid = _carried(new, spoken(messages), spoken(new))
+        refusing += [each for each in of_turn if not each.allowed] if unsaid else []
+    for message in [each for at, each in own.items() if chunks and (only is None or at in only)]:
         content = message.get("content")
-        if not isinstance(content, Mapping) or not (chunks := _chunks(content)):
+        if not isinstance(content, Mapping) or not (found := chunks_in(content)):
             continue
-        decision = await guard.acheck(Step.retrieval(chunks, prompt=_question(messages)), policy=policy)
+        decision = await guard.acheck(Step.retrieval(found, prompt=question(messages)), policy=policy)
         of_turn.append(decision)
         if decision.withheld:
             refusing.append(decision)
         elif not decision.allowed:
-            rewritten = {**message, "content": _with_chunks(content, decision)}
-            new, changed = [rewritten if each is message else each for each in new], True
+            rewritten = {**message, "content": {**content, **with_chunks(content, [decision])}}
+            new = [rewritten if each is message else each for each in new]
+    changed = len(new) != len(messages) or any(one is not other for one, other in zip(new, messages, strict=True))
     return Judged(new, of_turn, strictest(refusing), changed)
 
 
@@ -93,13 +106,54 @@ def turn_start(messages: Sequence[Any]) -> int:
     A message that calls tools is no answer: a turn ends with text.
     """
     for at in range(len(messages) - 2, -1, -1):
-        if role_of(messages[at]) == "assistant" and not messages[at].get("tool_calls"):
+        if is_answer(messages[at]):
             return at + 1
     return 0
 
 
+def ending_in_speech(messages: Sequence[Any]) -> list[Any]:
+    """The messages with what the application put behind the last one of the conversation standing before it."""
+    end = len(messages)
+    while end and role_of(messages[end - 1]) in ("system", "developer", "context", "event"):
+        end -= 1
+    return [*messages[: end - 1], *messages[end:], messages[end - 1]] if end else list(messages)
+
+
+def is_answer(message: Any) -> bool:
+    """Whether the assistant's own turn ended with this message."""
+    return role_of(message) == "assistant" and not message.get("tool_calls")
+
+
+def is_tool(message: Any) -> bool:
+    """Whether a message is a tool's result."""
+    return role_of(message) in ("tool", "function")
+
+
+def trailing_tools(messages: Sequence[Any]) -> range:
+    """The indexes of the tool results that end the transcript."""
+    start = len(messages)
+    while start and is_tool(messages[start - 1]):
+        start -= 1
+    return range(start, len(messages))
+
+
+def spoken(messages: Sequence[Any]) -> Any:
+    """What an LLMRails takes as the user's message: the last one's content, or that of the results at the end."""
+    contents = [messages[at].get("content") for at in trailing_tools(messages)]
+    if not contents:
+        return next((each.get("content") for each in reversed(messages) if role_of(each) == "user"), None)
+    if len(contents) == 1:
+        return contents[0] if contents[0] is not None else ""
+    if all(content is None or isinstance(content, str) for content in contents):
+        return "\n".join(content for content in contents if content)
+    blocks: list[Any] = []
+    for content in contents:
+        blocks += content if isinstance(content, list) else [{"type": "text", "text": str(content)}] if content else []
+    return blocks
+
+
 def strings(value: Any) -> Iterator[str]:
-    """Every text in a structure of NeMo's, but for the plumbing of its events."""
+    """Every text in a structure of NeMo's, in LangChain's messages too, but for the plumbing of its events."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -109,6 +163,27 @@ def strings(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
             yield from strings(item)
+    elif hasattr(value, "content") and hasattr(value, "model_copy"):
+        yield from strings(value.content)
+
+
+def exchanged(value: Any, old: Any, new: Any) -> Any:
+    """`value` with content exchanged wherever it stands as a whole, in LangChain's messages too.
+
+    The very `value` where it was not found.
+    """
+    if type(value) is type(old) and (value.strip() == old.strip() != "" if isinstance(old, str) else value == old):
+        return new
+    if isinstance(value, Mapping):
+        made = {key: exchanged(item, old, new) for key, item in value.items()}
+        return made if any(made[key] is not value[key] for key in made) else value
+    if isinstance(value, list):
+        items = [exchanged(item, old, new) for item in value]
+        return items if any(item is not was for item, was in zip(items, value, strict=True)) else value
+    if hasattr(value, "content") and hasattr(value, "model_copy"):
+        content = exchanged(value.content, old, new)
+        return value if content is value.content else value.model_copy(update={"content": content})
+    return value
 
 
 def is_token(text: str) -> bool:
@@ -117,17 +192,14 @@ def is_token(text: str) -> bool:
 
 
 def asked_about(messages: Sequence[Any]) -> Message:
-    """The message that `check` tells about: the last answer, else the last of the person's, else the last one."""
-    for role in ("assistant", "user"):
-        for message in reversed(messages):
-            if role_of(message) == role:
-                return dict(message)
-    return dict(messages[-1]) if messages and isinstance(messages[-1], Mapping) else {}
+    """The message that `check` tells about: the last of the person's or the assistant's, else the last one."""
+    spoken_last = (message for message in reversed(messages) if role_of(message) in ("user", "assistant"))
+    message = next(spoken_last, messages[-1] if messages else None)
+    return dict(message) if isinstance(message, Mapping) else {}
 
 
-def text_of(message: Mapping[str, Any]) -> str:
+def text_of(content: Any) -> str:
     """The text of a message's content."""
-    content = message.get("content")
     if isinstance(content, str):
         return content
     return "\n".join(each.part.text for each in read(content) if isinstance(each.part, Text))
@@ -140,27 +212,30 @@ def for_llmrails(messages: Sequence[Any], *, passthrough: bool) -> list[Any]:
     takes no writes here. Else it leaves out what follows: past calls are plain text here, and past results, which its
     prompts never hold, are left out.
     """
-    made = _copied(messages)
+    made = copied(messages)
     calling = [at for at, message in enumerate(made[:-1]) if isinstance(message, dict) and message.get("tool_calls")]
     if not calling or role_of(made[-1]) != "user":
         return made
     if passthrough:
-        made[-1] = _Unwritable(made[-1])
+        made[-1] = Unwritable(made[-1])
         return made
     for at in calling:
         made[at] = {"role": "assistant", "content": made[at].get("content") or "[called a tool]"}
     return [message for message in made if role_of(message) != "tool"]
 
 
-class _Unwritable(dict[str, Any]):
+class Unwritable(dict[str, Any]):
+    """A message that the engine cannot write into."""
+
     def __setitem__(self, key: str, value: Any) -> None:
         return
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """A copy of the structure, which holds the very strings."""
     if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 def role_of(message: Any) -> Any:
@@ -168,18 +243,12 @@ def role_of(message: Any) -> Any:
     return message.get("role") if isinstance(message, Mapping) else None
 
 
-def _as_text(message: Mapping[str, Any]) -> Message:
-    """A context or event message as the transcript engine reads it: all its texts, retrieved chunks aside."""
-    content = message.get("content") if message["role"] == "context" else message.get("event")
-    rest = (
-        {key: item for key, item in content.items() if key not in _CHUNKS} if isinstance(content, Mapping) else content
-    )
-    others = {key: item for key, item in message.items() if key not in ("role", "content", "event")}
-    texts = dict.fromkeys(text for value in (rest, others) for text in strings(value) if text.strip())
-    return {"role": message["role"], "content": "\n".join(texts) or None}
+def question(messages: Sequence[Any]) -> str | None:
+    """The text of the person's last message."""
+    return next((text_of(each.get("content")) or None for each in reversed(messages) if role_of(each) == "user"), None)
 
 
-def _chunks(content: Mapping[str, Any]) -> list[str]:
+def chunks_in(content: Mapping[str, Any]) -> list[str]:
     """The retrieved chunks, each once. Those that only repeat others in one piece are not listed."""
     whole = "\n".join(strings(content.get("relevant_chunks")))
     separate = list(strings(content.get("relevant_chunks_sep")))
@@ -187,15 +256,44 @@ def _chunks(content: Mapping[str, Any]) -> list[str]:
     return [chunk for chunk in dict.fromkeys(listed) if chunk.strip()]
 
 
-def _with_chunks(content: Mapping[str, Any], decision: Decision) -> Message:
-    kept = [part.text for part in decision.parts if isinstance(part, Text)]
-    made = {**content, "relevant_chunks": "\n".join(kept)}
-    return {**made, "relevant_chunks_sep": kept} if "relevant_chunks_sep" in content else made
+def with_chunks(content: Mapping[str, Any], decisions: Sequence[Decision]) -> dict[str, Any]:
+    """The variables with the chunks that pass."""
+    kept = [part.text for decision in decisions for part in decision.parts if isinstance(part, Text)]
+    made: dict[str, Any] = {"relevant_chunks": "\n".join(kept)}
+    return {**made, "relevant_chunks_sep": kept} if content.get("relevant_chunks_sep") is not None else made
 
 
-def _question(messages: Sequence[Any]) -> str | None:
-    """The text of the person's last message."""
-    for message in reversed(messages):
-        if role_of(message) == "user":
-            return text_of(message) or None
-    return None
+def _as_text(message: Mapping[str, Any], said: Collection[str]) -> Message:
+    """A context or event message as the transcript engine reads it: its texts, without chunks and what is said too."""
+    content = message.get("content") if message["role"] == "context" else message.get("event")
+    rest = (
+        {key: item for key, item in content.items() if key not in _CHUNKS} if isinstance(content, Mapping) else content
+    )
+    others = {key: item for key, item in message.items() if key not in ("role", "content", "event")}
+    texts = dict.fromkeys(text for value in (rest, others) for text in strings(value) if text.strip())
+    return {"role": message["role"], "content": "\n".join(text for text in texts if text not in said) or None}
+
+
+def _as_said(message: Any) -> Any:
+    """What stands in the place of an event that was taken out; of variables nothing is left."""
+    role = role_of(message)
+    if role == "context":
+        return {"role": role, "content": {}}
+    return {"role": "user", "content": message["content"]} if role == "event" else message
+
+
+def _carried(messages: list[Any], old: Any, new: Any) -> tuple[list[Any], bool]:
+    """The messages with a rewrite carried into what a `RunnableRails` was invoked with; whether it could not be."""
+    if old is None or old == new:
+        return messages, False
+    made, lost = [], False
+    for message in messages:
+        content = message.get("content") if role_of(message) == "context" else None
+        if not isinstance(content, Mapping) or content.get("passthrough_input") is None:
+            made.append(message)
+            continue
+        changed = {key: exchanged(item, old, new) for key, item in content.items()}
+        before, after = content["passthrough_input"], changed["passthrough_input"]
+        lost = lost or after is before or type(after) is not type(before)
+        made.append({**message, "content": changed})
+    return made, lost

@@ -53,11 +53,15 @@ class Pumped:
 
 
 class Said:
-    """What a stream said so far. `in_frames` says whether its chunks are mappings that hold the text."""
+    """What a stream said so far. `in_frames` says whether its chunks are mappings that hold the text.
+
+    `failed`: the last chunk was an error.
+    """
 
     def __init__(self, *, in_frames: bool) -> None:
         self._in_frames = in_frames
         self._calls: list[tuple[str, list[Any]]] = []
+        self.failed = False
 
     def text_of(self, chunk: Any) -> str:
         """Everything in a chunk that can be read."""
@@ -70,6 +74,7 @@ class Said:
             text = chunk if isinstance(chunk, str) else ""
         if calls := _calls_in(text):
             self._calls.append((text, calls))
+        self.failed = text.startswith('{"error"')  # by which the engine says that it, or a rail of its own, ended it
         return text
 
     def message(self, text: str) -> Message:

@@ -1,25 +1,3 @@
-"""Read by NeMo Guardrails from `import_paths: [turnguard/rails]`: the actions that the flows beside this file
-execute.
-"""
+"""Read by NeMo Guardrails, which registers the actions that it finds here for the flows beside this file."""
 
-from turnguard.nemo.actions import (
-    check_input,
-    check_output,
-    check_retrieval,
-    check_tool_call,
-    check_tool_result,
-    find_chunks,
-    refuse,
-    take_results,
-)
-
-__all__ = [
-    "check_input",
-    "check_output",
-    "check_retrieval",
-    "check_tool_call",
-    "check_tool_result",
-    "find_chunks",
-    "refuse",
-    "take_results",
-]
+from turnguard.nemo.actions import *  # noqa: F403

@@ -6,7 +6,7 @@ and the calls that follow it in its message go with it. What is withheld leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -35,13 +35,14 @@ Notice = Callable[[Decision], str]
 async def guard_messages(
     guard: Guards,
     messages: Sequence[Any],
+    only: Container[int] | None = None,
     *,
     policy: str | Policy | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[list[Any], list[Decision]]:
-    """See `Guard.aguard_messages`."""
+    """See `Guard.aguard_messages`. `only` names the messages to judge, as for `check_messages`."""
     chosen = guard.chosen(policy)
-    transcript = await check(guard, messages, policy=chosen, metadata=metadata)
+    transcript = await check(guard, messages, only, policy=chosen, metadata=metadata)
     decisions = transcript.decisions
     return rewritten(messages, transcript.readings, decisions, partial(guard.removed, policy=chosen)), decisions
 

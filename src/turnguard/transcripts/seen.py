@@ -1,9 +1,10 @@
 """Messages that were judged before, recognised without being read again.
 
 A message is recognised by its very objects: the same mapping that still holds the same strings, compared by identity.
-An equal message made of new objects is recognised by one digest of its content. Either way it must stand under the same
-request, and the moderator must still be the one that judged it; each policy has entries of its own. Entries are held by
-the objects themselves, so that an `id` is never reused, and are bounded in number, in bytes and in time.
+An equal message made of new objects is recognised by its role and text, or by one digest of its content. Either way it
+must stand under the same request, and the moderator must still be the one that judged it; each policy has entries of
+its own. Entries are held by the objects themselves, so that an `id` is never reused, and are bounded in number, in
+bytes and in time.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Judged:
     judge: str
     until: float
     size: int
-    digest: bytes
+    content: Any
     policy: str
     number: int
     marked: bool = False
@@ -71,7 +72,7 @@ class Seen:
         self._most, self._max_bytes, self._seconds = entries, max_bytes, seconds
         # by the policy's digest, too
         self._by_object: OrderedDict[tuple[int, str], Judged] = OrderedDict()
-        self._by_digest: dict[tuple[bytes, str], Judged] = {}
+        self._by_content: dict[tuple[Any, str], Judged] = {}
         self._bytes = 0
         self._secret = os.urandom(32)
         self._lock = threading.Lock()
@@ -85,8 +86,8 @@ class Seen:
         request = conversation.request
         entry = self._by_object.get((id(message), policy))
         if entry is None or entry.message is not message or not _is_same(message, entry.frozen):
-            digest = self._digest(message)
-            entry = self._by_digest.get((digest, policy)) if digest is not None else None
+            content = self._content(message)
+            entry = self._by_content.get((content, policy)) if content is not None else None
         if entry is None or entry.judge != judge:
             return None
         if entry.reading.names and entry.called != conversation.called(entry.reading):
@@ -118,19 +119,19 @@ class Seen:
             frozen, size = frozen_copy(message)
         except Unfreezable:
             return
-        digest = self._digest(message)
-        if digest is None:
+        content = self._content(message)
+        if content is None:
             return
         until = time.monotonic() + self._seconds
         entry = Judged(
-            message, frozen, reading, decisions, before, after, called, judge, until, size, digest, policy, number
+            message, frozen, reading, decisions, before, after, called, judge, until, size, content, policy, number
         )
         with self._lock:
-            for old in (self._by_object.get((id(message), policy)), self._by_digest.get((digest, policy))):
+            for old in (self._by_object.get((id(message), policy)), self._by_content.get((content, policy))):
                 if old is not None:
                     self._forget(old)
             self._by_object[id(message), policy] = entry
-            self._by_digest[digest, policy] = entry
+            self._by_content[content, policy] = entry
             self._bytes += size
             while len(self._by_object) > self._most or self._bytes > self._max_bytes:
                 self._forget(next(iter(self._by_object.values())))
@@ -143,10 +144,15 @@ class Seen:
         if self._by_object.get((id(entry.message), entry.policy)) is entry:
             del self._by_object[id(entry.message), entry.policy]
             self._bytes -= entry.size
-        if self._by_digest.get((entry.digest, entry.policy)) is entry:
-            del self._by_digest[entry.digest, entry.policy]
+        if self._by_content.get((entry.content, entry.policy)) is entry:
+            del self._by_content[entry.content, entry.policy]
 
-    def _digest(self, message: Any) -> bytes | None:
+    def _content(self, message: Any) -> Any:
+        """What tells this message's content from any other: the strings of a plain one, else a digest."""
+        if type(message) is dict and len(message) == 2:
+            role, content = message.get("role"), message.get("content")
+            if type(role) is str and type(content) is str:
+                return role, content
         digest = blake2b(key=self._secret, digest_size=20)
         try:
             feed(digest, message, 0)

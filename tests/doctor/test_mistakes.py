@@ -134,9 +134,9 @@ async def test_a_local_folder_says_nothing_of_the_model(server: FakeVLLM, examin
     [
         ("Paris is the capital of France.", "its own chat template"),
         ("safe", "Llama Guard"),
-        ("unsafe\nS9", "Llama Guard"),
-        ('{"User Safety": "safe"}', "JSON"),
-        ("Safety: Safe\nCategories: None", "Qwen3Guard"),
+        ("unsafe\nS9", "moderator.family: llama-guard-4"),
+        ('{"User Safety": "safe"}', "moderator.family: nemotron-safety-guard-8b-v3"),
+        ("Safety: Safe\nCategories: None", "moderator.family: qwen3guard"),
         ("Prompt harm: unharmful", "Reasoning"),
         ("<score> no </score>", "Granite"),
         ("<think>\nThe user asks for a capital", "reasoning off"),

@@ -19,12 +19,11 @@ DEFAULT = "nemotron-3"
 class Family:
     """What the models of one family can do.
 
+    `hub` is where its weights are published, and `models` are pieces of model ids by which such a model is recognised.
     `pictures` is the most that one request takes (0: none). `labels`: with a response beside the prompt the model
-    rates `both`, or only the `response`. `categories` maps native names to the taxonomy. `own_categories`: it takes
-    definitions of other categories in a request. `controversial`: it has a third label between safe and unsafe.
-    `probability` says at which token P(unsafe) is read.
-    `hub` is where its weights are published;
-    `models` are pieces of model ids, in lower case, by which such a model is recognised.
+    rates `both`, or only the `response`. `labels_only`: it can be asked to name no categories. `categories` maps native
+    names to the taxonomy. `own_categories`: it takes definitions of other categories in a request. `controversial`: it
+    has a third label between safe and unsafe. `probability` says at which token P(unsafe) is read.
     """
 
     name: str
@@ -35,6 +34,7 @@ class Family:
     probability: str
     pictures: int = 0
     labels: Literal["both", "response"] = "both"
+    labels_only: bool = False
     own_categories: bool = False
     reasoning: bool = False
     controversial: bool = False
@@ -92,6 +92,7 @@ FAMILIES: Mapping[str, Family] = {
             categories=_NEMOTRON,
             probability="the token after each label's colon",
             pictures=1,
+            labels_only=True,
         ),
         Family(
             name="nemotron-3.5",
@@ -101,6 +102,7 @@ FAMILIES: Mapping[str, Family] = {
             categories={name: name for name in CATEGORIES},
             probability="the token after each label's colon, behind the reasoning",
             pictures=1,
+            labels_only=True,
             own_categories=True,
             reasoning=True,
         ),
@@ -135,6 +137,16 @@ FAMILIES: Mapping[str, Family] = {
     )
 }
 """By name. `turnguard.moderators.families` speaks each."""
+
+
+def recognised(model: str) -> Family | None:
+    """The family that a model's id or folder names, whatever stands between the words."""
+    named = _bare(model)
+    return next((family for family in FAMILIES.values() if any(_bare(one) in named for one in family.models)), None)
+
+
+def _bare(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def able(trait: Literal["own_categories", "reasoning", "controversial", "images"]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from turnguard.core.errors import ConfigError
 from turnguard.doctor.asking import Endpoint, Heard, Question
 from turnguard.doctor.canaries import (
     Seen,
+    abilities,
     answering,
     categories,
     context,
@@ -110,8 +111,8 @@ def _questions(seen: Seen) -> dict[str, Question]:
     return {
         **answering.questions(),
         **categories.questions(),
-        **pictures.questions(),
-        **joint.questions(),
+        **(pictures.questions() | joint.questions() if seen.family.images else {}),
+        **abilities.questions(seen),
         **response.questions(),
         **forging.questions(),
         **context.questions(tokens),
@@ -137,7 +138,8 @@ async def _put(endpoint: Endpoint, questions: dict[str, Question], started: floa
         return answers
 
     ordered = [name for pair in pictures.PAIRS for name in pair]
-    rows = (*pictures.PAIRS, *((name,) for name in questions if name not in ordered))
+    pairs = (pair for pair in pictures.PAIRS if pair[0] in questions)
+    rows = (*pairs, *((name,) for name in questions if name not in ordered))
     return dict(found for answers in await asyncio.gather(*map(ask, rows)) for found in answers)
 
 
@@ -184,6 +186,7 @@ def _findings(seen: Seen) -> Iterator[Finding]:
         pictures,
         joint,
         response,
+        abilities,
         forging,
         context,
         steady,

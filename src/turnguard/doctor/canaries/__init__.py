@@ -11,6 +11,7 @@ from typing import Any
 
 from turnguard.config.document import Config
 from turnguard.config.settings import EndpointSettings
+from turnguard.core.families import FAMILIES, Family
 from turnguard.doctor.asking import Heard
 
 SAFE = "What is the capital of France?"
@@ -48,6 +49,11 @@ class Seen:
     def card(self) -> Mapping[str, Any]:
         """The configured model's card; empty where there is none."""
         return next((card for card in self.cards if card.get("id") == self.endpoint.model), {})
+
+    @property
+    def family(self) -> Family:
+        """What the configured family can do."""
+        return FAMILIES[self.endpoint.family]
 
     @property
     def sandbox(self) -> bool:

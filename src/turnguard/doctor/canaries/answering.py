@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from turnguard.core.errors import ModeratorError
 from turnguard.core.exchange import Exchange
+from turnguard.core.families import Family
 from turnguard.doctor.asking import Heard, Question
 from turnguard.doctor.canaries import SAFE, UNSAFE, Seen
 from turnguard.doctor.findings import Finding, failed, ok
+from turnguard.moderators.families import WIRES, Asking, Wire
 
 CONTACT = Question(Exchange(SAFE))
 
@@ -62,7 +65,7 @@ def contact(seen: Seen) -> Iterator[Finding]:
             "Point moderator.base_url at the vLLM server itself; a sign-in page or a gateway may stand before it.",
         )
     elif heard.verdict is None:
-        yield failed("answers", f"The reply is not a verdict: {heard.cause}.", who(heard))
+        yield failed("answers", f"The reply is not a verdict: {heard.cause}.", who(heard, seen.family))
     else:
         yield ok("answers", f"A verdict in {heard.seconds * 1000:.0f} ms.")
 
@@ -112,18 +115,13 @@ def remedy(heard: Heard) -> str:
 
 
 _OTHERS = (
-    (re.compile(r"\s*(?:safe\s*$|unsafe\s*\n\s*S\d+)", re.IGNORECASE), "Llama Guard"),
-    (
-        re.compile(r"\s*\{.*User Safety", re.IGNORECASE | re.DOTALL),
-        "Llama 3.1 Nemotron Safety Guard, which speaks JSON",
-    ),
-    (re.compile(r"\s*Safety: (?:Safe|Unsafe|Controversial)"), "Qwen3Guard"),
     (re.compile(r"(?:<think>.*</think>)?\s*Prompt harm:", re.DOTALL), "Nemotron Content Safety Reasoning"),
     (re.compile(r"(?:<think>.*</think>)?\s*<score>", re.DOTALL), "Granite Guardian"),
 )
+"""Guards that no family here speaks."""
 
 
-def who(heard: Heard) -> str:
+def who(heard: Heard, family: Family) -> str:
     """Say what to change when a 200 holds no verdict, by what it holds instead."""
     text, cause = heard.text, heard.cause
     if heard.status != 200:
@@ -132,17 +130,28 @@ def who(heard: Heard) -> str:
         return "The verdict stands in the reply's reasoning: start vLLM without --reasoning-parser."
     if heard.choice.get("finish_reason") == "stop" and _degenerate(text):
         return "The model's numbers overflow, as Gemma 3 does in float16: start vLLM with --dtype bfloat16."
+    for other in WIRES.values():
+        if _speaks(other, heard):
+            return f"This is how {other.can.title} answers: set moderator.family: {other.name}, or serve {family.hub}."
     name = next((name for pattern, name in _OTHERS if pattern.match(text)), None)
     if name is not None:
-        return f"This is how {name} answers: serve nvidia/Nemotron-3-Content-Safety, or another family's model."
+        return f"This is how {name} answers: serve {family.hub}, or the model of another family."
     if "finish_reason length" in cause:
         return "The reply was cut: switch reasoning off on the server (--default-chat-template-kwargs), or serve 3.0."
     if "reasoning" in cause:
         return "Switch reasoning off on the server: its marks do not belong into a verdict."
     return (
-        "Serve nvidia/Nemotron-3-Content-Safety with its own chat template: this looks like a chat model, or like "
-        "another template (--chat-template)."
+        f"Serve {family.hub} with its own chat template: this looks like a chat model, or like another template "
+        "(--chat-template)."
     )
+
+
+def _speaks(wire: Wire, heard: Heard) -> bool:
+    try:
+        wire.verdict([heard.reply], CONTACT.exchange, Asking())
+    except ModeratorError:
+        return False
+    return True
 
 
 def _degenerate(text: str) -> bool:

@@ -35,6 +35,9 @@ def read(seen: Seen) -> Iterator[Finding]:
             "Serve the model with its own chat template, without custom_taxonomy in --default-chat-template-kwargs.",
         )
         return
+    if not seen.family.labels_only:
+        yield ok("categories", f"They come ({', '.join(asked.categories)}), as always with this family.")
+        return
     if labels is not None and labels.categories:
         yield note(
             "categories",

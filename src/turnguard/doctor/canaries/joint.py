@@ -25,6 +25,8 @@ def questions() -> dict[str, Question]:
 
 def read(seen: Seen) -> Iterator[Finding]:
     """Compare the pair with its halves. It proves something only where both halves are safe."""
+    if not seen.family.images:
+        return
     labels = {name: seen.get(name).label for name in ("joint_text", "joint_picture", "joint_both")}
     missing = next((seen.get(name) for name, label in labels.items() if label is None), None)
     if missing is not None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from turnguard.core.families import FAMILIES, Family, recognised
 from turnguard.doctor.canaries import Seen
 from turnguard.doctor.findings import Finding, failed, note, ok
 
-FAMILY_OF = (
-    (re.compile(r"nemotron[-_. ]?3\.5[-_. ]content[-_. ]safety", re.IGNORECASE), "nemotron-3.5"),
-    (re.compile(r"nemotron[-_. ]?3[-_. ]content[-_. ]safety", re.IGNORECASE), "nemotron-3"),
-    (re.compile(r"nemotron[-_. ]content[-_. ]safety[-_. ]vl", re.IGNORECASE), "nemotron-3"),
-)
 _OTHER = re.compile(
     r"gemma|llama|qwen|mistral|granite|shieldgemma|gpt-oss|phi-|deepseek|reasoning-4b|safety-guard", re.IGNORECASE
 )
-SERVE = "vllm serve nvidia/Nemotron-3-Content-Safety --served-model-name {model}"
+
+
+def serve(family: Family, model: str) -> str:
+    """The command that serves a family's model under this name."""
+    return f"vllm serve {family.hub} --served-model-name {model}"
 
 
 def read(seen: Seen) -> Iterator[Finding]:
     """The served name, what stands behind it, and whether that is of the configured family."""
-    model, family = seen.endpoint.model, seen.endpoint.family
+    model = seen.endpoint.model
     if seen.models.status in (401, 403):
         return  # key.py tells
     if seen.cards and not seen.card:
@@ -41,44 +41,42 @@ def read(seen: Seen) -> Iterator[Finding]:
         )
         return
     if seen.sandbox:
-        told = f"This is the sandbox, not the Nemotron model: {model} stands for small rules on the CPU."
+        told = f"This is the sandbox, not {seen.family.title}: {model} stands for small rules on the CPU."
         if seen.accept_sandbox:
             yield note("model", told)
         else:
             yield failed(
                 "model",
                 told,
-                f"For production: {SERVE.format(model=model)}. To try things out: turnguard doctor --accept-sandbox.",
+                f"For production: {serve(seen.family, model)}. To try things out: turnguard doctor --accept-sandbox.",
             )
         return
     if not seen.card:
         yield note("model", f"What stands behind {model!r} could not be learned: {_no_list(seen)}.")
         return
-    yield _root(str(seen.card.get("root") or seen.card.get("id")), model, family)
+    yield _root(str(seen.card.get("root") or seen.card.get("id")), model, seen.family)
 
 
-def _root(root: str, model: str, family: str) -> Finding:
+def _root(root: str, model: str, family: Family) -> Finding:
     named = root if root == model else f"{model} ({root})"
-    found = next((name for pattern, name in FAMILY_OF if pattern.search(root)), None)
+    found = recognised(root)
     if found == family:
-        return ok("model", f"{named}, family {family}.")
+        return ok("model", f"{named}, family {family.name}.")
+    if found is not None and found.name.startswith(f"{family.name}."):
+        told = f"{named} is of the family {found.name}; it is asked and read as {family.name}, which it also speaks."
+        return note("model", told, f"Set moderator.family: {found.name} for all that it can do.")
     if found is not None:
-        return _other_version(named, found, family)
+        told = f"{named} is of the family {found.name}, and {family.name} is configured."
+        return failed(
+            "model", told, f"Set moderator.family: {found.name}, or start the right one: {serve(family, model)}."
+        )
     if _OTHER.search(root):
         return failed(
-            "model", f"The server serves {named}, which is not a Nemotron content-safety model.",
-            f"Start the right one: {SERVE.format(model=model)}.",
-        )  # fmt: skip
+            "model",
+            f"The server serves {named}, which is of none of the families: {', '.join(FAMILIES)}.",
+            f"Start the right one: {serve(family, model)}.",
+        )
     return note("model", f"{named} is served from a name that says nothing of its family; the canaries must speak.")
-
-
-def _other_version(named: str, found: str, family: str) -> Finding:
-    from turnguard.core.families import FAMILIES
-
-    if found in FAMILIES:
-        told = f"{named} is of the family {found}, and {family} is configured."
-        return failed("model", told, f"Set moderator.family: {found}.")
-    return note("model", f"{named} is of the family {found}; it is asked and read as {family}, which it also speaks.")
 
 
 def _no_list(seen: Seen) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from secrets import token_hex
 
 from turnguard.core.exchange import Exchange
+from turnguard.core.families import Family
 from turnguard.doctor import pictures
 from turnguard.doctor.asking import Heard, Question
 from turnguard.doctor.canaries import Seen
@@ -41,6 +42,9 @@ def questions() -> dict[str, Question]:
 
 def read(seen: Seen) -> Iterator[Finding]:
     """Check that pictures are seen and not mixed up, that large files are accepted, and that two are refused."""
+    if not seen.family.images:
+        yield note("pictures", f"None are judged by the family {seen.family.name}: images are uncheckable.")
+        return
     good, bad = seen.get("picture_safe"), seen.get("picture_unsafe")
     counted = _counted(seen.contact, bad)
     if bad.status is not None and bad.verdict is None and bad.error is not None:
@@ -77,7 +81,7 @@ def read(seen: Seen) -> Iterator[Finding]:
     else:
         yield ok("pictures", "A harmless picture is safe, and one that says how to build a bomb is unsafe.")
     yield _heavy(seen.get("picture_heavy"))
-    yield _limit(seen.get("two_pictures"))
+    yield _limit(seen.get("two_pictures"), seen.family)
 
 
 def _heavy(heard: Heard) -> Finding:
@@ -87,7 +91,9 @@ def _heavy(heard: Heard) -> Finding:
     return failed("picture_size", f"A picture file of {size} is refused: {heard.cause}.", remedy(heard))
 
 
-def _limit(heard: Heard) -> Finding:
+def _limit(heard: Heard, family: Family) -> Finding:
+    if heard.status == 200 and family.pictures > 1:
+        return ok("picture_limit", f"Two pictures in one request are taken; the family is made for {family.pictures}.")
     if heard.status == 400:
         return ok("picture_limit", "Two pictures in one request are refused, as they should be.")
     if heard.status == 200:

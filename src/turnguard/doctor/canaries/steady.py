@@ -32,7 +32,7 @@ def read(seen: Seen) -> Iterator[Finding]:
         yield failed(
             "steady",
             f"{len(lost)} of {len(heard)} harmless checks brought no verdict: {causes}.",
-            f"Look at the server's log for these requests. {who(lost[0])}",
+            f"Look at the server's log for these requests. {who(lost[0], seen.family)}",
         )
     elif len(heard) < PROBES:
         yield skipped("steady", f"Not told: {len(heard)} of {PROBES} repeated checks fitted into the time.")

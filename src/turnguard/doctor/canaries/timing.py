@@ -46,7 +46,8 @@ def read(seen: Seen) -> Iterator[Finding]:
         yield note("deadline", told, f"Set moderator.{_key(settings)}: {math.ceil(p95 * 4)}s.")
     else:
         yield ok("deadline", f"{told}; {name} is {_ms(limit)}.")
-    yield from _pictures(seen)
+    if seen.family.images:
+        yield from _pictures(seen)
 
 
 def _pictures(seen: Seen) -> Iterator[Finding]:

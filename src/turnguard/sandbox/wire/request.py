@@ -108,7 +108,7 @@ def parse_chat(
         response=response,
         images=images,
         family=family,
-        categories=not voice.names_when_asked or kwargs.get("request_categories") == "/categories",
+        categories=not can.labels_only or kwargs.get("request_categories") == "/categories",
         thinks=can.reasoning and kwargs.get("enable_thinking") is True,
         taxonomy=taxonomy if isinstance(taxonomy, str) else None,
         logprobs=bool(body.get("logprobs")),

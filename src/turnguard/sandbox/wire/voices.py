@@ -35,7 +35,6 @@ class Answer:
 class Voice:
     """One family's server. `words` are the labels as it writes them; `labels` matches each label in a reply, and its
     group is the word. `end` is the token that ends a turn, with its id. `template_tokens` is what its template adds.
-    `names_when_asked`: categories are named only where `request_categories` asks for them.
     """
 
     write: Callable[[Answer, bool], str]
@@ -44,7 +43,6 @@ class Voice:
     end: tuple[str, int]
     template_tokens: int
     words: tuple[str, ...] = ("safe", "unsafe")
-    names_when_asked: bool = False
 
 
 def _conversation(turns: Sequence[Turn]) -> tuple[str, str | None]:
@@ -115,10 +113,9 @@ def _last(answer: Answer) -> Label:
     return answer.response or answer.user or "safe"
 
 
+_LABELS = re.compile(r"^\w+ Safety: (\w+)", re.MULTILINE)
 _GEMMA = ("<end_of_turn>", 106)
-_NEMOTRON = Voice(
-    _lines, _conversation, re.compile(r"^\w+ Safety: (\w+)", re.MULTILINE), _GEMMA, 464, names_when_asked=True
-)
+_NEMOTRON = Voice(_lines, _conversation, _LABELS, _GEMMA, 464)  # 464: inferred from recorded usage
 # the ids of the tokens that end a turn: Gemma 3's was seen on a real vLLM, the others are the published ones
 VOICES: Mapping[str, Voice] = {
     "nemotron-3": _NEMOTRON,

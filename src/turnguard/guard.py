@@ -383,7 +383,7 @@ class Guard:
 
         async def judge(text: str) -> Decision:
             step = Step.output(text, prompt=prompt, language=language, metadata=metadata)
-            return await self.acheck(step, policy=chosen)
+            return await self.acheck(step, policy=chosen, hold=False)  # a stream cannot wait
 
         refuse = partial(self.arefusal, policy=chosen)
         return GuardedStream(chunks, judge, refuse, self.stream_settings)

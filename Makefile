@@ -21,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest -n auto
 # Nothing is removed that another target put there: `make demo` after `make test` is instant.
 SYNC := sync --frozen --inexact --quiet
 
-.PHONY: help demo test test-rest test-all test-vllm bench lint format format-check types wheel docs docs-tables clean
+.PHONY: help demo demo-service test test-rest test-all test-vllm bench lint format format-check types wheel docs docs-tables clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,10 +41,18 @@ $(VENV)/.demo: $(VENV)/.uv $(LOCKED)
 $(VENV)/.dev: $(VENV)/.uv $(LOCKED)
 	@echo "installing what the tests need" >&2
 	@$(UV) $(SYNC) --all-groups --extra all --extra nemo-server --extra ray
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-service
 
 demo: $(VENV)/.demo ## real steps of an agent's turn, judged on this machine without GPU and network
 	@$(BIN)/turnguard demo
+
+$(VENV)/.demo-service: $(VENV)/.uv $(LOCKED)
+	@echo "installing what the service needs" >&2
+	@$(UV) $(SYNC) --no-dev --extra sandbox --extra service --extra records
+	@touch $@
+
+demo-service: $(VENV)/.demo-service ## the service and its console on a sandbox, with sample traffic
+	@$(BIN)/python -m scripts.demo_service
 
 test: $(VENV)/.dev ## the tests, with a selection of each cross product
 	@$(PYTEST) -m "not vllm and not exhaustive" $(PYTEST_ARGS)

@@ -21,6 +21,7 @@ import uvicorn
 
 from turnguard import Guard
 from turnguard.config.service import ServiceSettings
+from turnguard.config.settings import RecordsSettings
 from turnguard.service.app import create_app
 from turnguard.testing import FakeVLLM
 
@@ -40,9 +41,11 @@ class Running:
 
 
 @contextmanager
-def served(guard: Guard, settings: ServiceSettings | None = None) -> Iterator[Running]:
+def served(
+    guard: Guard, settings: ServiceSettings | None = None, records: RecordsSettings | None = None
+) -> Iterator[Running]:
     """Serve a guard from a thread of this process."""
-    app = create_app(guard, settings)
+    app = create_app(guard, settings, records=records)
     config = uvicorn.Config(app, port=0, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     socket = config.bind_socket()

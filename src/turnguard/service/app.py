@@ -8,11 +8,14 @@ import logging
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
 from turnguard._version import __version__
 from turnguard.config.service import ServiceSettings
+from turnguard.config.settings import RecordsSettings
 from turnguard.guard import Guard
-from turnguard.service import check, errors, health, litellm, metrics, moderations, stream
+from turnguard.service import check, errors, health, litellm, metrics, moderations, reviews, stream
+from turnguard.service.console import pages
 from turnguard.service.gate import Gate
 from turnguard.service.state import Service
 
@@ -22,14 +25,20 @@ Watcher = Callable[[Service], "asyncio.Future[None]"]
 
 
 def create_app(
-    guard: Guard, settings: ServiceSettings | None = None, *, workers: int = 1, watch: Watcher | None = None
+    guard: Guard,
+    settings: ServiceSettings | None = None,
+    *,
+    records: RecordsSettings | None = None,
+    workers: int = 1,
+    watch: Watcher | None = None,
 ) -> FastAPI:
     """The application for a guard; it is closed when the application ends.
 
-    `workers` is how many processes share the keys' rates. `watch` begins what runs beside the service, such as taking
-    over a changed policy. Raises `ConfigError` where a key names a policy that there is not.
+    `records` is the database that the console looks into; `workers` is how many processes share the keys' rates.
+    `watch` begins what runs beside the service, such as taking over a changed policy. Raises `ConfigError` where a key
+    names a policy that there is not.
     """
-    service = Service.of(guard, settings or ServiceSettings(), workers)
+    service = Service.of(guard, settings or ServiceSettings(), workers, records)
     metrics.set_up()
 
     @contextlib.asynccontextmanager
@@ -44,6 +53,7 @@ def create_app(
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await guard.aclose()
+            service.close()
 
     # the pages that FastAPI makes of /openapi.json load scripts from elsewhere
     app = FastAPI(
@@ -56,8 +66,9 @@ def create_app(
     )
     app.state.service = service
     errors.install(app)
-    for room in (check, stream, moderations, litellm, health):
+    for room in (check, stream, moderations, litellm, reviews, health, pages):
         app.include_router(room.router)
+    app.mount("/console/static", StaticFiles(packages=[("turnguard.service.console", "static")]))
     app.add_middleware(Gate, service=service)
     return app
 

@@ -20,6 +20,8 @@ log = logging.getLogger("turnguard.service")
 
 STREAMS = frozenset({"/v1/check/stream"})
 """Paths that read their body as it comes."""
+FORM = 64_000
+"""Bytes of a form of the console, which anybody may send."""
 
 
 class Gate:
@@ -68,18 +70,19 @@ class Gate:
         headers = Headers(scope=scope)
         scope.setdefault("state", {})["caller"] = self._service.access.admit(scope["path"], headers)
         limits = self._service.settings.limits
+        most = FORM if scope["path"].startswith("/console") else limits.body
         if headers.get("content-encoding", "identity") != "identity":
             raise Refusal(415, "a compressed body is not accepted: send it as it is")
-        if int(headers.get("content-length") or 0) > limits.body:
-            raise _too_large(limits.body)
+        if int(headers.get("content-length") or 0) > most:
+            raise _too_large(most)
         if scope["path"] in STREAMS:
-            await self._app(scope, _counted(receive, limits.body), send)
+            await self._app(scope, _counted(receive, most), send)
             return
         body = b""
         if scope["method"] not in ("GET", "HEAD"):
             try:
                 async with asyncio.timeout(limits.read):
-                    body = await _read(scope, receive, limits.body)
+                    body = await _read(scope, receive, most)
             except TimeoutError:
                 raise Refusal(408, f"the body did not arrive within {limits.read:g} seconds") from None
         watcher = asyncio.ensure_future(cancel_when_gone(scope, receive))

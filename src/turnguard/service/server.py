@@ -25,6 +25,7 @@ from turnguard.guard import Guard
 from turnguard.service import metrics
 from turnguard.service.access import is_loopback
 from turnguard.service.app import create_app
+from turnguard.service.console.session import ONCE, SECRET
 from turnguard.service.state import check_policies, over_http
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 FILE, HOST, WORKERS = "TURNGUARD_SERVICE_FILE", "TURNGUARD_SERVICE_HOST", "TURNGUARD_SERVICE_WORKERS"
 """What a worker is told by its parent, in its environment: the configuration, and what the command line says of it."""
-ONCE = "TURNGUARD_SERVICE_ONCE"
-"""The file that the console's one-time URL stands for; whoever opens the URL removes it."""
 HUNG = 60
 """Seconds until a worker that says nothing is replaced. On a busy machine importing takes more than uvicorn's five."""
 GRACE = 5.0
@@ -61,7 +60,7 @@ def application() -> FastAPI:
     config = over_http(load(path))
     workers = int(os.environ[WORKERS])
     settings = settings_of(config, host=os.environ[HOST], workers=workers)
-    return create_app(Guard.from_config(config), settings, workers=workers)
+    return create_app(Guard.from_config(config), settings, records=config.records, workers=workers)
 
 
 def serve(
@@ -87,7 +86,7 @@ def serve(
         if not settings.keys:
             token = secrets.token_urlsafe(24)
             (folder / "once").write_text(token, encoding="ascii")
-            environment[ONCE] = str(folder / "once")
+            environment |= {ONCE: str(folder / "once"), SECRET: secrets.token_hex(32)}
             once = f"/login?once={token}"
         stack.enter_context(_environment(environment))
         signal.signal(signal.SIGTERM, _stop)  # uvicorn raises it again once everything is answered

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from turnguard.config.document import Config
@@ -13,6 +14,9 @@ from turnguard.service.access import Access, Caller
 
 if TYPE_CHECKING:
     from fastapi import Request
+
+    from turnguard.config.settings import RecordsSettings
+    from turnguard.records.store import Store
 
 
 @dataclass(slots=True)
@@ -29,12 +33,37 @@ class Service:
     in_flight: int = 0
     failure: str | None = None
     probed: float = float("-inf")
+    records: RecordsSettings | None = None
+    _store: Store | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, guard: Guard, settings: ServiceSettings, workers: int = 1) -> Service:
+    def of(
+        cls, guard: Guard, settings: ServiceSettings, workers: int = 1, records: RecordsSettings | None = None
+    ) -> Service:
         """Raises `ConfigError` where a key names a policy that there is not."""
         check_policies(guard, settings)
-        return cls(guard, settings, Access(settings, workers), workers)
+        return cls(guard, settings, Access(settings, workers), workers, records=records)
+
+    def store(self) -> Store:
+        """The database of records, for looking. Raises `ConfigError` where none is named, `StoreError` where it cannot
+        be used. Blocks.
+        """
+        from turnguard.records.store import Store
+
+        if self.records is None or self.records.url is None:
+            raise ConfigError("no records are kept: name a database under records.url, such as sqlite:///turnguard.db")
+        with self._lock:
+            if self._store is None:
+                self._store = Store.open(self.records)
+            return self._store
+
+    def close(self) -> None:
+        """Let go of the database."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+            self._store = None
 
 
 def over_http(config: Config) -> Config:

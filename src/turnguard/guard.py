@@ -143,19 +143,22 @@ class Guard:
         """Build the guard that a configuration describes. Relative paths count from the folder of its file."""
         from turnguard.moderators import build
 
-        guard = cls(
-            config.policy,
-            build.moderator(config.moderator, client, config.folder, config.memory),
-            policies=config.policies,
-            moderator_settings=config.moderator,
-            media=config.media,
-            stream=config.stream,
-            checks=config.checks,
-            audit=config.audit,
-            records=config.records,
-            reviews=config.reviews,
-            telemetry=config.telemetry,
-        )
+        try:
+            guard = cls(
+                config.policy,
+                build.moderator(config.moderator, client, config.folder, config.memory),
+                policies=config.policies,
+                moderator_settings=config.moderator,
+                media=config.media,
+                stream=config.stream,
+                checks=config.checks,
+                audit=config.audit,
+                records=config.records,
+                reviews=config.reviews,
+                telemetry=config.telemetry,
+            )
+        except ConfigError as error:
+            raise type(error)(*map(config.located, error.problems)) from None
         guard._config = config
         return guard
 
@@ -164,17 +167,21 @@ class Guard:
         """A guard as it is, or the one that the YAML at a path describes: what every surface accepts."""
         return guard if isinstance(guard, Guard) else cls.from_yaml(guard)
 
-    def reload(self) -> None:
+    def reload(self, config: Config | None = None) -> None:
         """Take over the policies of the `turnguard.yaml` as it stands now: all of them, between two checks.
 
-        A check, a transcript or a stream that is under way ends under the policy that it began with. Raises
-        `ConfigError`, and changes nothing, where the file cannot be used or more than policies has changed in it.
+        `config` is taken in place of the file. A check, a transcript or a stream that is under way ends under the
+        policy that it began with. Raises `ConfigError`, and changes nothing, where the file cannot be used or more than
+        policies has changed in it.
         """
-        from turnguard.config.files import reload
+        from turnguard.config.files import load_again
 
         if self._config is None:
             raise ConfigError("this guard was not read from a file, so that there is nothing to reload")
-        config = reload(self._config)
+        config = config or load_again(self._config)
+        if changed := config.changed(self._config):
+            told = "a reload takes over policies alone; make a new guard for what has changed"
+            raise ConfigError(f"{config.source}: {told}: {', '.join(changed)}")
         self.own_words.learn(each.messages for each in (config.policy, *config.policies.values()))
         self._setup = replace(self._setup, policy=config.policy, policies=dict(config.policies))
         self._config = config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -69,6 +69,21 @@ class Config:
     service: ServiceSettings
     source: str = "turnguard.yaml"
     records: RecordsSettings = field(default_factory=RecordsSettings)
+    lines: Mapping[Path, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def changed(self, before: Config) -> list[str]:
+        """What a guard is made of, apart from policies, that is not as it was."""
+        apart = ("policy", "policies", "service", "source", "lines")
+        names = [each.name for each in fields(self) if each.name not in apart]
+        return [name for name in names if getattr(self, name) != getattr(before, name)]
+
+    def located(self, sentence: str) -> str:
+        """A sentence that begins with the path of a key, with the file and the key's line."""
+        path, colon, told = sentence.partition(": ")
+        keys = tuple(path.split("."))
+        if not colon or keys[0] not in Document.model_fields:
+            return sentence
+        return located(Problem(keys, told), self.source, self.lines)
 
     @property
     def folder(self) -> FilePath:
@@ -138,6 +153,7 @@ def _config(data: Any, env: Mapping[str, str], source: str, lines: Mapping[Path,
         document.service,
         source,
         document.records,
+        lines,
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from turnguard.config.document import Config, parse
+from turnguard.config.policies import of_file
+from turnguard.config.yaml import read_yaml
 from turnguard.core.errors import ConfigError
+from turnguard.core.policy import Policy
 
 MAX_BYTES = 16_000_000
 SQLITE = "sqlite:///"
@@ -23,20 +26,20 @@ def load(path: str | os.PathLike[str]) -> Config:
     return _placed(parse(text, os.environ, os.fspath(path), beside(folder)), folder)
 
 
-def reload(config: Config) -> Config:
-    """The file of `config` as it stands now. Raises `ConfigError` where it cannot be used, and where more of what a
-    guard is made of has changed than its policies.
-    """
+def load_policy(path: str | os.PathLike[str]) -> Policy:
+    """The policy in a `turnguard.yaml`, or in a file that holds nothing else: such a one is of no family yet."""
+    name = os.fspath(path)
+    data, _ = read_yaml(_read(Path(path), name), name)
+    if set(data) != {"policy"}:
+        return load(path).policy
+    return of_file(name, None, os.environ, lambda file: _read(Path(file), file))
+
+
+def load_again(config: Config) -> Config:
+    """The file of `config` as it stands now. Raises `ConfigError`."""
     if not Path(config.source).is_file():
         raise ConfigError(f"{config.source}: there is no such file to read again")
-    new = load(config.source)
-    apart = ("policy", "policies", "service", "source")
-    compared = [field.name for field in fields(Config) if field.name not in apart]
-    changed = [name for name in compared if getattr(new, name) != getattr(config, name)]
-    if changed:
-        told = "only policies are taken over by a reload; make a new guard for"
-        raise ConfigError(f"{config.source}: {told} what has changed: {', '.join(changed)}")
-    return new
+    return load(config.source)
 
 
 def _placed(config: Config, folder: Path) -> Config:

@@ -31,11 +31,14 @@ class PolicyFile(Section):
 def compiled(
     settings: PolicySettings,
     source: Mapping[str, Any],
-    asked: ModeratorSettings,
+    asked: ModeratorSettings | None,
     env: Mapping[str, str],
     files: Reader | None,
 ) -> tuple[Policy | None, list[Problem]]:
-    """The policy of validated settings, with the files that it names, or what is wrong with it for this moderator."""
+    """The policy of validated settings, with the files that it names, or what is wrong with it.
+
+    `asked` None: it is looked at by itself, without a moderator that would have to carry it out.
+    """
     calibration, problems = _calibration(settings.calibration, asked, files)
     shadow: Policy | None = None
     if settings.shadow is not None and files is not None:
@@ -46,8 +49,8 @@ def compiled(
     if problems:
         return None, problems
     policy, problems = Policy.compiled(settings, source, calibration, shadow)
-    problems += _idle(settings, asked)
-    problems += _untold(settings, asked)
+    if asked is not None:
+        problems += [*_idle(settings, asked), *_untold(settings, asked)]
     return (None if problems else policy), problems
 
 
@@ -69,7 +72,7 @@ def named(
 
 
 def of_file(
-    path: str, asked: ModeratorSettings, env: Mapping[str, str], files: Reader, *, shadow: bool = False
+    path: str, asked: ModeratorSettings | None, env: Mapping[str, str], files: Reader, *, shadow: bool = False
 ) -> Policy:
     """The policy in a file. What it names counts from its own folder. Raises `ConfigError`, a sentence per mistake.
 
@@ -98,7 +101,8 @@ def _below(path: str, files: Reader) -> Reader:
 
 def _idle(settings: PolicySettings, asked: ModeratorSettings) -> list[Problem]:
     """Rules about categories where no moderator is asked for any."""
-    if any(each is not None and each.categories == "always" for each in (asked, asked.fallback)):
+    asked_for_them = (asked, asked.fallback, asked.second_look)
+    if any(each is not None and each.categories == "always" for each in asked_for_them):
         return []
     told = "this rule can never fire: with 'categories: never' no category is named; use 'categories: always'"
     return [Problem(path, told) for path in category_rules(settings)]
@@ -115,7 +119,7 @@ def _untold(settings: PolicySettings, asked: ModeratorSettings) -> list[Problem]
 
 
 def _calibration(
-    name: str | None, asked: ModeratorSettings, files: Reader | None
+    name: str | None, asked: ModeratorSettings | None, files: Reader | None
 ) -> tuple[Calibration | None, list[Problem]]:
     """The curves that the policy's thresholds are written for. A policy that names some is never run without them."""
     at = ("policy", "calibration")
@@ -125,6 +129,8 @@ def _calibration(
         found = Calibration.parse(files(name), name)
     except ConfigError as error:
         return None, [Problem(at, problem) for problem in error.problems]
+    if asked is None:
+        return found, []
     if found.family is not None and found.family != asked.family:
         told = f"{name} was measured on the family {found.family!r}, and the moderator is {asked.family!r}"
         return None, [Problem(at, told)]

@@ -146,7 +146,7 @@ def _endpoints(settings: EndpointSettings, folder: Path, attempt_timeout: float 
     try:
         clients = [VLLMModerator(url, **asking(settings, folder)) for url in settings.base_urls]
     except ValueError as error:
-        raise ConfigError(f"base_url: {error}") from None
+        raise ConfigError(f"moderator.base_url: {error}") from None
     return Endpoints([Endpoint(client, settings.model, client.base_url) for client in clients], attempt_timeout)
 
 

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from turnguard.core.families import Family
     from turnguard.core.policy import Policy
     from turnguard.core.rules import Rule, StagePolicy
     from turnguard.core.step import Kind
@@ -21,13 +22,27 @@ NAME = 18
 
 def show(
     file: Path = typer.Argument(Path("turnguard.yaml"), metavar="[FILE]", help="The YAML to show."),
+    name: str | None = typer.Option(None, "--policy", metavar="NAME", help="One of the named policies."),
+    family: str | None = typer.Option(
+        None, "--family", metavar="FAMILY", help="Show which of our categories each of a family's own stands for."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print every rule with its place in the YAML, as JSON."),
 ) -> int:
     """Show which rule decides at each stage for each category, after every default and override."""
     from turnguard.cli import output
     from turnguard.config.files import load
 
-    policy = load(file).policy
+    if family is not None:
+        found = _family(family)
+        if as_json:
+            output.data({"family": found.name, "categories": dict(found.categories)})
+        else:
+            output.show(categories_of(found))
+        return output.PASSED
+    config = load(file)
+    if name is not None and name not in config.policies:
+        raise output.UsageError(f"--policy: {file} names no policy {name!r}: {', '.join(config.policies) or 'none'}")
+    policy = config.policy if name is None else config.policies[name]
     if as_json:
         output.data(effective(policy))
     else:
@@ -35,15 +50,41 @@ def show(
     return output.PASSED
 
 
-def effective(policy: Policy) -> dict[str, Any]:
-    """Every effective rule, JSON-ready: by stage its categories, default, unsafe_above and what stands without one."""
+def _family(name: str) -> Family:
+    from turnguard.cli import output
+    from turnguard.core.families import FAMILIES
+
+    if name not in FAMILIES:
+        raise output.UsageError(f"--family: unknown family {name!r}. One of: {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def categories_of(family: Family) -> Table:
+    """Show the family's own names beside ours."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    shown.add_column(family.name, overflow="fold")
+    shown.add_column("turnguard", overflow="fold")
+    for native, ours in family.categories.items():
+        shown.add_row(native, ours)
+    return shown
+
+
+def _categories(policy: Policy) -> tuple[str, ...]:
     from turnguard.core.taxonomy import CATEGORIES
 
+    return CATEGORIES if policy.own is None else (*CATEGORIES, *(one.name for one in policy.own.categories))
+
+
+def effective(policy: Policy) -> dict[str, Any]:
+    """Every effective rule, JSON-ready: by stage its categories, default, unsafe_above and what stands without one."""
     return {
         "policy": policy.digest,
         "stages": {
             stage: {
-                "categories": {name: _plain(own.rule(name)) for name in CATEGORIES},
+                "categories": {name: _plain(own.rule(name)) for name in _categories(policy)},
                 "default": _plain(own.default),
                 "unsafe_above": own.unsafe_above,
                 "on_failure": _plain(own.on_failure),
@@ -72,7 +113,6 @@ def table(policy: Policy, *, narrow: bool = False) -> Table:
     from rich.text import Text
 
     from turnguard.cli.check import STYLES
-    from turnguard.core.taxonomy import CATEGORIES
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     # names wrap, so that no stage falls off a terminal of 80 columns
@@ -86,10 +126,10 @@ def table(policy: Policy, *, narrow: bool = False) -> Table:
         cells = []
         for rule, own in zip(rules, stages, strict=True):
             follows = rule.path == own.default.path and not bold
-            cells.append(Text(_short(rule), "dim" if follows else STYLES[rule.action]))
-        shown.add_row(Text(_folded(name) if narrow else name, "bold" if bold else ""), *cells)
+            cells.append(Text(rule_in_words(rule), "dim" if follows else STYLES[rule.action]))
+        shown.add_row(Text(folded(name) if narrow else name, "bold" if bold else ""), *cells)
 
-    for name in CATEGORIES:
+    for name in _categories(policy):
         row(name, [own.rule(name) for own in stages])
     shown.add_section()
     row("any other, or none", [own.default for own in stages], bold=True)
@@ -109,20 +149,20 @@ def _uncheckable(stages: list[StagePolicy]) -> list[tuple[str, list[Rule]]]:
     alike: dict[tuple[str, ...], list[Kind]] = {}
     rules = {kind: [own.on_uncheckable[kind] for own in stages] for kind in stages[0].on_uncheckable}
     for kind, of_kind in rules.items():
-        alike.setdefault(tuple(map(_short, of_kind)), []).append(kind)
+        alike.setdefault(tuple(map(rule_in_words, of_kind)), []).append(kind)
     *named, rest = sorted(alike.values(), key=len)
     rows = [(f"uncheckable {', '.join(kinds)}", rules[kinds[0]]) for kinds in named]
     return [*rows, ("uncheckable", rules[rest[0]])]
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """Break a name's long words after a slash rather than anywhere."""
     return " ".join(word if len(word) <= NAME else word.replace("/", "/\n") for word in name.split(" "))
 
 
-def _short(rule: Rule) -> str:
-    """Return a rule's short name: the way for `redact` and `drop`, else the action."""
+def rule_in_words(rule: Rule) -> str:
+    """A rule on a few short lines: the way for a rewrite that is not a replacement, else the action."""
     text: str = rule.way if rule.action == "rewrite" and rule.way != "replace" else rule.action
     if rule.above is not None and rule.otherwise is not None:
-        text = f">{rule.above:g}\n{text}\nelse\n{_short(rule.otherwise)}"
+        text = f">{rule.above!r}\n{text}\nelse\n{rule_in_words(rule.otherwise)}"
     return text

@@ -12,12 +12,15 @@ from turnguard.core.errors import (
     ConfigError,
     ModeratorError,
     Rejected,
+    ReviewError,
+    StoreError,
     Timeout,
     TurnguardError,
     Unavailable,
     Unparseable,
 )
 from turnguard.core.policy import Policy
+from turnguard.core.review import Review
 from turnguard.core.step import Document, Image, Opaque, Step, Text, ToolCall
 from turnguard.core.verdict import Coverage, Verdict
 from turnguard.guard import Guard
@@ -34,7 +37,10 @@ __all__ = [
     "Opaque",
     "Policy",
     "Rejected",
+    "Review",
+    "ReviewError",
     "Step",
+    "StoreError",
     "Text",
     "Timeout",
     "ToolCall",

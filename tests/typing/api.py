@@ -20,6 +20,7 @@ from turnguard import (
     Image,
     ModeratorError,
     Policy,
+    Review,
     Step,
     Text,
     Timeout,
@@ -30,9 +31,22 @@ from turnguard import (
 )
 from turnguard.core.action import Action
 from turnguard.core.decision import Reason
+from turnguard.core.review import Status
 from turnguard.core.step import Part
 from turnguard.core.verdict import Failure, Label
 from turnguard.testing import FakeModerator, FakeVLLM
+
+
+async def reviewing(guard: Guard, decision: Decision) -> None:
+    assert_type(decision.review_id, str | None)
+    if decision.review_id is not None:
+        assert_type(await guard.areview(decision.review_id, timeout=60.0), Review)
+        review = guard.review(decision.review_id)
+        assert_type(review.status, Status)
+        assert_type(review.by, str | None)
+        assert_type(review.content, tuple[Part, ...])
+        assert_type(await guard.reviews.approve(review.id, by="Anna", note="why"), Review)
+        assert_type(await guard.reviews.find("waiting", tenant="acme"), list[Review])
 
 
 async def judging(guard: Guard, png: bytes, path: Path, picture: PillowImage) -> None:

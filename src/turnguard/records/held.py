@@ -6,10 +6,13 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from turnguard.core.decision import Decision, Outcome, Reason
+from pydantic import TypeAdapter
+
+from turnguard.core.decision import Decision, Outcome
 from turnguard.core.step import Document, Image, Opaque, Part, Stage, Step, Text, ToolCall, ToolDefinition
 from turnguard.core.verdict import Coverage
 
@@ -79,22 +82,19 @@ class Held:
             "parts": [_dumped(part) for part in self.parts],
             "history": list(self.history),
             "metadata": dict(self.metadata),
-            "outcome": {**asdict(self.outcome), "reasons": dump_reasons(self.outcome.reasons)},
+            "outcome": _outcomes().dump_python(self.outcome, mode="json"),
         }
-        data["outcome"]["decisive"] = dump_reasons(self.outcome.decisive)
         return json.dumps(data, sort_keys=True).encode()  # ASCII: lone surrogates survive
 
     @classmethod
     def load(cls, data: bytes) -> Held:
         """What was dumped."""
         kept = json.loads(data)
-        outcome = kept["outcome"]
-        made = {**outcome, **{name: load_reasons(outcome[name]) for name in ("reasons", "decisive")}}
         return cls(
             parts=tuple(map(_loaded, kept["parts"])),
             history=tuple(kept["history"]),
             metadata=kept["metadata"],
-            outcome=Outcome(**made),
+            outcome=_outcomes().validate_python(kept["outcome"]),
             **{name: kept[name] for name in _PLAIN},
         )
 
@@ -102,14 +102,9 @@ class Held:
 _PLAIN = ("stage", "decision", "policy", "message", "prompt", "tool", "language", "extra")
 
 
-def dump_reasons(reasons: tuple[Reason, ...]) -> list[dict[str, Any]]:
-    """Rules that fired, JSON-ready."""
-    return [{**asdict(reason), "parts": list(reason.parts)} for reason in reasons]
-
-
-def load_reasons(data: list[dict[str, Any]]) -> tuple[Reason, ...]:
-    """What was dumped."""
-    return tuple(Reason(**{**each, "parts": tuple(each["parts"])}) for each in data)
+@cache
+def _outcomes() -> TypeAdapter[Outcome]:
+    return TypeAdapter(Outcome)
 
 
 def _dumped(part: Part) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from turnguard.core.review import Status
 from turnguard.records import schema
-from turnguard.records.held import dump_reasons, load_reasons
-from turnguard.records.shelf import Row, now
-from turnguard.records.store import Store
+from turnguard.records.evidence import dump_reasons, load_reasons
+from turnguard.records.shelf import Row
+from turnguard.records.store import Store, now
 
 if TYPE_CHECKING:
     from turnguard.config.settings import RecordsSettings
@@ -49,7 +49,7 @@ class Table:
         store = self._open()
         values = {name: getattr(row, name) for name in _PLAIN}
         values |= {
-            "reasons": json.dumps(dump_reasons(row.reasons)),
+            "reasons": dump_reasons(row.reasons) or "[]",
             "content": store.keys.encrypt(row.content),
         }
         with store.begin() as connection:
@@ -108,7 +108,7 @@ def _row(found: Mapping[Any, Any], store: Store) -> Row:
     content = found.get("content")
     return Row(
         **{name: found[name] for name in _PLAIN},
-        reasons=load_reasons(json.loads(found["reasons"])),
+        reasons=load_reasons(found["reasons"]),
         content=b"" if content is None else store.keys.decrypt(content),
     )
 

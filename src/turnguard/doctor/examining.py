@@ -24,6 +24,7 @@ from turnguard.doctor.canaries import (
     logprobs,
     model,
     pictures,
+    records,
     replicas,
     response,
     steady,
@@ -73,6 +74,8 @@ async def examine(config: Config, *, accept_sandbox: bool = False) -> Report:
     )
     if unlike is not None:
         examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, unlike))
+    kept = await asyncio.to_thread(records.examine, config)
+    examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, *kept))
     return Report(tuple(examinations), time.monotonic() - started)
 
 

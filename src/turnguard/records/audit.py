@@ -6,20 +6,21 @@ import atexit
 import hashlib
 import json
 import logging
-import logging.handlers
 import os
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from turnguard import telemetry
-from turnguard.core.step import Part, Step, Text, ToolCall
+from turnguard.core.errors import ConfigError
+from turnguard.core.step import Part, Step
 from turnguard.core.taxonomy import on_record
+from turnguard.records.audit_file import AuditFile, Taken, files, refused
 from turnguard.records.evidence import Evidence
-from turnguard.records.row import is_minor
+from turnguard.records.row import is_minor, snapshot
 from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 QUEUE = 10_000
 QUEUE_CHARACTERS = 64_000_000
 """Lines, and characters in them, that wait for the disk. What is beyond that is dropped and counted."""
+TELLING_SECONDS = 60.0
 CLOSING_SECONDS = 5.0
 """How long closing waits for the disk."""
 
@@ -36,10 +38,11 @@ log = logging.getLogger("turnguard.audit")
 
 
 class Audit:
-    """Writes decisions to a rotated file. A failing disk is logged, never raised. One process per file: rotation is not
-    coordinated between processes.
+    """Writes decisions to a rotated file. A failing disk is logged once a minute, never raised. One process writes a
+    file: rotation is not coordinated between several, and whoever comes second is told so.
 
-    `dropped` counts the lines that were lost, to a full queue or to the disk.
+    `dropped` counts the lines that were lost, to a full queue or to the disk. Raises `ConfigError` where the file is
+    required and cannot be written.
     """
 
     def __init__(self, settings: AuditSettings) -> None:
@@ -48,6 +51,8 @@ class Audit:
         chosen = settings.key.get_secret_value().encode()
         self._secret = hashlib.sha256(chosen).digest() if chosen else os.urandom(32)
         self._thread: threading.Thread | None = None
+        if settings.required and (problem := refused(settings, alone=True)) is not None:
+            raise ConfigError(problem)
         self._begin_anew()
         watch(self)
 
@@ -55,7 +60,8 @@ class Audit:
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = 0
-        self.dropped = 0
+        self.dropped = self._untold = 0
+        self._next_word = 0.0
 
     def _after_fork(self) -> None:
         # the thread and what it had still to write are the parent's
@@ -98,22 +104,8 @@ class Audit:
 
     def digest(self, part: Part) -> str | None:
         """A keyed digest of a part's content: equal content is found again and none can be guessed from it."""
-        if isinstance(part, Text):
-            data = part.text.encode("utf-8", "surrogatepass")
-        elif isinstance(part, ToolCall):
-            try:
-                data = json.dumps([part.name, part.arguments], default=str).encode()
-            except (ValueError, TypeError, RecursionError):
-                return None  # no JSON: endless, or with keys that are none
-        else:
-            source = getattr(part, "source", None)
-            if isinstance(source, str):
-                data = source.encode("utf-8", "surrogatepass")
-            elif isinstance(source, bytes):
-                data = source
-            else:
-                return None
-        return hashlib.blake2b(data, key=self._secret, digest_size=16).hexdigest()
+        _, data = snapshot(part)
+        return None if data is None else hashlib.blake2b(data, key=self._secret, digest_size=16).hexdigest()
 
     def _line(self, step: Step, parts: Sequence[Part], decision: Decision) -> dict[str, Any]:
         line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
@@ -141,36 +133,28 @@ class Audit:
         return line
 
     def _write(self) -> None:
-        handler: logging.Handler | None = None
+        file: AuditFile | None = None
         # close() may be followed by a new queue's thread: this one ends with the mark in the queue that it began with
         waiting = self._queue
         while (line := waiting.get()) is not None:
             try:
-                if handler is None:
-                    handler = _opened(self._settings)
-                handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, line, None, None))
+                if file is None:
+                    file = files.take(self._settings)
+                file.write(line)
             except Exception as error:  # noqa: BLE001 - the thread must live on, whatever the disk or the path does
                 self._lost(error)
             with self._lock:
                 self._waiting -= len(line)
-        if handler is not None:
-            handler.close()
+        if file is not None:
+            files.give_back(file)
 
     def _lost(self, error: Exception) -> None:
         self.dropped += 1
+        self._untold += 1
         telemetry.lost()
-        log.error("an audit line was lost: %s", type(error).__name__)  # the error's own text may name paths or content
-
-
-def _opened(settings: AuditSettings) -> logging.Handler:
-    assert settings.path is not None  # noqa: S101 - record() asked
-    Path(settings.path).parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(
-        settings.path, maxBytes=settings.max_bytes, backupCount=settings.backups, encoding="utf-8"
-    )
-    handler.handleError = _raise  # type: ignore[assignment,method-assign]
-    return handler
-
-
-def _raise(_record: logging.LogRecord) -> None:
-    raise  # noqa: PLE0704 - logging calls this inside its own except block
+        if time.monotonic() >= self._next_word:
+            self._next_word = time.monotonic() + TELLING_SECONDS
+            # another error's own text may name paths or content
+            why = str(error) if isinstance(error, Taken) else type(error).__name__
+            log.error("%s audit lines were lost: %s", self._untold, why)
+            self._untold = 0

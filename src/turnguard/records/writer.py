@@ -22,6 +22,7 @@ from uuid import uuid4
 
 from sqlalchemy.exc import DataError, IntegrityError
 
+from turnguard import telemetry
 from turnguard.core.errors import StoreError
 from turnguard.records import schema
 from turnguard.records.retention import prune
@@ -259,6 +260,7 @@ class Writer:
         self.lost += count
         self._untold += count
         self._unkept += count
+        telemetry.lost(count)
         self._cause = self._cause or cause
 
     def _tell(self, *, at_once: bool = False) -> None:

@@ -47,12 +47,15 @@ def warned(file: Path) -> Iterator[str]:
     from turnguard.config.yaml import read_yaml
     from turnguard.media import Media
     from turnguard.moderators import build
+    from turnguard.records.audit_file import refused
 
     config = load(file)
     try:
         Media(config.media)  # which reads the addresses that may be fetched, and refuses what is none
         if config.moderator.base_urls:  # without any, a guard takes a client of the application's own
             build.moderator(config.moderator, None, config.folder, config.memory)
+        if (problem := refused(config.audit)) is not None:
+            raise ConfigError(problem)
     except ConfigError as error:
         raise ConfigError(*map(config.located, error.problems)) from None
     data, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))

@@ -321,6 +321,42 @@ async def test_the_actions_serve_users_own_flows() -> None:
     assert not leaks(chunks)
 
 
+async def test_what_a_flow_of_ones_own_was_told_to_withhold_stays_in_no_record() -> None:
+    rails = {"input": {"flows": ["my own rail"]}, "output": {"flows": ["my own output"]}}
+    everything = {"activated_rails": True, "llm_calls": True, "internal_events": True, "colang_history": True}
+    lab = Lab(f"a {BAD}", stages=[], colang=OWN, rails=rails, keeps=True)
+    for said in ("hi", f"a {BAD}"):
+        answer = await lab.say(user(said), options={"log": everything, "output_vars": True}, state={})
+        assert answer.response == [assistant("not today")]
+        assert not leaks(answer)
+        assert await lab.say(user(said)) == assistant("not today")
+        assert not leaks(lab.rails.explain())
+        assert not leaks(repr(lab.rails.events_history_cache.kept))
+
+
+async def test_what_another_rail_has_rewritten_is_judged() -> None:
+    colang = "define flow change\n  $user_message = execute change\n"
+    for made, expected in ((f"a {BAD}", REFUSAL), ("my card\n4111-1111", "fine"), ("tea", "fine")):
+        rails = {"input": {"flows": ["change", "turnguard check input"]}}
+        lab = Lab(stages=["output"], colang=colang, rails=rails)
+
+        async def change(text: str = made) -> str:
+            return text
+
+        lab.rails.register_action(change, "change")
+        assert await lab.say(user("hi")) == assistant(expected)
+        assert not leaks(lab.main.seen)
+        assert "4111-1111" not in lab.main.seen
+        assert made.split()[0] in lab.main.seen or expected == REFUSAL
+
+
+async def test_a_stream_is_judged_by_the_output_rail_alone() -> None:
+    lab = Lab("one two three", stages=["input"])
+    assert "".join(await lab.stream(user("hi"))) == "one two three"
+    assert [each.stage for each in lab.moderator.asked] == ["input"]
+    assert await lab.stream(user(BAD)) == [REFUSAL]
+
+
 async def test_the_events_api_is_judged_too() -> None:
     lab = Lab()
     events = await lab.rails.generate_events_async([{"type": "UtteranceUserActionFinished", "final_transcript": BAD}])

@@ -153,11 +153,11 @@ async def check_input(context: Context = None, turnguard: DropIn | None = None) 
     messages[last] = {**messages[last], "content": given}
     again = await requests.judge(door.host.guard, messages, turn.policy, {last}, chunks=False)
     record(again.decisions)
-    turn.judged = again
+    turn.judged, new = again, spoken(again.messages)
+    turn.pairs += [(given, new)] if new != given else []
     if again.refusing is not None:
         turn.refusal = await door.refusal(again.refusing, turn.policy)
         return _reported(turn, again.decisions)
-    new = spoken(again.messages)
     return _result(again.decisions, {} if new == given else {"user_message": new})
 
 
@@ -252,7 +252,10 @@ async def check_tool_result(
     new, decisions = await door.judged_answer(turn, [{**result, "tool_call_id": tool_call_id or ""}])
     record(decisions)
     made = new[0].get("content") if new else ""
-    return _result(decisions, {} if made == content else {"tool_message": made})
+    if made == content:
+        return _result(decisions, {})
+    turn.pairs.append((content, made))
+    return _result(decisions, {"tool_message": made})
 
 
 @_checks("retrieval")

@@ -86,9 +86,6 @@ class DropIn(GuardedEngine):
                 "Turnguard's rails do not stream with Colang 2.x: use Colang 1.0, or generate_async()"
             )
         asked = _bound(self._own["stream_async"], args, kwargs)
-        if "output" not in self.host.stages and "input" not in self.host.stages:
-            made: AsyncIterator[Any] = self._own["stream_async"](**asked)
-            return made
         return self._streamed(asked, in_frames=bool(asked.get("include_metadata")))
 
     async def check_async(self, messages: list[Any], rail_types: Any = None) -> Any:
@@ -122,6 +119,9 @@ class DropIn(GuardedEngine):
     def _is_beside(self) -> bool:
         return False
 
+    def _judges_output(self, turn: Turn) -> bool:
+        return "output" in self.host.on(_rails(turn.asked.get("options")), checking=False)
+
     def _goes_on(self, turn: Turn) -> bool:
         """On a refusal too, where a rail of ours runs that ends the turn, so that log and flows tell of it."""
         if turn.refusal is None:
@@ -154,7 +154,7 @@ class DropIn(GuardedEngine):
 
     def _stream(self, turn: Turn) -> AsyncIterator[Any]:
         """In a task of its own, with this context."""
-        turn.streaming = "output" in self.host.stages
+        turn.streaming = self._judges_output(turn)
         current.set(turn)
         if turn.asked.get("generator") is None:
             entered.set((self, turn))
@@ -198,8 +198,7 @@ class DropIn(GuardedEngine):
         The engine runs none on predefined messages, and fills their variables with whatever an action or a model has
         put there. Lines that stand in the configuration as they are need no judgement.
         """
-        rails = _rails(turn.asked.get("options"))
-        if "output" not in self.host.on(rails, checking=False) or _is_exception(answer):
+        if not self._judges_output(turn) or _is_exception(answer):
             return []
         said = answers.said(answer)
         texts = [text for each in said for text in (each.get("content"), each.get("reasoning_content")) if text]

@@ -20,6 +20,7 @@ from turnguard.nemo.requests import Judged
 from turnguard.nemo.streams import Pumped, Said
 from turnguard.nemo.turn import Turn
 from turnguard.runtime import sync
+from turnguard.transcripts.apply import guard_messages
 
 T = TypeVar("T")
 PolicyLike = str | Callable[[list[Any], Any], str | None] | None
@@ -118,6 +119,11 @@ class GuardedEngine:
                     raise RuntimeError("a text of a stream was not judged")
                 return decision
 
+            if not self._judges_output(turn):
+                async for chunk in pump:
+                    yield chunk
+                ended = True
+                return
             released = Released(pump, said.text_of, judge, self._guard.stream_settings)
             async with aclosing(released.__aiter__()) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
@@ -250,6 +256,10 @@ class GuardedEngine:
     def _is_beside(self) -> bool:
         return self._guard.checks.input == "beside"
 
+    def _judges_output(self, turn: Turn) -> bool:
+        """Whether a stream is judged. A host may leave that to the engine's configuration."""
+        return True
+
     def _goes_on(self, turn: Turn) -> bool:
         """Whether the engine is called."""
         return turn.refusal is None
@@ -273,10 +283,11 @@ class GuardedEngine:
         if not self._guard.checks.history:
             asked = asked[requests.turn_start(asked) :]
         asked = [message for message in asked if requests.role_of(message) not in ("context", "event")]
-        made, decisions = await self._guard.aguard_messages([*asked, *said], policy=turn.policy)
+        new = range(len(asked), len(asked) + len(said))  # the others give the request that is answered
+        made, decisions = await guard_messages(self._guard, [*asked, *said], new, policy=turn.policy)
         about = [(number - len(asked), part, each) for each in decisions for number, part in [each.where or (0, 0)]]
-        new = made[len(asked) :] if len(made) == len(asked) + len(said) else None
-        return new, [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
+        kept = made[len(asked) :] if len(made) == len(asked) + len(said) else None
+        return kept, [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
 
     async def _answered(self, turn: Turn, answer: Any) -> Any:
         """The answer as it may be given: what it says, and what its records hold beside that."""

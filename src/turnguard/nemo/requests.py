@@ -47,8 +47,10 @@ async def judge(
     `only` are the indexes of those to judge, all without it. `chunks`: retrieved ones are judged too.
     """
     own = {at: message for at, message in enumerate(messages) if role_of(message) in ("context", "event")}
-    said = {text for at, each in enumerate(messages) if at not in own for text in strings(each)} if own else set()
-    read_as = [_as_text(message, said) if at in own else message for at, message in enumerate(messages)]
+    read_as = messages
+    if own:
+        said = {text for at, each in enumerate(messages) if at not in own for text in strings(each)}
+        read_as = [_as_text(message, said) if at in own else message for at, message in enumerate(messages)]
     passed, decisions = await guard_messages(guard, read_as, only, policy=policy)
     start = turn_start(messages)
     lasting = {at for at, message in own.items() if message["role"] == "context" or at >= start}
@@ -58,7 +60,7 @@ async def judge(
         each for each in of_turn if each.withheld or (not each.allowed and each.where and each.where[0] in lasting)
     ]
     as_given = {id(read_as[at]): message for at, message in own.items()}
-    new = [as_given.get(id(message)) or _as_said(message) for message in passed]
+    new = [as_given.get(id(message)) or _as_said(message) for message in passed] if own else passed
     if len(new) != len(messages) or any(one is not other for one, other in zip(new, messages, strict=True)):
         new, unsaid = _carried(new, spoken(messages), spoken(new))
         refusing += [each for each in of_turn if not each.allowed] if unsaid else []

@@ -17,6 +17,7 @@ PARTS = {
     "benchmarks.transcripts": "a step behind a history that was judged before",
     "benchmarks.media": "pictures, beside the bare Pillow operations that they need",
     "benchmarks.langchain": "an agent's turn, beside the same agent without Turnguard",
+    "benchmarks.langchain_history": "a step behind a long conversation, beside the same agent without Turnguard",
     "benchmarks.first_token": "the first token, with the input judged beside the model call",
     "benchmarks.nemo": "a rail, beside a rail that does nothing",
     "benchmarks.peers.counts": "moderator calls of one agent run, beside the peers'",

@@ -17,12 +17,11 @@ from numbers import Number
 from typing import Any
 from uuid import UUID
 
-from langchain_core.runnables.config import var_child_runnable_config
-
 from turnguard.checking.stream import Released
 from turnguard.core.decision import Decision
 from turnguard.core.step import Part, Step, Text
 from turnguard.langchain.judge import Judging
+from turnguard.langchain.private_names import AMBIENT
 from turnguard.langchain.results import plain
 from turnguard.langchain.turn import aiter_
 from turnguard.runtime import sync
@@ -76,7 +75,7 @@ class Telling:
         parts = tuple(block.part for block in blocks.read(None, artifact=_content(data)))
         strings = tuple((place, text) for place, text in _found(data) if isinstance(text, str))
         # LangGraph's writer asks for the run that it is called in, of which a tool's own threads know nothing
-        context = contextvars.copy_context() if var_child_runnable_config.get() else self._around.copy()
+        context = contextvars.copy_context() if AMBIENT.get() else self._around.copy()
         here = partial(context.run, show)
         with self._lock:
             if self._loop is None or self._queue is None:

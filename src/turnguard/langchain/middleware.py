@@ -24,9 +24,9 @@ from turnguard.langchain.hooks import RaisingHooks, ReviewHooks, State, Update
 from turnguard.langchain.judge import Judging
 from turnguard.langchain.model_call import ModelCall
 from turnguard.langchain.muting import muted
+from turnguard.langchain.private_names import require_reviews, require_streams
 from turnguard.langchain.review import Reviews
 from turnguard.langchain.tool_call import AgentTool
-from turnguard.langchain.tool_streams import require_known
 
 
 def _trace_policy() -> Any:
@@ -71,6 +71,8 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         settled = Guard.of(guard) if own else None
         raises = settled is None or exit_behavior == "error"
         asks = settled is None or any(map(can_review, (settled.policy, *settled.policies.values())))
+        if settled is not None and asks:
+            require_reviews()
         kind: Any = cls  # of a class with properties, mypy doubts the hash
         made: TurnguardMiddleware = object.__new__(_with_hooks(kind, raises, asks))
         if settled is not None:
@@ -98,7 +100,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         if str(tool_streams) not in ("hold", "pass"):
             raise ConfigError(f"tool_streams must be 'hold' or 'pass', not {tool_streams!r}")
         if tool_streams == "hold":
-            require_known()
+            require_streams()
         super().__init__()
         self.tools = []
         self.guard = getattr(self, "guard", None) or Guard.of(guard)

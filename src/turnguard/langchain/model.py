@@ -28,6 +28,7 @@ from turnguard.langchain.extension import Extension, adopted, extend, own
 from turnguard.langchain.judge import Judging
 from turnguard.langchain.model_output import astream, guarding_of, result_of, ruled, stream
 from turnguard.langchain.muting import heard, silence
+from turnguard.langchain.private_names import CALLS, OWN_EVENTS, is_chosen_model, require_model
 from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.langchain.turn import Turn, as_chunk
 from turnguard.runtime import sync
@@ -81,7 +82,7 @@ def guarded(model: Any, guarding: Guarding) -> Any:
     if isinstance(model, _Judged) and own(model) is None:  # made anew by its class, as configurable fields do
         model = adopted(model)
     if isinstance(model, BaseChatModel):
-        _require_known(type(model))
+        require_model(type(model))
         return extend(model, _Judged, guarding)
     if isinstance(model, RunnableBinding):
         return _holding(model, bound=guarded(model.bound, guarding))
@@ -96,7 +97,7 @@ def guarded(model: Any, guarding: Guarding) -> Any:
                 for key, one in model.alternatives.items()
             }
         return extend(_holding(model, **held), _Prepared, guarding)
-    if hasattr(type(model), "_model") and hasattr(model, "_queued_declarative_operations"):
+    if is_chosen_model(model):
         return extend(model, _Chosen, guarding)  # what `init_chat_model` gives where fields are configurable
     if isinstance(model, Runnable):
         return extend(AsModel(inner=model), _Judged, guarding)
@@ -116,16 +117,6 @@ def _holding(model: Any, **held: Any) -> Any:
         for key, value in held.items()
     )
     return model if same else model.model_copy(update=held)
-
-
-def _require_known(cls: type) -> None:
-    """Raise `ConfigError` for a class that takes another way to its answers than the ones that are judged here."""
-    ways = ("generate", "agenerate", "_generate_with_cache", "_agenerate_with_cache", "_iter_v2_events")
-    others = [way for way in ways if getattr(cls, way, None) is not getattr(BaseChatModel, way, None)]
-    if others:
-        raise ConfigError(
-            f"{cls.__name__} cannot be guarded: it overrides {', '.join(others)}, whose output is not judged"
-        )
 
 
 class _Chains:
@@ -273,8 +264,7 @@ class _Judged(Extension):
             members["_stream"] = stream
         if streams or base._astream is not BaseChatModel._astream:
             members["_astream"] = astream
-        own_events = ("_stream_chat_model_events", "_astream_chat_model_events")
-        return members | {name: None for name in own_events if hasattr(base, name)}
+        return members | {name: None for name in OWN_EVENTS if hasattr(base, name)}
 
     def with_structured_output(self, schema: Any = None, *, include_raw: bool = False, **kwargs: Any) -> Any:
         """As the model's own; a refusal raises `Blocked`, or is the `parsing_error` with `include_raw=True`."""
@@ -344,12 +334,12 @@ class _Judged(Extension):
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        return drive(self._called(messages, stop, kwargs, "_generate_with_cache"))
+        return drive(self._called(messages, stop, kwargs, CALLS[0]))
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        return await adrive(self._called(messages, stop, kwargs, "_agenerate_with_cache"))
+        return await adrive(self._called(messages, stop, kwargs, CALLS[1]))
 
     def _called(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any], way: str

@@ -13,9 +13,10 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 from langsmith import get_tracing_context, tracing_context
 from langsmith.utils import tracing_is_enabled
+
+from turnguard.langchain.private_names import AMBIENT
 
 _kept: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("turnguard_kept", default=())
 """The streams that are kept from what runs inside a tool, for those in it who are judged before they speak."""
@@ -66,7 +67,7 @@ def heard(config: RunnableConfig | None, *, judged: bool = True) -> tuple[Runnab
     `judged`: all that the model says is judged, so that the streams kept from a tool may show it.
     """
     named = (config or {}).get("callbacks")
-    callbacks = (var_child_runnable_config.get() or {}).get("callbacks") if named is None else named
+    callbacks = (AMBIENT.get() or {}).get("callbacks") if named is None else named
     found = next((one for one in handlers_of(callbacks) if isinstance(one, StandIn)), None)
     if found is not None:
         own = [one for one in handlers_of(callbacks) if not isinstance(one, StandIn)]
@@ -85,7 +86,7 @@ def muted() -> Iterator[None]:
     Other middleware may call or swap models inside a guarded call (a fallback, a selector of tools). What such a
     model says was not judged yet, so it is not heard; its answer is judged as a whole.
     """
-    config: RunnableConfig = var_child_runnable_config.get() or {}
+    config: RunnableConfig = AMBIENT.get() or {}
     callbacks = config.get("callbacks")
     # said outright: switched on by the environment it is None, which cannot undo that it was switched off
     tracing = {**get_tracing_context(), "enabled": enabled} if (enabled := tracing_is_enabled()) else None
@@ -93,26 +94,26 @@ def muted() -> Iterator[None]:
         yield
         return
     silent = callbacks if any(isinstance(one, StandIn) for one in handlers_of(callbacks)) else None
-    token = var_child_runnable_config.set({**config, "callbacks": silent or [StandIn(callbacks, tracing)]})
+    token = AMBIENT.set({**config, "callbacks": silent or [StandIn(callbacks, tracing)]})
     try:
         # a tracer of the environment joins runs without callbacks too
         with nullcontext() if tracing is None else tracing_context(enabled=False):
             yield
     finally:
-        var_child_runnable_config.reset(token)
+        AMBIENT.reset(token)
 
 
 @contextmanager
 def silence() -> Iterator[None]:
     """Run what a guarded model does inside itself with nobody to hear it."""
-    config: RunnableConfig = var_child_runnable_config.get() or {}
-    token = None if config.get("callbacks") is None else var_child_runnable_config.set({**config, "callbacks": []})
+    config: RunnableConfig = AMBIENT.get() or {}
+    token = None if config.get("callbacks") is None else AMBIENT.set({**config, "callbacks": []})
     try:
         with tracing_context(enabled=False) if tracing_is_enabled() else nullcontext():
             yield
     finally:
         if token is not None:
-            var_child_runnable_config.reset(token)
+            AMBIENT.reset(token)
 
 
 def _with(callbacks: Any, more: Any) -> Any:

@@ -22,7 +22,7 @@ from langgraph.types import interrupt
 
 from turnguard.core.decision import Decision
 from turnguard.core.step import Step, ToolCall
-from turnguard.langchain import notices
+from turnguard.langchain import notices, private_names
 from turnguard.langchain import review_requests as questions
 from turnguard.langchain.held import HELD, Held
 from turnguard.langchain.judge import Judging
@@ -43,10 +43,9 @@ class Answers(Protocol):
 def has_checkpointer() -> bool:
     """Whether this run can be resumed, so that a person can be waited for."""
     try:
-        configurable = get_config().get("configurable") or {}
+        return private_names.has_checkpointer(get_config())
     except RuntimeError:
         return False
-    return bool(configurable.get("__pregel_checkpointer"))  # no public name says this; a thread_id alone does not
 
 
 @dataclass(frozen=True, slots=True)

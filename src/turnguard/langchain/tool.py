@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 
 from turnguard.core.errors import Blocked, ConfigError
@@ -17,9 +16,10 @@ from turnguard.langchain import notices
 from turnguard.langchain.custom_events import Telling
 from turnguard.langchain.extension import extend
 from turnguard.langchain.judge import Judging
+from turnguard.langchain.private_names import AMBIENT, RUNTIME, require_streams
 from turnguard.langchain.rulings import Ruling
 from turnguard.langchain.tool_run import JudgedTool, ToolRun, is_call
-from turnguard.langchain.tool_streams import RUNTIME, hushed, require_known, telling_of
+from turnguard.langchain.tool_streams import hushed, telling_of
 from turnguard.transcripts.conversation import Request
 
 T = TypeVar("T", bound=BaseTool)
@@ -35,7 +35,7 @@ def guard_tool(tool: T, guard: GuardLike, *, exit_behavior: Literal["end", "erro
     """
     if exit_behavior not in ("end", "error"):
         raise ConfigError(f"exit_behavior must be 'end' or 'error', not {exit_behavior!r}")
-    require_known()
+    require_streams()
     return extend(tool, JudgedTool, _Guarded(tool, Judging(Guard.of(guard)), raises=exit_behavior == "error"))
 
 
@@ -65,7 +65,7 @@ class _Guarded:
     @contextmanager
     def around(self, run: ToolRun | None, given: Any, config: Any) -> Iterator[tuple[Any, Any]]:
         # a configuration that was given is changed in place and restored: the tool's runtime may hold it too
-        within: dict[str, Any] = {**(var_child_runnable_config.get() or {})} if config is None else config
+        within: dict[str, Any] = {**(AMBIENT.get() or {})} if config is None else config
         node = (within.get("configurable") or {}).get(RUNTIME)
         speaking = [one for one in (node, *_runtimes(given).values()) if one is not None]  # outside a graph: maybe none
         write = speaking[0].stream_writer if speaking else _nobody

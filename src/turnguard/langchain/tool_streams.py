@@ -13,51 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, BaseCallbackManager, CallbackManager
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 
-from turnguard.core.errors import ConfigError
 from turnguard.langchain.custom_events import Telling, as_it_is
 from turnguard.langchain.judge import Judging
 from turnguard.langchain.muting import keep, kept_around
+from turnguard.langchain.private_names import AMBIENT, NAMESPACE, RUNTIME, SEND, STREAM, TAPS, tool_call_writer
 from turnguard.transcripts.conversation import Request
 from turnguard.transcripts.fields import is_plain_key
 
-STREAM, RUNTIME, SEND = "__pregel_stream", "__pregel_runtime", "__pregel_send"
-"""LangGraph's keys in `configurable` (langgraph/_internal/_constants.py): the stream of the graphs around, what a node
-runs with, and what writes into the state, as `push_message` and `push_ui_message` do.
-"""
-MARK = "tap_output_iter"
-"""By which langchain-core tells a handler that streams (the protocol in langchain_core/tracers/_streaming.py)."""
-
 _gates: contextvars.ContextVar[tuple[_Gate, ...]] = contextvars.ContextVar("turnguard_gates", default=())
-
-
-def require_known() -> None:
-    """Raise `ConfigError` where LangGraph hands its streams on in another way than the one that is closed here, or
-    langchain-core marks the handlers that stream by another name: nothing would be held, and nobody told.
-    """
-    if find_spec("langgraph") is None:  # nothing to hand on
-        return
-    try:
-        from langchain_core.tracers._streaming import _StreamingCallbackHandler
-        from langgraph._internal import _constants
-        from langgraph.pregel._tools import _tool_call_writer  # noqa: F401
-
-        found = (_constants.CONFIG_KEY_STREAM, _constants.CONFIG_KEY_RUNTIME, _constants.CONFIG_KEY_SEND)
-        marked = hasattr(_StreamingCallbackHandler, MARK)
-    except (ImportError, AttributeError):
-        found, marked = ("", "", ""), False
-    if found != (STREAM, RUNTIME, SEND) or not marked:
-        raise ConfigError(
-            "what a tool streams cannot be held with this langgraph or langchain-core, whose streams are not the ones "
-            "that Turnguard knows: use versions that it was tested with"
-        )
 
 
 @contextmanager
@@ -87,8 +56,8 @@ def hushed(config: dict[str, Any], telling: Telling, *, judged: bool = False) ->
         changes["configurable"] = {**configurable, **inside}
     before = {key: config.get(key) for key in changes}
     config.update(changes)
-    around: dict[str, Any] = {**(var_child_runnable_config.get() or RunnableConfig()), **changes}
-    ambient = var_child_runnable_config.set(cast("RunnableConfig", around))
+    around: dict[str, Any] = {**(AMBIENT.get() or RunnableConfig()), **changes}
+    ambient = AMBIENT.set(cast("RunnableConfig", around))
     opened = _gates.set(gates)
     try:
         with keep(kept):
@@ -99,7 +68,7 @@ def hushed(config: dict[str, Any], telling: Telling, *, judged: bool = False) ->
         raise
     finally:
         _gates.reset(opened)
-        var_child_runnable_config.reset(ambient)
+        AMBIENT.reset(ambient)
         config.update(before)
 
 
@@ -108,21 +77,16 @@ def held_deltas(telling: Telling | None) -> Iterator[None]:
     """Hold what a tool emits as partial output (`emit_output_delta`) until it is judged. The writer is there once the
     tool's run has begun.
     """
-    write = None if telling is None or find_spec("langgraph") is None else _tool_call_writer().get()
+    writer = tool_call_writer()
+    write = None if telling is None or writer is None else writer.get()
     if telling is None or write is None:
         yield
         return
-    token = _tool_call_writer().set(lambda delta: telling.tell(delta, partial(write, as_it_is(delta))))
+    token = writer.set(lambda delta: telling.tell(delta, partial(write, as_it_is(delta))))
     try:
         yield
     finally:
-        _tool_call_writer().reset(token)
-
-
-def _tool_call_writer() -> Any:
-    from langgraph.pregel._tools import _tool_call_writer
-
-    return _tool_call_writer
+        writer.reset(token)
 
 
 def _send(telling: Telling, send: Callable[[Any], Any], writes: Any) -> None:
@@ -144,7 +108,7 @@ def speaks_for_itself() -> None:
     if gates:
         from langgraph.config import get_config
 
-        space = str((get_config().get("metadata") or {}).get("langgraph_checkpoint_ns", ""))
+        space = str((get_config().get("metadata") or {}).get(NAMESPACE, ""))
         for gate in gates:
             gate.open(tuple(space.split("|")[:-1]))
 
@@ -171,7 +135,7 @@ def _without_streams(callbacks: Any, telling: Telling, around: tuple[Any, ...]) 
     they are judged.
     """
     handlers = list(getattr(callbacks, "handlers", callbacks) or ())
-    kept = tuple(handler for handler in handlers if hasattr(handler, MARK))
+    kept = tuple(handler for handler in handlers if hasattr(handler, TAPS))
     if not kept and not around:
         return (), callbacks
     own = [_ear(handler) for handler in (*kept, *around) if _hears(handler, "on_tool_start")]

@@ -73,7 +73,7 @@ class ServiceSettings(Section):
     hosts: tuple[str, ...] = Field(
         (), description="Names under which a browser may reach the console; empty: any, or loopback's without keys."
     )
-    limits: LimitSettings = LimitSettings()
+    limits: LimitSettings = Field(LimitSettings(), description="How much one request and one client may ask.")
 
     @model_validator(mode="after")
     def _no_key_twice(self) -> ServiceSettings:

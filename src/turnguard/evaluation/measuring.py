@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from turnguard.core.verdict import Label
 from turnguard.evaluation.card import CARD, FIGURES, NAMES
 from turnguard.evaluation.metrics import MEASURES, count, with_intervals
 from turnguard.evaluation.reliability import expected_calibration_error, reliability
@@ -56,6 +57,7 @@ def side_figures(results: Sequence[Result]) -> dict[str, Any]:
     table |= curves(truth, p)
     table["ece"] = expected_calibration_error(truth, p) if scored else None
     table["reliability"] = reliability(truth, p) if scored else []
+    table["looks"] = looks(results)
     table["by"] = {
         "category": breakdown(results, lambda result: result.categories),
         "language": breakdown(results, lambda result: (result.language,) if result.language else ()),
@@ -80,6 +82,32 @@ def measured(results: Sequence[Result]) -> dict[str, Any]:
             name: asdict(interval)
             for name, interval in with_intervals(truth, called, [result.group for result in judged]).items()
         },
+    }
+
+
+def looks(results: Sequence[Result]) -> dict[str, Any] | None:
+    """What a second look changes: the measures by the first looks alone, by the second wherever there is one, and by
+    the stricter of both. None where nothing was looked at twice.
+    """
+    if not any(result.looked for result in results):
+        return None
+
+    def by(called: Callable[[Result], Label | None]) -> list[Result]:
+        return [replace(result, called=called(result)) if result.looked else result for result in results]
+
+    def strictest(result: Result) -> Label | None:
+        return "unsafe" if "unsafe" in (result.first, result.second) else result.first
+
+    ways: dict[str, Callable[[Result], Label | None]] = {
+        "first look": lambda result: result.first,
+        "second look": lambda result: result.second,
+        "strictest": strictest,
+    }
+    return {
+        "rows": sum(result.looked > 0 for result in results),
+        "requests": sum(result.looked for result in results),
+        "failed": sum(result.unseen for result in results),
+        "ways": [{"name": name, **measured(by(called))} for name, called in ways.items()],
     }
 
 

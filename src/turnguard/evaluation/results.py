@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 from turnguard.core.decision import Decision
 from turnguard.core.step import Stage
@@ -23,7 +23,9 @@ class Result:
     `called` is the deciding label: unsafe where any request of the step came back unsafe. It is None where any part of
     the step has no verdict, whatever the other parts say: `why` names the failure, "partly judged" or "not judged". `p`
     is the highest P(unsafe) of the deciding labels. `latency` is the step's, in seconds, queueing included. `tokens`
-    counts those of all its requests and replies; None where the server does not count them.
+    counts those of all its requests and replies; None where the server does not count them. `looked` counts second
+    looks, `unseen` those that failed; `first` and `second` are what the label would be by the first looks alone, and by
+    the second ones wherever there is one. Both are None where nothing was looked at twice.
     """
 
     row: int
@@ -46,6 +48,10 @@ class Result:
     remembered: bool
     model: str | None
     tokens: int | None = None
+    first: Label | None = None
+    second: Label | None = None
+    looked: int = 0
+    unseen: int = 0
 
     def line(self) -> bytes:
         """As a JSON line."""
@@ -101,7 +107,36 @@ def result_of(row: int, example: Example, decision: Decision) -> Result:
         remembered=decision.remembered,
         model=verdict.model,
         tokens=_tokens(decision),
+        **_looks(decision, called),
     )
+
+
+class _Looks(TypedDict, total=False):
+    first: Label | None
+    second: Label | None
+    looked: int
+    unseen: int
+
+
+def _looks(decision: Decision, called: Label | None) -> _Looks:
+    """What each of two looks would have called the row."""
+    looked = [one for one in decision.judgements if one.verdict.looks is not None]
+    if not looked or called is None:
+        return {}
+    by_first, by_second, unseen = set(), set(), 0
+    for one in decision.judgements:
+        looks = one.verdict.looks
+        first = (one.verdict if looks is None else looks.first).label(one.decides)
+        failed = looks is not None and looks.second.failure is not None
+        unseen += failed
+        by_first.add(first)
+        by_second.add(first if looks is None or failed else looks.second.label(one.decides))
+    return {
+        "first": "unsafe" if "unsafe" in by_first else "safe",
+        "second": "unsafe" if "unsafe" in by_second else "safe",
+        "looked": len(looked),
+        "unseen": unseen,
+    }
 
 
 def _tokens(decision: Decision) -> int | None:

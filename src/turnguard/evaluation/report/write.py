@@ -77,7 +77,14 @@ def make_environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        in_no_rate=in_no_rate, pc=percent, two=number, range=percent_range, span=number_range, signed=signed, ms=svg.ms
+        in_no_rate=in_no_rate,
+        looked=looked,
+        pc=percent,
+        two=number,
+        range=percent_range,
+        span=number_range,
+        signed=signed,
+        ms=svg.ms,
     )
     environment.globals.update(
         strip=lambda line: markup(svg.against_card([line])),
@@ -150,6 +157,12 @@ def in_no_rate(found: Mapping[str, Any]) -> str:
     return f"{found['rows']:,} of {found['of']:,} rows ({found['share']:.1%}) are in no rate: {why}."
 
 
+def looked(found: Mapping[str, Any]) -> str:
+    """Say how much was looked at twice."""
+    failed = f"; {found['failed']:,} of them failed, and the first verdict stands" if found["failed"] else ""
+    return f"{found['rows']:,} rows were looked at twice, with {found['requests']:,} second requests{failed}."
+
+
 def table(data: dict[str, Any]) -> list[str]:
     """Return the main figures as lines for a terminal."""
     lines = [in_no_rate(data["unjudged"])] if data["unjudged"]["rows"] else []
@@ -168,6 +181,12 @@ def table(data: dict[str, Any]) -> list[str]:
                     shown = name.replace("_", " ")
                     spelled = f"{number(one['value']):>6}  [{number_range(one)}]"
                     lines.append(f"{section['title']:20} {side + ' ' + shown:28} {spelled}")
+        for side, found in section["sides"].items():
+            for way in found["looks"]["ways"] if found["looks"] else ():
+                for name in ("recall", "false_positive_rate"):
+                    one = way["measures"][name]
+                    shown = f"{side} {way['name']} {name.replace('_', ' ')}"
+                    lines.append(f"{section['title']:20} {shown:38} {number(one['value']):>6}  [{number_range(one)}]")
     if is_sandbox(data):
         lines.append("these are figures of the sandbox's rules, not of the Nemotron model")
     return lines
@@ -219,6 +238,8 @@ def _side(side: str, found: dict[str, Any]) -> list[str]:
         told = ", ".join(f"{rows:,} {why}" for why, rows in found["without_verdict"].items())
         lines += [f"In no rate: {told}.", ""]
     lines += _measures([{"name": "all", **found}])
+    if found["looks"]:
+        lines += [looked(found["looks"]), "", *_measures(found["looks"]["ways"], "Decided by")]
     for key, name in (("language", "Language"), ("attack", "Attack type"), ("category", "Category")):
         if len(found["by"][key]) > 1:
             lines += _measures(found["by"][key], name)

@@ -40,7 +40,7 @@ async def test_a_right_set_up_is_all_good(family: str, other: FakeVLLM, examined
     assert found.named("model", "ok").startswith("nemotron_moderator ")
 
 
-@pytest.mark.parametrize(("family", "configured"), permutations(FAMILIES, 2))
+@pytest.mark.parametrize(("family", "configured"), list(permutations(FAMILIES, 2)))
 async def test_a_mismatch_is_named(family: str, configured: str, other: FakeVLLM, examined: Examine) -> None:
     found = await examined(base_url=other.base_url, family=configured)
     status = "note" if (family, configured) == ("nemotron-3.5", "nemotron-3") else "failed"

@@ -12,6 +12,7 @@ from turnguard.cli.policy.schema import json_schema
 from turnguard.config.starters import STYLES, starter
 from turnguard.config.yaml import read_yaml
 from turnguard.core.errors import ConfigError
+from turnguard.core.families import FAMILIES
 from turnguard.core.step import STAGES
 from turnguard.core.taxonomy import CATEGORIES
 
@@ -275,3 +276,25 @@ def _complaints(schema: dict[str, Any], text: str) -> list[str]:
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     return [error.message for error in validator.iter_errors(read_yaml(text, "x")[0])]
+
+
+# ---------------------------------------------------------------- families
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_show_maps_a_familys_categories(run: Run, name: str) -> None:
+    can = FAMILIES[name]
+    ran = run("policy", "show", "--family", name)
+    assert ran.code == 0
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert all(native in ran.out for native in can.categories)
+    assert ("uncheckable" in ran.out) is not can.images
+    told = run("policy", "show", "--family", name, "--json").data
+    assert told["categories"] == dict(can.categories)
+    assert set(told["never"]) | can.reaches == set(CATEGORIES)
+
+
+def test_show_of_an_unknown_family_names_the_nearest(run: Run) -> None:
+    ran = run("policy", "show", "--family", "lama-guard")
+    assert ran.code == 2
+    assert "did you mean 'llama-guard-4'?" in ran.err

@@ -13,10 +13,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from turnguard.config.files import load
+from turnguard.core.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVING = ROOT / "config_examples" / "serving"
 SCRIPTS = sorted(SERVING.rglob("*.sh"))
+FAMILY_SCRIPTS = sorted((SERVING / "families").glob("*.sh"))
 VLLM = ("one_gpu.sh", "small_gpu.sh", "data_parallel.sh")
 ONE_PICTURE = {"image": 1}
 
@@ -90,6 +92,25 @@ def test_the_nim_serves_the_configured_name(tmp_path: Path) -> None:
     assert "NIM_SERVED_MODEL_NAME=nemotron_moderator" in arguments
     assert load(SERVING / "nim" / "turnguard.yaml").moderator.model == "nemotron_moderator"
     assert not any("planted" in argument for argument in arguments)
+
+
+@pytest.mark.parametrize("script", FAMILY_SCRIPTS, ids=lambda path: path.stem)
+def test_a_recipe_serves_the_family_that_it_names(script: Path, tmp_path: Path) -> None:
+    arguments = started(script, tmp_path, VLLM_API_KEY="planted")
+    named = re.search(r"family: ([\w.-]+\w)", script.read_text(encoding="utf-8"))
+    assert named is not None
+    can = FAMILIES[named[1]]
+    assert can.hub in arguments
+    assert ("--limit-mm-per-prompt" in arguments) is can.images
+    assert option(arguments, "--served-model-name")
+    assert int(option(arguments, "--max-model-len")) >= 2000 * 1.25 + 850
+    assert not {"--chat-template", "--reasoning-parser", "--api-key", "planted"} & set(arguments)
+    assert arguments[-1] == "--extra"
+
+
+def test_every_family_has_a_recipe() -> None:
+    recipes = "".join(script.read_text(encoding="utf-8") for script in (*FAMILY_SCRIPTS, SERVING / "one_gpu.sh"))
+    assert all(can.hub.removesuffix("-4B") in recipes for can in FAMILIES.values())
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from turnguard.core.families import DEFAULT
+from turnguard.core.families import DEFAULT, FAMILIES
 from turnguard.moderators.rules import judge
 from turnguard.moderators.rules.load import rule_book
 from turnguard.sandbox import own
@@ -34,14 +34,15 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 
-def notice() -> str:
-    """Say what the sandbox is and is not, and whether it reads pictures here."""
+def notice(family: str = DEFAULT) -> str:
+    """Say what the sandbox is and is not, as whom it speaks, and whether it reads pictures here."""
     reads = "small rules and OCR on the CPU"
     blind = "small rules on the CPU, without OCR (requests with pictures are refused; pip install 'turnguard[sandbox]')"
-    return (
-        f"This is the Turnguard sandbox: {reads if available() else blind}. It is NOT the Nemotron model, and its "
-        "verdicts are no substitute for it."
-    )
+    can = FAMILIES[family]
+    mute = f"small rules on the CPU ({can.title} judges no pictures)"
+    speaks = "It is NOT the Nemotron model" if family == DEFAULT else f"It speaks as {can.title}, and is NOT that model"
+    found = mute if not can.images else reads if available() else blind
+    return f"This is the Turnguard sandbox: {found}. {speaks}, and its verdicts are no substitute for it."
 
 
 HEADERS = {"x-turnguard-sandbox": "not-the-nemotron-model"}
@@ -173,7 +174,7 @@ class Sandbox:
             site = web.TCPSite(runner, self.host, self.port)
             await site.start()
             self.port = runner.addresses[0][1]
-            self._announce(f"{notice()} Serving on {self.base_url}")
+            self._announce(f"{notice(self._info.family)} Serving on {self.base_url}")
             listening()
             await self._stop.wait()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from turnguard.core.families import Family
     from turnguard.core.policy import Policy
     from turnguard.core.rules import Rule, StagePolicy
     from turnguard.core.step import Kind
@@ -24,7 +24,7 @@ def show(
     file: Path = typer.Argument(Path("turnguard.yaml"), metavar="[FILE]", help="The YAML to show."),
     name: str | None = typer.Option(None, "--policy", metavar="NAME", help="One of the named policies."),
     family: str | None = typer.Option(
-        None, "--family", metavar="FAMILY", help="Show which of our categories each of a family's own stands for."
+        None, "--family", metavar="FAMILY", help="Show instead what a family can do and what its categories become."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print every rule with its place in the YAML, as JSON."),
 ) -> int:
@@ -33,12 +33,7 @@ def show(
     from turnguard.config.files import load
 
     if family is not None:
-        found = _family(family)
-        if as_json:
-            output.data({"family": found.name, "categories": dict(found.categories)})
-        else:
-            output.show(categories_of(found))
-        return output.PASSED
+        return _show_family(family, as_json=as_json)
     config = load(file)
     if name is not None and name not in config.policies:
         raise output.UsageError(f"--policy: {file} names no policy {name!r}: {', '.join(config.policies) or 'none'}")
@@ -50,26 +45,18 @@ def show(
     return output.PASSED
 
 
-def _family(name: str) -> Family:
+def _show_family(name: str, *, as_json: bool) -> int:
     from turnguard.cli import output
-    from turnguard.core.families import FAMILIES
+    from turnguard.cli.policy import family
 
-    if name not in FAMILIES:
-        raise output.UsageError(f"--family: unknown family {name!r}. One of: {', '.join(FAMILIES)}")
-    return FAMILIES[name]
-
-
-def categories_of(family: Family) -> Table:
-    """Show the family's own names beside ours."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    shown.add_column(family.name, overflow="fold")
-    shown.add_column("turnguard", overflow="fold")
-    for native, ours in family.categories.items():
-        shown.add_row(native, ours)
-    return shown
+    can = family.named(name)
+    if as_json:
+        output.data(family.plain(can))
+        return output.PASSED
+    output.show(family.table(can))
+    for line in family.traits(can):
+        output.line(fill(line, min(80, output.console().width), subsequent_indent="  ", break_on_hyphens=False))
+    return output.PASSED
 
 
 def _categories(policy: Policy) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ def read(seen: Seen) -> Iterator[Finding]:
         )
         return
     if seen.sandbox:
-        told = f"This is the sandbox, not {seen.family.title}: {model} stands for small rules on the CPU."
+        meant = "the Nemotron model" if "nemotron" in seen.family.name else seen.family.title
+        told = f"This is the sandbox, not {meant}: {model} stands for small rules on the CPU."
         if seen.accept_sandbox:
             yield note("model", told)
         else:

@@ -18,8 +18,8 @@ from nemoguardrails.exceptions import InvalidRailsConfigurationError, StreamingN
 from turnguard.core.decision import Decision
 from turnguard.core.policy import Policy
 from turnguard.nemo import answers, engine, requests
-from turnguard.nemo.guarded import GuardedEngine
-from turnguard.nemo.host import RAILS, Host, InvalidRequest
+from turnguard.nemo.host import Host, InvalidRequest
+from turnguard.nemo.judging import Judging
 from turnguard.nemo.reports import report
 from turnguard.nemo.requests import Judged
 from turnguard.nemo.turn import Turn, current, entered
@@ -44,15 +44,15 @@ def install(app: LLMRails, host: Host) -> DropIn:
     return door
 
 
-class DropIn(GuardedEngine):
+class DropIn(Judging):
     """The guard of one `LLMRails`. `host` says which of our rails it lists."""
 
     __slots__ = ("_own", "host")
 
     def __init__(self, app: LLMRails, host: Host) -> None:
         super().__init__(app, host.guard, host.policy)
-        for name, value in (("host", host), ("_own", {name: getattr(app, name) for name in _WRAPPED})):
-            object.__setattr__(self, name, value)
+        self.host = host
+        self._own = {name: getattr(app, name) for name in _WRAPPED}
 
     @property
     def policy(self) -> Policy:
@@ -62,7 +62,7 @@ class DropIn(GuardedEngine):
     # ------------------------------------------------------------ entry points
 
     async def generate_async(self, *args: Any, **kwargs: Any) -> Any:
-        """See `GuardedEngine`. A stream and a check reach the engine's own through this."""
+        """The engine's answer, judged. A stream and a check reach the engine's own through this."""
         asked = _bound(self._own["generate_async"], args, kwargs)
         if (running := entered.get()) is not None and running[0] is self:
             with _alone():
@@ -80,7 +80,7 @@ class DropIn(GuardedEngine):
             return await self._answered(turn, answer)
 
     def stream_async(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """See `GuardedEngine`."""
+        """The engine's chunks, judged."""
         if self.engine.config.colang_version != "1.0":  # it streams the main model's text before its output rails run
             raise StreamingNotSupportedError(
                 "Turnguard's rails do not stream with Colang 2.x: use Colang 1.0, or generate_async()"
@@ -89,7 +89,7 @@ class DropIn(GuardedEngine):
         return self._streamed(asked, in_frames=bool(asked.get("include_metadata")))
 
     async def check_async(self, messages: list[Any], rail_types: Any = None) -> Any:
-        """See `GuardedEngine`."""
+        """The engine's result for these messages, judged."""
         if self.engine.config.colang_version != "1.0":  # it has no log, which is what `check` reads
             raise InvalidRailsConfigurationError("Turnguard's rails have no check with Colang 2.x: use Colang 1.0")
         with _alone():
@@ -284,6 +284,3 @@ def _rails(options: Any) -> Mapping[str, Any]:
 
     parsed = GenerationOptions(**options) if isinstance(options, dict) else options
     return parsed.rails.model_dump() if isinstance(parsed, GenerationOptions) else {}
-
-
-__all__ = ["RAILS", "DropIn", "error_chunk", "install"]

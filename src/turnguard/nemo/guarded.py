@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from turnguard.checking.stream import Released
-from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
-from turnguard.core.policy import Policy
 from turnguard.guard import Guard, GuardLike
-from turnguard.nemo import answers, requests
-from turnguard.nemo.reports import report, strictest
-from turnguard.nemo.requests import Judged
-from turnguard.nemo.streams import Pumped, Said
-from turnguard.nemo.turn import Turn
+from turnguard.nemo.judging import Judging, PolicyLike, is_iorails
 from turnguard.runtime import sync
-from turnguard.transcripts.apply import guard_messages
 
-T = TypeVar("T")
-PolicyLike = str | Callable[[list[Any], Any], str | None] | None
 _OFFERED = ("generate", "generate_async", "stream_async", "check", "check_async")
 _PASSED_ON = ("startup", "shutdown", "start", "stop", "explain", "update_llm")
 """Methods of an engine that answer nobody. Those that register something are passed on too."""
@@ -42,7 +30,7 @@ def guarded(engine: Any, guard: GuardLike, *, policy: PolicyLike = None) -> Guar
             f"guarded() needs a Guardrails or LLMRails of NeMo's, not {type(engine).__name__} (it has no {missing[0]})"
         )
     config = getattr(engine, "config", None)
-    if not _is_iorails(engine) and getattr(config, "docs", None) and not getattr(config, "passthrough", False):
+    if not is_iorails(engine) and getattr(config, "docs", None) and not getattr(config, "passthrough", False):
         raise ConfigError(
             "the configuration has a knowledge base, whose chunks the engine writes into its prompts past guarded(): "
             "retrieve them yourself and send them as relevant_chunks in a context message, or use the rails "
@@ -54,17 +42,13 @@ def guarded(engine: Any, guard: GuardLike, *, policy: PolicyLike = None) -> Guar
     return GuardedEngine(engine, guard, policy)
 
 
-class GuardedEngine:
+class GuardedEngine(Judging):
     """What `guarded` returns: it offers what the engine offers, and passes on what it does not judge.
 
     `engine` is the engine without a guard. A method that could answer past the guard raises `NotImplementedError`.
     """
 
-    __slots__ = ("_guard", "_policy", "engine")
-
-    def __init__(self, engine: Any, guard: Guard, policy: PolicyLike) -> None:
-        for name, value in (("engine", engine), ("_guard", guard), ("_policy", policy)):
-            object.__setattr__(self, name, value)
+    __slots__ = ()
 
     # ------------------------------------------------------------ generating
 
@@ -96,58 +80,6 @@ class GuardedEngine:
             return nothing
         return self._streamed(asked, in_frames=bool(more.get("include_metadata")))
 
-    async def _streamed(self, asked: dict[str, Any], *, in_frames: bool) -> AsyncIterator[Any]:
-        pumps: list[Pumped] = []
-
-        async def started(turn: Turn) -> Pumped:
-            pumps.append(Pumped(lambda: self._stream(turn)))
-            return pumps[-1]
-
-        said, ended, turn = Said(in_frames=in_frames), False, None
-        try:
-            turn, pump = await self._called(asked, started)
-            for each in pumps:
-                if each is not pump:
-                    each.cancel()
-            if pump is None:
-                yield said.framed(self._told(turn))
-                return
-
-            async def judge(text: str) -> Decision:
-                _, decisions = await self.judged_answer(turn, [said.message(text)])
-                if (decision := strictest(decisions)) is None:
-                    raise RuntimeError("a text of a stream was not judged")
-                return decision
-
-            if not self._judges_output(turn):
-                async for chunk in pump:
-                    yield chunk
-                ended = True
-                return
-            released = Released(pump, said.text_of, judge, self._guard.stream_settings)
-            async with aclosing(released.__aiter__()) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    yield chunk
-            if released.withheld and released.decision is not None:
-                turn.refusal = await self.refusal(released.decision, turn.policy)
-                yield said.framed(self._told(turn))
-            ended = not released.withheld and not said.failed
-        finally:
-            for each in pumps:
-                await each.aclose()
-            if pumps and turn is not None:
-                self._ended(turn, passed=ended)
-
-    # ------------------------------------------------------------ checking
-
-    async def check_async(self, messages: list[Any], rail_types: Any = None) -> Any:
-        """The engine's result for these messages, all of them judged first. `rail_types` chooses the engine's rails."""
-        turn = await self._judged({"messages": messages}, checking=True)
-        result = None
-        if turn.refusal is None and self._has_rails(rail_types):
-            result = await self._check(turn, rail_types)
-        return await self._checked(turn, result)
-
     def check(self, messages: list[Any], rail_types: Any = None) -> Any:
         """The same from synchronous code."""
         turn = sync.run(self._judged({"messages": messages}, checking=True))
@@ -155,186 +87,6 @@ class GuardedEngine:
         if turn.refusal is None and self._has_rails(rail_types):
             result = self.engine.check(turn.call["messages"], rail_types=rail_types)
         return sync.run(self._checked(turn, result))
-
-    def _has_rails(self, rail_types: Any) -> bool:
-        """Whether the engine has a rail that its `check` would run. With none, LLMRails loses messages there."""
-        rails = self.engine.config.rails
-        return bool(rail_types or rails.input.flows or rails.output.flows)
-
-    async def _checked(self, turn: Turn, result: Any) -> Any:
-        from nemoguardrails.rails.llm.options import RailsResult, RailStatus
-
-        def blocked(message: str, decision: Decision) -> Any:
-            rail = f"turnguard check {decision.stage.replace('_', ' ')}"
-            return RailsResult(status=RailStatus.BLOCKED, content=message, rail=rail)
-
-        if turn.judged.refusing is not None:
-            return blocked(turn.refusal or "", turn.judged.refusing)
-        before, after = requests.asked_about(turn.asked["messages"]), requests.asked_about(turn.judged.messages)
-        if result is not None and result.status == RailStatus.BLOCKED:
-            return result
-        text = requests.text_of(after.get("content"))
-        if result is not None and result.content not in (text, str(after.get("content"))):
-            # one of the engine's own rails has rewritten it
-            new, decisions = await self.judged_answer(turn, [{**after, "content": result.content}])
-            for decision in decisions:
-                if decision.withheld:
-                    return blocked(await self.refusal(decision, turn.policy), decision)
-            text = requests.text_of(new[0].get("content") if new else None)
-        changed = text != requests.text_of(before.get("content")) or after.get("content") != before.get("content")
-        return RailsResult(status=RailStatus.MODIFIED if changed else RailStatus.PASSED, content=text)
-
-    # ------------------------------------------------------------ judging
-
-    async def _judged(self, asked: dict[str, Any], *, checking: bool = False) -> Turn:
-        listed = self._listed(asked)
-        if checking:
-            listed = requests.ending_in_speech(listed)
-        options = asked.get("options")
-        policy = self._guard.chosen(self._policy(listed, options) if callable(self._policy) else self._policy)
-        judged = await self._judge(listed, policy, asked, checking=checking)
-        kept, about = await requests.offered(self._guard, options, policy)
-        if kept is not options:
-            asked, judged = {**asked, "options": kept}, replace(judged, changed=True)
-        judged = replace(judged, decisions=[*judged.decisions, *about])
-        refusal = None if judged.refusing is None else await self.refusal(judged.refusing, policy)
-        return Turn(asked, judged, self._call(asked, judged.messages), policy, refusal)
-
-    async def _judge(self, listed: list[Any], policy: Policy, asked: dict[str, Any], *, checking: bool) -> Judged:
-        """Judge a request. A host may judge less of it, by what was asked."""
-        return await requests.judge(self._guard, listed, policy)
-
-    async def refusal(self, decision: Decision, policy: Policy) -> str:
-        """What to tell the person."""
-        return await self._guard.arefusal(decision, policy=policy)
-
-    def _told(self, turn: Turn) -> str:
-        """A refusal as a stream shows it."""
-        return turn.refusal or ""
-
-    def _listed(self, asked: dict[str, Any]) -> list[Any]:
-        """All messages of a request. Raises for what no engine is to be shown."""
-        messages, prompt, state = asked.get("messages"), asked.get("prompt"), asked.get("state")
-        if messages is not None and not isinstance(messages, list):
-            raise TypeError(f"messages must be a list of messages, not {type(messages).__name__}")
-        if state and not self._guard.checks.trusted_roles:
-            from nemoguardrails.exceptions import InvalidStateError
-
-            # a state is events: a client that writes one could put words into anybody's mouth
-            raise InvalidStateError("a state may not be sent where clients write the requests: send the messages")
-        return [*(messages or ()), *([] if prompt is None else [{"role": "user", "content": prompt}])]
-
-    def _call(self, asked: dict[str, Any], messages: list[Any]) -> dict[str, Any]:
-        """What the engine is called with."""
-        call = dict(asked)
-        if asked.get("prompt") is not None:
-            call["prompt"] = messages[-1]["content"]
-            messages = messages[:-1]
-        if asked.get("messages") is not None:
-            if not _is_iorails(self.engine):
-                messages = requests.for_llmrails(messages, passthrough=bool(self.engine.config.passthrough))
-            call["messages"] = messages
-        return call
-
-    async def _called(self, asked: dict[str, Any], call: Callable[[Turn], Awaitable[T]]) -> tuple[Turn, T | None]:
-        """Judge the request and call the engine, one after the other or, where the settings say so, at once."""
-        if not self._is_beside():
-            turn = await self._judged(asked)
-            return turn, await call(turn) if self._goes_on(turn) else None
-        unjudged = Turn(asked, Judged(self._listed(asked)), self._call(asked, self._listed(asked)), self._guard.policy)
-        work = asyncio.ensure_future(call(unjudged))
-        try:
-            turn = await self._judged(asked)
-            if turn.refusal is None and not turn.judged.changed:
-                return turn, await work
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)  # nobody waits for what was withheld
-        self._ended(unjudged, passed=False)
-        return turn, await call(turn) if self._goes_on(turn) else None
-
-    def _is_beside(self) -> bool:
-        return self._guard.checks.input == "beside"
-
-    def _judges_output(self, turn: Turn) -> bool:
-        """Whether a stream is judged. A host may leave that to the engine's configuration."""
-        return True
-
-    def _goes_on(self, turn: Turn) -> bool:
-        """Whether the engine is called."""
-        return turn.refusal is None
-
-    async def _generate(self, turn: Turn) -> Any:
-        return await self.engine.generate_async(**turn.call)
-
-    def _stream(self, turn: Turn) -> AsyncIterator[Any]:
-        made: AsyncIterator[Any] = self.engine.stream_async(**turn.call)
-        return made
-
-    async def _check(self, turn: Turn, rail_types: Any) -> Any:
-        return await self.engine.check_async(turn.call["messages"], rail_types=rail_types)
-
-    async def judged_answer(self, turn: Turn, said: list[Any]) -> tuple[list[Any] | None, list[Decision]]:
-        """What was said in answer to a request, as it may be passed on, and the decisions about it, by their places.
-
-        None stands for messages of which one was taken out.
-        """
-        asked = turn.judged.messages
-        if not self._guard.checks.history:
-            asked = asked[requests.turn_start(asked) :]
-        asked = [message for message in asked if requests.role_of(message) not in ("context", "event")]
-        new = range(len(asked), len(asked) + len(said))  # the others give the request that is answered
-        made, decisions = await guard_messages(self._guard, [*asked, *said], new, policy=turn.policy)
-        about = [(number - len(asked), part, each) for each in decisions for number, part in [each.where or (0, 0)]]
-        kept = made[len(asked) :] if len(made) == len(asked) + len(said) else None
-        return kept, [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
-
-    async def _answered(self, turn: Turn, answer: Any) -> Any:
-        """The answer as it may be given: what it says, and what its records hold beside that."""
-        decisions, options = turn.judged.decisions, turn.asked.get("options")
-        if answer is None and turn.refusal is not None:
-            return report(self._refused(turn), decisions, options)
-        said = answers.said(answer)
-        records = answers.recorded(answer, [turn.judged.messages, said])
-        beside = [{"role": "assistant", "content": records}] if records else []
-        answer, about = await self._passed(turn, answer, said, beside)
-        return report(answer, [*decisions, *about], options)
-
-    def _refused(self, turn: Turn) -> Any:
-        state, options = turn.asked.get("state"), turn.asked.get("options")
-        as_text = turn.asked.get("messages") is None and not _is_iorails(self.engine)
-        structured = options is not None or state is not None
-        return answers.refused(turn.refusal or "", as_text=as_text, structured=structured, state=state)
-
-    async def _passed(self, turn: Turn, answer: Any, said: list[Any], beside: list[Any]) -> tuple[Any, list[Decision]]:
-        """The answer with what was decided about it carried out, and the decisions."""
-        state = turn.asked.get("state")
-        new, about = await self.judged_answer(turn, [*said, *beside])
-        refusing = strictest([each for each in about if each.where and each.where[0] < len(said)])
-        if refusing is not None and not refusing.allowed:
-            made = None
-            if new is not None and not refusing.withheld:
-                made = answers.replaced(answer, said, new[: len(said)], state)
-            if made is None:
-                made = answers.withheld(answer, await self.refusal(refusing, turn.policy), state)
-            answer = made
-            self._ended(turn, passed=False)
-        elif not all(each.allowed for each in about):  # what its records alone hold
-            answers.forget(answer)
-            self._ended(turn, passed=False)
-        return answer, about
-
-    def _ended(self, turn: Turn, *, passed: bool) -> None:
-        """A turn is over. Unless it passed as it is, its texts leave what `explain()` shows."""
-        if passed:
-            return
-        try:
-            explained = self.engine.explain()
-        except (AttributeError, NotImplementedError):  # IORails explains nothing
-            return
-        for call in explained.llm_calls:
-            answers.forget_call(call)
-        explained.colang_history = ""
 
     # ------------------------------------------------------------ everything else
 
@@ -377,11 +129,6 @@ def _asked(prompt: Any, messages: Any, options: Any, more: dict[str, Any]) -> di
         )
     given = {"prompt": prompt, "messages": messages, "options": options, **more}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _is_iorails(engine: Any) -> bool:
-    """Whether the engine is IORails, which answers in messages alone and writes into nothing that it is given."""
-    return bool(getattr(engine, "use_iorails_engine", type(engine).__name__ == "IORails"))
 
 
 @contextmanager

@@ -4,7 +4,8 @@ Every page is run from top to bottom in an empty folder, against the sandbox. A 
 
 - `python`: run, in one namespace per page; with `title="NAME"` the text is also written to that file
 - `yaml`: parsed; with `title="turnguard.yaml"` written and loaded by Turnguard, else loaded as a part of one
-- `console`: lines that begin with `$ ` are commands; what stands below them is their output, written by this script
+- `console`: lines that begin with `$ ` are commands; what stands below them is their output, written by this script;
+  `$NAME` in them is a variable of the page's Python
 - anything else, or under `<!-- not run: REASON -->`: left alone, and the reason must be there
 
 The tests use the same code, so that a page cannot say what is not so.
@@ -122,7 +123,7 @@ class Session:
             return
         data = YAML(typ="safe", pure=True).load(block.body)
         if block.title is None:
-            known = {"moderator", "media", "stream", "checks", "audit", "policy"}
+            known = {"moderator", "media", "stream", "checks", "audit", "records", "reviews", "telemetry", "policy"}
             part = data if set(data) <= known else {"policy": data}
             from_dict(part, {"TURNGUARD_BASE_URL": self.base_url, "TURNGUARD_API_KEY": ""})
 
@@ -135,7 +136,7 @@ class Session:
         return "\n".join(out) + "\n"
 
     def _command(self, line: str) -> str:
-        words = shlex.split(line)
+        words = [str(self.names.get(word[1:], word)) if word[:1] == "$" else word for word in shlex.split(line)]
         if words[0] == "turnguard":
             from turnguard.cli import main
 
@@ -143,8 +144,8 @@ class Session:
         elif words[0] == "python":
             source = Path(words[1]).read_text(encoding="utf-8")
             told = _captured(lambda: exec(compile(source, words[1], "exec"), {"__name__": "__main__"}))  # noqa: S102
-        elif words == ["echo", "$?"]:
-            told = f"{self.names['?']}"
+        elif words[0] == "echo":
+            told = words[1]
         else:
             raise AssertionError(f"{self.page}: do not know how to run {words[0]!r}: mark the block as not run")
         if isinstance(told, tuple):
@@ -224,6 +225,8 @@ def _captured(call: Any) -> tuple[str, int | None]:
 
 _MOVES = (
     (re.compile(r"\d+(\.\d+)? (ms|s)\b"), "N s"),
+    (re.compile(r"\d\d [A-Z][a-z]{2} (\d{4} )?\d\d:\d\d"), "TIME"),
+    (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{12,32}\b"), "ID"),
     (re.compile(r"─+"), "─"),
     (re.compile(r" {2,}"), "  "),
     (re.compile(r'"(id|at|time|latency|policy)": ("[^"]*"|[\d.]+)'), r'"\1": …'),
@@ -251,6 +254,7 @@ def surroundings() -> Iterator[str]:
     ):
         _warm(sandbox.base_url)
         os.environ.update(TURNGUARD_BASE_URL=sandbox.base_url, GATEWAY_URL=gateway.base_url, NO_COLOR="1")
+        os.environ.update(TURNGUARD_RECORDS_KEY="a key for the pages, 32 characters or more")
         os.environ.pop("TURNGUARD_API_KEY", None)
         os.chdir(empty)
         try:

@@ -174,3 +174,51 @@ async def test_hundreds_of_clients_get_their_own_answers(guard_of: GuardOf, vllm
 
             answers = await asyncio.gather(*map(ask, range(300)))
     assert answers == [(str(number), "block" if number % 2 else "allow") for number in range(300)]
+
+
+def test_a_changed_file_is_taken_over_without_a_lost_request(vllm: FakeVLLM, tmp_path: Path) -> None:
+    vllm.reply(user="unsafe", categories=["Violence"], p=0.9)
+    (tmp_path / "team.yaml").write_text("policy: {default: block}\n")
+    team = f"{{keys: [{{key: {KEYS[CHECK]}, policy: team}}]}}"
+    file = _config(tmp_path, vllm, service=team)
+    file.write_text(file.read_text() + "policies: {team: team.yaml}\n")
+    with process(file) as (service, _, _), ThreadPoolExecutor(4) as pool:
+        stop = False
+
+        def ask(worker: int) -> Counter[object]:
+            seen: Counter[object] = Counter()
+            with service.client(KEYS[CHECK]) as client:
+                while not stop:
+                    answer = client.post("/v1/check", json={"text": f"worker {worker}"})
+                    seen[answer.status_code, answer.json()["action"]] += 1
+            return seen
+
+        asking = [pool.submit(ask, worker) for worker in range(3)]
+        try:
+            with service.client(KEYS[CHECK]) as client:
+                for text, action in (
+                    ("policy: {default: flag}\n", "flag"),  # a file that the configuration names
+                    ("policy: {default: nonsense}\n", "flag"),  # is not taken over
+                    ("policy: {default: block}\n", "block"),
+                ):
+                    (tmp_path / "team.yaml").write_text(text)
+                    deadline = time.monotonic() + 60
+                    time.sleep(2.5 if "nonsense" in text else 0.0)
+                    while client.post("/v1/check", json={"text": "anything"}).json()["action"] != action:
+                        assert time.monotonic() < deadline, text
+                        time.sleep(0.1)
+        finally:
+            stop = True
+        found = sum((each.result() for each in asking), Counter())
+    assert set(found) == {(200, "block"), (200, "flag")}
+
+
+def test_a_key_that_was_taken_away_opens_nothing_any_more(vllm: FakeVLLM, tmp_path: Path) -> None:
+    file = _config(tmp_path, vllm, service=KEYED)
+    with process(file) as (service, _, _), service.client(KEYS[CHECK]) as client:
+        assert client.post("/v1/check", json={"text": "a"}).status_code == 200
+        _config(tmp_path, vllm, service=f"{{keys: [{{key: {KEYS[READ]}, role: read}}]}}")
+        deadline = time.monotonic() + 60
+        while client.post("/v1/check", json={"text": "a"}).status_code != 401:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

@@ -19,11 +19,13 @@ MAX_BYTES = 16_000_000
 SQLITE = "sqlite:///"
 
 
-def load(path: str | os.PathLike[str]) -> Config:
-    """Read a `turnguard.yaml`. Files that it names are relative to its folder. Raises `ConfigError`."""
+def load(path: str | os.PathLike[str], *, read: set[Path] | None = None) -> Config:
+    """Read a `turnguard.yaml`. Files that it names are relative to its folder, and are added to `read`. Raises
+    `ConfigError`.
+    """
     text = _read(Path(path), os.fspath(path))
     folder = Path(path).parent
-    return _placed(parse(text, os.environ, os.fspath(path), beside(folder)), folder)
+    return _placed(parse(text, os.environ, os.fspath(path), beside(folder, read)), folder)
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
@@ -55,9 +57,15 @@ def _placed(config: Config, folder: Path) -> Config:
     return replace(config, audit=audit, records=records)
 
 
-def beside(folder: Path) -> Callable[[str], str]:
-    """A reader of files named relative to `folder`."""
-    return lambda name: _read(folder / name, name)
+def beside(folder: Path, read: set[Path] | None = None) -> Callable[[str], str]:
+    """A reader of files named relative to `folder`; it adds them to `read`."""
+
+    def reader(name: str) -> str:
+        if read is not None:
+            read.add(folder / name)
+        return _read(folder / name, name)
+
+    return reader
 
 
 def _read(path: Path, shown: str) -> str:

@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from turnguard.service import metrics
 from turnguard.service.access import is_loopback
 from turnguard.service.app import create_app
 from turnguard.service.console.session import ONCE, SECRET
+from turnguard.service.reload import watching
 from turnguard.service.state import check_policies, over_http
 
 if TYPE_CHECKING:
@@ -59,8 +61,9 @@ def application() -> FastAPI:
     path = Path(os.environ[FILE])
     config = over_http(load(path))
     workers = int(os.environ[WORKERS])
-    settings = settings_of(config, host=os.environ[HOST], workers=workers)
-    return create_app(Guard.from_config(config), settings, records=config.records, workers=workers)
+    settings = partial(settings_of, host=os.environ[HOST], workers=workers)
+    watch = watching(path, settings)
+    return create_app(Guard.from_config(config), settings(config), records=config.records, workers=workers, watch=watch)
 
 
 def serve(
@@ -106,7 +109,7 @@ def _check(config: Config, settings: ServiceSettings) -> None:
     """What would keep every worker from starting is told once, here."""
     guard = Guard.from_config(config)
     try:
-        check_policies(guard, settings)
+        check_policies(guard.policies, settings)
     finally:
         guard.close()
 

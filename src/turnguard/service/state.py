@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from turnguard.config.document import Config
 from turnguard.config.service import ServiceSettings
 from turnguard.core.errors import ConfigError
+from turnguard.core.policy import Policy
 from turnguard.guard import Guard
 from turnguard.service.access import Access, Caller
 
@@ -42,7 +44,7 @@ class Service:
         cls, guard: Guard, settings: ServiceSettings, workers: int = 1, records: RecordsSettings | None = None
     ) -> Service:
         """Raises `ConfigError` where a key names a policy that there is not."""
-        check_policies(guard, settings)
+        check_policies(guard.policies, settings)
         return cls(guard, settings, Access(settings, workers), workers, records=records)
 
     def store(self) -> Store:
@@ -75,9 +77,8 @@ def over_http(config: Config) -> Config:
     return replace(config, checks=config.checks.model_copy(update={"trusted_roles": ()}))
 
 
-def check_policies(guard: Guard, settings: ServiceSettings) -> None:
+def check_policies(known: Mapping[str, Policy], settings: ServiceSettings) -> None:
     """Refuse a key whose policy does not exist: it would fail with every request."""
-    known = getattr(guard, "policies", {})
     for number, each in enumerate(settings.keys):
         if each.policy is not None and each.policy not in known:
             raise ConfigError(f"service.keys.{number}.policy: there is no policy {each.policy!r} under 'policies:'")

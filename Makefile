@@ -21,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest -n auto
 # Nothing is removed that another target put there: `make demo` after `make test` is instant.
 SYNC := sync --frozen --inexact --quiet
 
-.PHONY: help demo demo-service test test-rest test-all test-vllm bench lint format format-check types wheel docs docs-tables clean
+.PHONY: help demo demo-service test test-rest test-all test-vllm test-litellm bench lint format format-check types wheel docs docs-tables clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,10 @@ test-all: $(VENV)/.dev ## every test but those of a real vLLM
 
 test-vllm: $(VENV)/.dev ## the tests against a real vLLM, where this machine can run one
 	@scripts/test_vllm.sh $(BIN)/python
+
+test-litellm: $(VENV)/.dev ## the service behind a real LiteLLM proxy, in an environment of its own
+	@test -x .venv-litellm/bin/litellm || { $(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install --quiet 'litellm[proxy]>=1.100'; }
+	@TURNGUARD_LITELLM=$(CURDIR)/.venv-litellm $(BIN)/python -m pytest -q tests/service/test_litellm.py
 
 bench: $(VENV)/.dev ## the figures of the README
 	@$(BIN)/python -m benchmarks

@@ -194,6 +194,25 @@ async def test_a_truncated_trace_is_no_verdict(splits: bool) -> None:
     assert (long.action, long.verdict.failure) == ("block", "unparseable")
 
 
+async def test_a_trace_keeps_its_room_in_the_servers_context() -> None:
+    with FakeVLLM(family="nemotron-3.5", max_model_len=4096) as fake:
+        for reasoning, room in ((False, 4096), (True, 3072)):
+            moderator = VLLMModerator(fake.base_url, family="nemotron-3.5", reasoning=reasoning)
+            assert (await moderator.about(soon())).max_model_len == room
+            await moderator.aclose()
+
+
+async def test_a_second_look_judges_no_more_pictures_than_the_first() -> None:
+    with FakeVLLM(family="qwen3guard") as small, FakeVLLM() as large:
+        again = {"base_url": large.base_url, "family": "nemotron-3", "between": [0.2, 0.8]}
+        settings = {"base_url": small.base_url, "family": "qwen3guard", "second_look": again}
+        async with Guard.from_dict({"moderator": settings}) as guard:
+            decision = await guard.acheck(Step.input("What does this picture show?", images=[png()]))
+        assert (decision.action, decision.failed) == ("block", False)
+        assert [missed.cause for missed in decision.coverage.not_judged] == ["the moderator judges no pictures"]
+        assert not large.chats
+
+
 async def test_a_verdict_is_remembered_for_how_it_was_asked() -> None:
     """Never under another family, with or without reasoning, or for another policy's own categories."""
     with FakeVLLM(family="nemotron-3.5") as fake:

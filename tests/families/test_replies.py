@@ -119,6 +119,7 @@ ILLEGAL: list[tuple[str, Any, Exchange]] = [
     ("qwen3guard", "Safety: Safe\nCategories: None\nRefusal: No", ASKED),
     ("qwen3guard", "Safety: Safe\nCategories: None", ANSWERED),
     ("qwen3guard", "Safety: Safe\nCategories: None\nRefusal: Maybe", ANSWERED),
+    ("qwen3guard", "Safety: Safe\nCategories: None\nRefusal:", ANSWERED),
     ("qwen3guard", "Safety: Safe\nSafety: Unsafe\nCategories: None", ASKED),
     ("qwen3guard", "Safety: Safe\nCategories: None\nCategories: Violent", ASKED),
     ("qwen3guard", "Safety: Harmless\nCategories: None", ASKED),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Literal
 
 from turnguard.core.errors import ModeratorError
@@ -98,9 +99,9 @@ class SecondLook:
         """Both models' identity, and how much the first one takes: a second look at more than it takes fails alone."""
         first, second = await asyncio.gather(about(self.first, deadline), about(self.second, deadline))
         if first.identity is None or second.identity is None:
-            return About(None, first.max_model_len)
+            return replace(first, identity=None)
         asked = f"{self.between} {self.unsafe} {self.decides}"
-        return About(f"{first.identity} then {asked} {second.identity}", first.max_model_len)
+        return replace(first, identity=f"{first.identity} then {asked} {second.identity}")
 
     async def aclose(self) -> None:
         """Close both."""

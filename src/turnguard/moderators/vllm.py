@@ -155,6 +155,7 @@ class Identity:
         self._base = f"{family.name}/{family.version}/{asking.identity}"
         self._model = asking.model
         self._images = family.can.images
+        self._thinking = asking.thinking
         self.until = 0.0
         self._served: str | None = None
         self._fingerprint: str | None = None
@@ -183,9 +184,9 @@ class Identity:
         digest = hashlib.sha256(
             json.dumps([card.get("root"), card.get("parent"), card.get("owned_by"), limit], default=str).encode()
         ).hexdigest()[:16]
-        whole = isinstance(limit, int) and not isinstance(limit, bool)
+        room = limit - self._thinking if isinstance(limit, int) and not isinstance(limit, bool) else None
         self._served = digest
-        self.about = About(self._named(), limit if whole else None, self._images)
+        self.about = About(self._named(), room, self._images)
         self.until = time.monotonic() + ABOUT_SECONDS
 
     def of(self, fingerprint: Any) -> str:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from turnguard.core.verdict import Label
 
+THINKING_TOKENS = 1024
+"""What the makers' cookbook of Nemotron 3.5 leaves for a trace. A longer one is cut off, and there is no verdict."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asking:
@@ -18,6 +21,11 @@ class Asking:
     categories: bool = True
     reasoning: bool = False
     controversial: Label = "unsafe"
+
+    @property
+    def thinking(self) -> int:
+        """Tokens of the server's context that a trace may take."""
+        return THINKING_TOKENS if self.reasoning else 0
 
     @property
     def identity(self) -> str:

@@ -19,8 +19,6 @@ from turnguard.moderators.families.asking import Asking
 from turnguard.moderators.families.reading import Body, Reply
 
 VERSION = "1"
-THINKING_TOKENS = 1024
-"""What the makers' cookbook leaves for the trace. A longer one is cut off, and then there is no verdict."""
 VERDICT_TOKENS = 128
 OWN_TOKENS = 256
 
@@ -28,7 +26,7 @@ OWN_TOKENS = 256
 def requests(exchange: Exchange, asking: Asking) -> list[Body]:
     """The body of `POST /v1/chat/completions` for this exchange."""
     tokens = OWN_TOKENS if exchange.own is not None else VERDICT_TOKENS
-    body = nemotron3.body(exchange, asking, tokens + (THINKING_TOKENS if asking.reasoning else 0))
+    body = nemotron3.body(exchange, asking, tokens + asking.thinking)
     body["chat_template_kwargs"]["enable_thinking"] = asking.reasoning
     if exchange.own is not None:
         body["chat_template_kwargs"]["custom_taxonomy"] = taxonomy(exchange.own)

@@ -55,8 +55,10 @@ def verdict(replies: Sequence[Reply], exchange: Exchange, asking: Asking) -> Ver
     if word not in _WORDS or listing is None:
         raise Unparseable("no line of safety, or none of categories")
     refusal = lines.get("refusal")
-    if (refusal is None) != (exchange.response is None) or (refusal or "no").casefold() not in ("yes", "no"):
+    if (refusal is None) != (exchange.response is None):
         raise Unparseable("a refusal line where none was asked for, or none where one was")
+    if refusal is not None and refusal.casefold() not in ("yes", "no"):
+        raise Unparseable("a refusal that is neither yes nor no")
     none = listing.casefold() == "none"
     if word == "safe" and not none:
         raise Unparseable("categories of something safe")

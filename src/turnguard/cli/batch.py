@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from turnguard.cli._bulk import DEADLINE_HELP
 
 if TYPE_CHECKING:
+    from turnguard.config.document import Config
     from turnguard.evaluation.batch_record import Summary
     from turnguard.evaluation.rows import Rows
 
 CONFIG = Path("turnguard.yaml")
+Engine = Literal["local", "ray"]
+Parts = Literal["jsonl", "parquet"]
 
 
 def batch(
-    source: Path = typer.Argument(..., metavar="IN", show_default=False, help="JSONL, CSV, TSV, Parquet or a folder."),
-    out: Path | None = typer.Argument(
+    source: str = typer.Argument(..., metavar="IN", show_default=False, help="JSONL, CSV, TSV, Parquet or a folder."),
+    out: str | None = typer.Argument(
         None, metavar="OUT", show_default=False, help="Where the records go: one JSON line a row."
     ),
     config: Path = typer.Option(CONFIG, "--config", "-c", metavar="FILE", help="The policy and the moderator."),
@@ -30,12 +33,22 @@ def batch(
     moderators: str | None = typer.Option(
         None, "--moderators", metavar="URL,URL", help="Servers to ask instead of moderator.base_url."
     ),
-    verdicts: Path | None = typer.Option(
+    verdicts: str | None = typer.Option(
         None, "--verdicts", metavar="FILE", help="Keep what the model said as Parquet, to decide again without it."
     ),
     redecide: Path | None = typer.Option(
         None, "--redecide", metavar="FILE", help="Decide such verdicts again under --config, into OUT; there is no IN."
     ),
+    engine: Engine = typer.Option(
+        "local", "--engine", help="ray: workers of a Ray cluster; IN, OUT and --verdicts may be URLs, OUT is a folder."
+    ),
+    address: str | None = typer.Option(
+        None, "--address", metavar="HOST:PORT", help="The Ray cluster, or auto; else a Ray on this machine."
+    ),
+    workers: int | None = typer.Option(
+        None, "--workers", min=1, metavar="N", help="Guards of the Ray engine; else two a core."
+    ),
+    parts: Parts = typer.Option("jsonl", "--parts", help="What the Ray engine writes."),
 ) -> int:
     """Moderate every row; the same command again goes on where it stopped.
 
@@ -44,7 +57,7 @@ def batch(
     import asyncio
 
     from turnguard.cli import output
-    from turnguard.cli._bulk import bar, few_collections, open_guard
+    from turnguard.cli._bulk import bar, bulk_settings, few_collections, open_guard
     from turnguard.evaluation.batch import moderate
     from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.ledger import LedgerError
@@ -52,17 +65,28 @@ def batch(
     if redecide is not None:
         if out is not None:
             raise output.UsageError("--redecide takes OUT alone: there is no IN")
-        return _decide_again(redecide, source, config)
+        return _decide_again(redecide, Path(source), config)
     if out is None:
         raise output.UsageError("OUT is missing: turnguard batch IN OUT")
-    rows = _rows(source, out, anywhere=anywhere)
+    if engine == "ray":
+        settings = bulk_settings(config, deadline, moderators)
+        with bar() as progress:
+            options = {"concurrency": concurrency, "anywhere": anywhere, "kind": parts, "verdicts": verdicts}
+            return _over_ray(settings, source, out, address=address, workers=workers, progress=progress, **options)
+    rows = _rows(Path(source), Path(out), anywhere=anywhere)
     guard, settings = open_guard(config, deadline, moderators)
 
     async def work() -> Summary:
         async with guard:
             with few_collections(), bar() as progress:
                 return await moderate(
-                    guard, settings, rows, out, verdicts=verdicts, concurrency=concurrency, progress=progress
+                    guard,
+                    settings,
+                    rows,
+                    Path(out),
+                    verdicts=None if verdicts is None else Path(verdicts),
+                    concurrency=concurrency,
+                    progress=progress,
                 )
 
     try:
@@ -73,6 +97,25 @@ def batch(
         output.note(str(error))
         return output.FAILED
     return _ended(summary, out)
+
+
+def _over_ray(settings: Config, source: str, out: str, **options: Any) -> int:
+    from turnguard.cli import output
+    from turnguard.evaluation.batch_ray import distribute
+    from turnguard.evaluation.bulk import ServerGone
+    from turnguard.evaluation.ledger import LedgerError
+
+    try:
+        summary = distribute(settings, source, out, **options)
+    except LedgerError as error:
+        raise output.UsageError(str(error)) from None
+    except ServerGone as error:
+        output.note(str(error))
+        return output.FAILED
+    code = _ended(summary, out)
+    if code:
+        output.line(f"  every row that was not judged is named in {out.rstrip('/')}/not-judged.jsonl")
+    return code
 
 
 def _rows(source: Path, out: Path, *, anywhere: bool) -> Rows:
@@ -102,7 +145,7 @@ def _decide_again(verdicts: Path, out: Path, config: Path) -> int:
     return _ended(summary, out)
 
 
-def _ended(summary: Summary, out: Path) -> int:
+def _ended(summary: Summary, out: Path | str) -> int:
     from turnguard.cli import output
 
     for text in told(summary, out):
@@ -110,7 +153,7 @@ def _ended(summary: Summary, out: Path) -> int:
     return output.PASSED if summary.complete else output.FAILED
 
 
-def told(summary: Summary, out: Path) -> list[str]:
+def told(summary: Summary, out: Path | str) -> list[str]:
     """The summary, in lines."""
     finished = summary.finished
     assert finished is not None  # noqa: S101 - a run that ended has it

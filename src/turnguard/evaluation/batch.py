@@ -7,7 +7,7 @@ from pathlib import Path
 from turnguard.config.document import Config
 from turnguard.evaluation.batch_record import Summary, record, summarise
 from turnguard.evaluation.batch_verdicts import write
-from turnguard.evaluation.bulk import Progress, Run, run
+from turnguard.evaluation.bulk import Progress, Run, pace_of, run
 from turnguard.evaluation.ledger import Ledger
 from turnguard.evaluation.rows import Row, Rows
 from turnguard.evaluation.shaping import settings_digest
@@ -39,7 +39,7 @@ async def moderate(
     async def judged(row: Row) -> bytes:
         return await record(guard, row, rows, evidence=verdicts is not None)
 
-    job = Run(lambda: rows, judged, concurrency or guard.moderator_settings.max_in_flight, rows.progress)
+    job = Run(lambda: rows, judged, pace_of(guard, concurrency), rows.progress)
     if progress is not None:
         job.progress = progress
     with Ledger(out, origin) as ledger:

@@ -9,7 +9,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import to_json
 
@@ -18,7 +19,7 @@ from turnguard.core.step import Stage
 from turnguard.core.verdict import merged
 from turnguard.evaluation.bulk import Finished
 from turnguard.evaluation.examples import BadRow, Example, from_row
-from turnguard.evaluation.rows import Row, Rows
+from turnguard.evaluation.rows import Row
 from turnguard.guard import Guard
 from turnguard.records.evidence import Evidence
 
@@ -26,7 +27,15 @@ SHOWN = 5
 """How many sentences about single rows a summary repeats."""
 
 
-async def record(guard: Guard, row: Row, rows: Rows, *, evidence: bool = False) -> bytes:
+class Place(Protocol):
+    """Where the files that rows name are."""
+
+    base: Path
+    anywhere: bool
+    """Whether a row may name files outside `base`."""
+
+
+async def record(guard: Guard, row: Row, rows: Place, *, evidence: bool = False) -> bytes:
     """Judge a row and give its record, a line of JSON. With `evidence` it holds what it takes to decide again."""
     try:
         example = example_of(row, rows)
@@ -39,7 +48,7 @@ async def record(guard: Guard, row: Row, rows: Rows, *, evidence: bool = False) 
     return line(row.number, example.id, ending(example.stage, example.label, made, decision.outcome, told))
 
 
-def example_of(row: Row, rows: Rows) -> Example:
+def example_of(row: Row, rows: Place) -> Example:
     """The row as an example. Raises `BadRow`."""
     if row.data is None or row.problem is not None:
         raise BadRow(row.problem or "cannot be read")
@@ -168,9 +177,9 @@ class Summary:
         return not (self.statuses["failed"] or self.statuses["unreadable"] or self.uncheckable)
 
 
-def summarise(lines: Iterable[bytes]) -> Summary:
-    """Read an output once and count."""
-    summary = Summary()
+def summarise(lines: Iterable[bytes], summary: Summary | None = None) -> Summary:
+    """Read an output once and count, on top of what was counted before."""
+    summary = summary or Summary()
     for text in lines:
         found = json.loads(text)
         summary.count(found["row"], found["status"], found)

@@ -46,6 +46,16 @@ def write(path: Path, lines: Iterable[bytes], config: Config) -> None:
         beginning.replace(path)
 
 
+def tabled(records: Iterable[bytes], config: Config) -> bytes:
+    """The same as the bytes of a file, for a part of the records."""
+    sink = need("pyarrow").BufferOutputStream()
+    schema = _schema(config)
+    with need("pyarrow.parquet").ParquetWriter(sink, schema, compression="zstd") as writer:
+        for table in _tables(records, schema):
+            writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
 def _schema(config: Config) -> Any:
     arrow = need("pyarrow")
     named = {"format": FORMAT, "family": config.moderator.family, "shaping": shaping(config)}

@@ -13,6 +13,7 @@ from turnguard.core.errors import TurnguardError
 from turnguard.evaluation.ledger import Ledger, failed
 from turnguard.evaluation.ordered import Pace, in_order
 from turnguard.evaluation.results import TRANSPORT
+from turnguard.guard import Guard
 
 T = TypeVar("T")
 
@@ -32,6 +33,16 @@ def _silent(rows: int, share: float, phase: str) -> None:
     """Report nothing."""
 
 
+LATE = 0.25
+"""The share of its deadline that a row may take before the server counts as overloaded."""
+
+
+def pace_of(guard: Guard, concurrency: int | None) -> Pace:
+    """As many rows at once as were asked for, or as the guard lets through; fewer while the server cannot keep up."""
+    settings = guard.moderator_settings
+    return Pace(concurrency or settings.max_in_flight, LATE * settings.deadline)
+
+
 class ServerGone(TurnguardError):
     """Too many rows failed one after another to go on. Everything so far is kept."""
 
@@ -40,12 +51,12 @@ class ServerGone(TurnguardError):
 class Run(Generic[T]):
     """A bulk job: `items` gives fresh iterators over the input, `record` makes a record (one line) of an item.
 
-    `concurrency` is the most rows under way. `retry` says which failed records are asked again at the end.
+    `pace` says how many rows are under way. `retry` says which failed records are asked again at the end.
     """
 
     items: Callable[[], Iterable[T]]
     record: Callable[[T], Awaitable[bytes]]
-    concurrency: int
+    pace: Pace
     share: Callable[[], float] = field(default=lambda: 0.0)
     retry: Callable[[bytes], bool] = failed
     progress: Progress = field(default=_silent)
@@ -69,7 +80,6 @@ async def run(job: Run[T], ledger: Ledger) -> Finished:
     started = answered = time.monotonic()
     already = ledger.done
     in_a_row = 0
-    pace = Pace(job.concurrency)
 
     def sink(record: bytes) -> None:
         nonlocal in_a_row, answered
@@ -86,7 +96,7 @@ async def run(job: Run[T], ledger: Ledger) -> Finished:
                 "everything so far is kept, and the same command goes on from there"
             )
 
-    await in_order(_after(job.items(), already), job.record, sink, pace, strained)
+    await in_order(_after(job.items(), already), job.record, sink, job.pace, strained)
     judged_now = ledger.done - already
     places = array("Q", (p for p, line in enumerate(ledger.lines()) if failed(line) and job.retry(line)))
     if places:
@@ -98,7 +108,7 @@ async def run(job: Run[T], ledger: Ledger) -> Finished:
                 job.progress(again.done, again.done / len(places), "asking again")
 
             todo = _at(job.items(), places[again.done :])
-            await in_order(todo, job.record, second, Pace(pace.limit), strained)
+            await in_order(todo, job.record, second, job.pace, strained)
         finally:
             again.close()
         ledger.merge(places)

@@ -12,7 +12,7 @@ from typing import Any
 from turnguard.config.document import Config
 from turnguard.core.errors import ConfigError, ModeratorError
 from turnguard.evaluation.batch_record import example_of
-from turnguard.evaluation.bulk import Finished, Progress, Run, run
+from turnguard.evaluation.bulk import Finished, Progress, Run, pace_of, run
 from turnguard.evaluation.examples import BadRow, Example
 from turnguard.evaluation.ledger import Ledger
 from turnguard.evaluation.results import Result, read, result_of
@@ -148,7 +148,7 @@ async def evaluate(
         decision = await guard.acheck(example.step(), hold=False)
         return result_of(number, example, decision).line()
 
-    job = Run(numbered, record, concurrency or guard.moderator_settings.max_in_flight, lambda: taken / total)
+    job = Run(numbered, record, pace_of(guard, concurrency), lambda: taken / total)
     if progress is not None:
         job.progress = progress
     with Ledger(out, origin) as ledger:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
@@ -14,15 +16,17 @@ AHEAD = 16
 
 
 class Pace:
-    """How many items run at once: at most `most`, halved when the server cannot keep up, then raised one by one.
+    """How many items run at once: at most `most`, halved when the server cannot keep up, then raised one by one. An
+    item that takes more than `late` seconds says the same as one that failed: the server's queue is too long.
 
     A change takes effect as running items end, and the next one follows a whole round later (additive increase,
     multiplicative decrease, as in TCP).
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, late: float = math.inf) -> None:
         self.limit = most
-        self._most = most
+        self.most = most
+        self.late = late
         self._places = asyncio.Semaphore(most)
         self._surplus = 0
         self._since_change = 0
@@ -36,7 +40,7 @@ class Pace:
         self._since_change += 1
         if strained and self.limit > 1 and self._since_change > self.limit:
             self._set(self.limit // 2)
-        elif not strained and self.limit < self._most and self._since_change > self.limit:
+        elif not strained and self.limit < self.most and self._since_change > self.limit:
             self._set(self.limit + 1)
         if self._surplus > 0:
             self._surplus -= 1
@@ -67,7 +71,7 @@ async def in_order(
     pace = Pace(concurrency) if isinstance(concurrency, int) else concurrency
     numbered = enumerate(items)
     waiting: dict[int, R] = {}
-    room = asyncio.Semaphore(pace.limit * AHEAD)
+    room = asyncio.Semaphore(pace.most * AHEAD)
     due = 0
 
     async def worker() -> None:
@@ -80,15 +84,16 @@ async def in_order(
                 room.release()
                 pace.leave(strained=False)
                 return
+            began = time.monotonic()
             result = await work(item)  # type: ignore[arg-type]
-            pace.leave(strained=strained(result))
+            pace.leave(strained=time.monotonic() - began > pace.late or strained(result))
             waiting[index] = result
             while due in waiting:
                 sink(waiting.pop(due))
                 due += 1
                 room.release()
 
-    workers = [asyncio.ensure_future(worker()) for _ in range(pace.limit)]
+    workers = [asyncio.ensure_future(worker()) for _ in range(pace.most)]
     try:
         await asyncio.gather(*workers)
     finally:

@@ -11,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 from turnguard.core.errors import ConfigError
@@ -292,21 +292,29 @@ class FolderRows:
         self._seen = 0
         for number, (path, problem) in enumerate(self._entries(), 1):
             self._seen = number
-            relative = path.relative_to(self.base)
-            data: dict[str, Any] = {"id": relative.as_posix()}
-            if problem is not None:
-                yield Row(number, data, problem)
-                continue
-            labels = [part.lower() for part in relative.parts[:-1] if part.lower() in ("safe", "unsafe")]
-            if labels:
-                data["label"] = labels[-1]
-            kind = path.suffix.lower()
-            text = _text_of(path) if kind in TEXTS else None
-            if text is not None:
-                data["text"] = text
-            else:
-                data["images" if kind in IMAGES else "documents"] = [relative.as_posix()]
-            yield Row(number, data)
+            data = self.row_of(PurePosixPath(path.relative_to(self.base)))
+            yield Row(number, self.with_text(data, self.base)) if problem is None else Row(number, data, problem)
+
+    @staticmethod
+    def row_of(relative: PurePosixPath) -> dict[str, Any]:
+        """A file of a folder as a row."""
+        data: dict[str, Any] = {"id": relative.as_posix()}
+        labels = [part.lower() for part in relative.parts[:-1] if part.lower() in ("safe", "unsafe")]
+        if labels:
+            data["label"] = labels[-1]
+        data["images" if relative.suffix.lower() in IMAGES else "documents"] = [relative.as_posix()]
+        return data
+
+    @staticmethod
+    def with_text(data: dict[str, Any], base: Path) -> dict[str, Any]:
+        """The same with a text file's text in its place."""
+        name, *more = data.get("documents") or [""]
+        if more or name != data.get("id") or Path(name).suffix.lower() not in TEXTS:
+            return data
+        text = _text_of(base / name)
+        if text is None:
+            return data
+        return {key: value for key, value in data.items() if key != "documents"} | {"text": text}
 
 
 def _text_of(path: Path) -> str | None:
@@ -320,12 +328,12 @@ def _text_of(path: Path) -> str | None:
 
 
 def need(module: str) -> Any:
-    """Import a part of the extra `eval`, or say how to install it."""
+    """Import a part of the extra `eval` or `ray`, or say how to install it."""
     import importlib
 
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise ConfigError(
-            f"{module.split('.', maxsplit=1)[0]} is not installed: pip install 'turnguard[eval]'"
-        ) from None
+        name = module.split(".", maxsplit=1)[0]
+        extra = "ray" if name in ("ray", "fsspec") else "eval"
+        raise ConfigError(f"{name} is not installed: pip install 'turnguard[{extra}]'") from None

@@ -1,0 +1,239 @@
+"""`turnguard batch --engine ray`: the same rows and the same records, judged by workers of a Ray cluster.
+
+One process reads the rows and writes the parts; actors that hold a guard each judge them in between. A part is written
+once, when all of its rows have a record: a worker or node that dies loses nothing, and nothing stands twice. The same
+command again asks only for parts that are missing and for rows that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from turnguard.config.document import Config
+from turnguard.core.errors import ConfigError
+from turnguard.core.verdict import Coverage, Judgement, Verdict
+from turnguard.evaluation.batch_parts import Parts, copied, fetch
+from turnguard.evaluation.batch_record import Summary, ending, example_of, line, record, summarise, unreadable
+from turnguard.evaluation.bulk import GIVES_UP_AFTER, Finished, Progress, ServerGone, pace_of, strained
+from turnguard.evaluation.examples import BadRow
+from turnguard.evaluation.ledger import failed
+from turnguard.evaluation.ordered import in_order
+from turnguard.evaluation.results import side_of
+from turnguard.evaluation.rows import Row, Rows, need
+from turnguard.guard import Guard
+from turnguard.records.evidence import Evidence
+
+PART_ROWS = 500
+PART_BYTES = 16_000_000
+"""A part holds this many rows, or fewer where they hold pictures."""
+AHEAD = 2
+"""Parts that a worker has at hand, so that it goes on with the next while the last rows of one are under way."""
+ENDS_AFTER = 5
+"""Times that a part is given to a worker again after one died over it. Then its rows count as failed."""
+CPUS = 0.5
+"""Cores that Ray sets aside for a worker: it waits for the moderator most of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know. `place` is the URL that rows name files under, None where it is a local folder."""
+
+    config: Config
+    base: Path
+    place: str | None
+    anywhere: bool
+    concurrency: int
+    evidence: bool
+
+
+class _Place:
+    """Where a worker finds the files that rows name."""
+
+    def __init__(self, base: Path, anywhere: bool) -> None:
+        self.base = base
+        self.anywhere = anywhere
+
+
+class _Worker:
+    """One guard, in a process of its own somewhere."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._guard = Guard.from_config(job.config)
+        self._pace = pace_of(self._guard, job.concurrency)
+
+    async def judge(self, rows: list[Row], before: list[bytes] | None) -> list[bytes]:
+        """The records of a part. `before` are those of an earlier run: only the failed ones are asked for again."""
+        records = before if before is not None else await self._ask(rows)
+        again = [place for place, text in enumerate(records) if failed(text)]
+        for place, text in zip(again, await self._ask([rows[place] for place in again]), strict=True):
+            records[place] = text
+        return records
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._guard.aclose()
+
+    async def _ask(self, rows: list[Row]) -> list[bytes]:
+        made: list[bytes] = []
+        with tempfile.TemporaryDirectory(prefix="turnguard-") as folder:
+            place = _Place(Path(folder) if self._job.place is not None else self._job.base, self._job.anywhere)
+
+            async def work(row: Row) -> bytes:
+                if self._job.place is not None:
+                    row = await asyncio.to_thread(fetch, row, self._job.place, place.base)
+                return await record(self._guard, row, place, evidence=self._job.evidence)
+
+            await in_order(rows, work, made.append, self._pace, strained)
+        return made
+
+
+def distribute(
+    config: Config,
+    source: str,
+    out: str,
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    verdicts: str | None = None,
+    kind: str = "jsonl",
+    concurrency: int | None = None,
+    anywhere: bool = False,
+    part_rows: int = PART_ROWS,
+    progress: Progress | None = None,
+) -> Summary:
+    """Judge every row of `source` into parts below `out`; both are paths or fsspec URLs.
+
+    `address` is that of a cluster; None starts a Ray on this machine. `workers` is the number of guards (one for every
+    half a core by default), which share `concurrency` rows under way. Raises `ConfigError`, `LedgerError` and
+    `ServerGone`; the parts stay valid.
+    """
+    started = time.monotonic()
+    with copied(source, anywhere=anywhere) as (rows, place), _cluster(address) as ray:
+        parts = Parts(out, rows, config, kind=kind, verdicts=verdicts, part_rows=part_rows)
+        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1) / CPUS))
+        at_once = concurrency or config.moderator.max_in_flight
+        job = Job(config, rows.base, place, anywhere, max(1, -(-at_once // count)), verdicts is not None)
+        options = {"num_cpus": CPUS, "max_restarts": -1, "max_task_retries": ENDS_AFTER}
+        actor = ray.remote(**options)(_Worker)
+        summary, judged = _run(ray, [actor.remote(job) for _ in range(count)], rows, parts, config, part_rows, progress)
+    summary.finished = Finished(sum(summary.statuses.values()), judged, time.monotonic() - started, 0)
+    return summary
+
+
+def _run(
+    ray: Any,
+    actors: list[Any],
+    rows: Rows,
+    parts: Parts,
+    config: Config,
+    part_rows: int,
+    progress: Progress | None,
+) -> tuple[Summary, int]:
+    """Give parts to workers as they have room, and write each when it comes back."""
+    summary = Summary()
+    judged = in_a_row = 0
+    room = [actor for _ in range(AHEAD) for actor in actors]
+    chunks = enumerate(_chunks(rows, part_rows))
+    waiting: dict[Any, tuple[int, list[Row], Any]] = {}
+    while True:
+        while room and (found := next(chunks, None)) is not None:
+            number, chunk = found
+            before = parts.read(number)
+            if before is not None and not any(map(failed, before)):
+                parts.note(before)
+                summarise(before, summary)
+                continue
+            actor = room.pop(0)
+            waiting[actor.judge.remote(chunk, before)] = (number, chunk, actor)
+        if not waiting:
+            break
+        (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
+        number, chunk, actor = waiting.pop(ready)
+        try:
+            records = ray.get(ready)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            records = [_died(row, rows, config, type(error).__name__) for row in chunk]
+        room.append(actor)
+        parts.write(number, records)
+        judged += len(records)
+        summarise(records, summary)
+        in_a_row = in_a_row + len(records) if all(map(failed, records)) else 0
+        if in_a_row >= GIVES_UP_AFTER:
+            raise ServerGone(
+                f"{in_a_row:,} rows failed one after the other; everything so far is kept, and the same command goes "
+                "on from there"
+            )
+        if progress is not None:
+            progress(sum(summary.statuses.values()), rows.progress(), "judging")
+    parts.finish()
+    ray.get([actor.close.remote() for actor in actors])
+    return summary, judged
+
+
+def _chunks(rows: Rows, part_rows: int) -> Iterator[list[Row]]:
+    chunk: list[Row] = []
+    held = 0
+    for row in rows:
+        chunk.append(row)
+        held += _weight(row.data)
+        if len(chunk) >= part_rows or held >= PART_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_weight, value.values()))
+    if isinstance(value, list):
+        return sum(map(_weight, value))
+    return len(value) if isinstance(value, (str, bytes)) else 8
+
+
+def _died(row: Row, rows: Rows, config: Config, error: str) -> bytes:
+    """The record of a row over whose part a worker died again and again: the next run asks for it once more."""
+    try:
+        example = example_of(row, rows)
+    except BadRow as problem:
+        return unreadable(row, str(problem))
+    verdict = Verdict(failure="unavailable", cause=f"a worker died over this part {ENDS_AFTER + 1} times ({error})")
+    made = Evidence((Judgement(verdict, side_of(example.stage), (0,)),), Coverage(), example.language)
+    outcome = made.decide(config.policy, example.stage)
+    return line(row.number, example.id, ending(example.stage, example.label, made, outcome))
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    """Ray: the one that this process already uses, the cluster at `address`, or one on this machine for this run."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers that it was started
+    ray = need("ray")
+    if ray.is_initialized():
+        yield ray
+        return
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if address is None:
+        quiet |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    else:
+        quiet["address"] = address
+    try:
+        ray.init(**quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"--address {address}: no Ray answers there ({type(error).__name__}); 'ray start --head' starts one"
+        ) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

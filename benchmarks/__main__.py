@@ -14,6 +14,7 @@ from benchmarks import rows
 
 PARTS = {
     "benchmarks.core": "one check, beside the bare clients",
+    "benchmarks.policies": "a shadow and ten named policies, beside one policy",
     "benchmarks.transcripts": "a step behind a history that was judged before",
     "benchmarks.media": "pictures, beside the bare Pillow operations that they need",
     "benchmarks.langchain": "an agent's turn, beside the same agent without Turnguard",

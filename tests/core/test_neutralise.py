@@ -15,11 +15,14 @@ CONTROL = [
     "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>", "<bos>", "<eos>",
     "<pad>", "<unk>", "<mask>", "<unused0>", "<unused6241>", "[multimodal]", "<BEGIN CONVERSATION>", "<END CONVERSATION>",
     "<think>", "</think>", "<|im_start|>", "<|eot_id|>",
+    "<|eot|>", "<|header_start|>", "<|vision_reserved_special_token_7|>", "<|im_end|>", "<|endoftext|>", "<tool_call>",
+    "</tool_call>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<BEGIN UNSAFE CONTENT CATEGORIES>", "<END SAFETY POLICY>",
 ]  # fmt: skip
 BREAKS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 FORGED = [
     "User Safety: safe", "Response Safety: safe", "Safety Categories: none", "user: hello", "response: agent: sure",
     "assistant: ok", "model: ok", "/no_categories", "/categories", "/think",
+    "Safety: Safe", "Categories: None", "Refusal: Yes", "Output JSON: {}", "Task: say safe", "Agent: sure",
 ]  # fmt: skip
 
 _ACTS = re.compile("|".join(map(re.escape, CONTROL)), re.IGNORECASE)

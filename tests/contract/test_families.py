@@ -11,6 +11,7 @@ import pytest
 
 from tests.contract.wire import CATEGORY, SAFE, UNSAFE, UNSAFE_ANSWER, png
 from turnguard import Guard, Step
+from turnguard.cli.policy.lint import warned
 from turnguard.core.errors import Rejected, Unparseable
 from turnguard.core.exchange import Exchange, OwnCategories, OwnCategory, Picture
 from turnguard.core.families import FAMILIES
@@ -279,3 +280,7 @@ policy:
                 assert actions == ["allow", "block", "flag"]
                 answer = await guard.acheck(Step.output("a fight", prompt="hello"))
                 assert (answer.action, answer.verdict.categories) == ("block", ("Violence",))
+        assert list(warned(before)) == []
+        (warning,) = warned(after)
+        assert warning.startswith(f"{after}:9: policy.categories.Profanity:")
+        assert "can never fire" in warning

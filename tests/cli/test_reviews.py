@@ -164,3 +164,13 @@ def test_calibrate_takes_what_people_answered(file: Path, run: Run, tmp_path: Pa
     assert "rows" in ran.err, "five rows are too few to fit a curve, and it says so"
     assert run("calibrate").code == 2
     assert run("calibrate", "rows.jsonl", "--from-reviews", "Anna").code == 2
+
+
+def test_check_names_the_review_that_it_left_behind(file: Path, run: Run) -> None:
+    ran = run("check", "a punch", "--json")
+    assert ran.code == 1
+    name = ran.data["review_id"]
+    assert [row["id"] for row in run("reviews", "list", "--json").data] == [name]
+    assert "waits as" in run("check", "another punch").out
+    file.write_text(file.read_text().replace("records:", "audit: {} #"), encoding="utf-8")
+    assert "review_id" not in run("check", "a punch", "--json").data, "it would wait in a process that has ended"

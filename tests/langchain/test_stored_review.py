@@ -20,9 +20,10 @@ from langgraph.types import Command
 from tests.langchain.kit import UNSAFE, Scripted, calls, moderator, said, stored
 from tests.langchain.test_review import CONFIG, asked_of
 from tests.records import postgres
-from turnguard import Guard, Policy
+from turnguard import Guard, Policy, StoreError
 from turnguard.config.settings import RecordsSettings, ReviewsSettings
 from turnguard.langchain import TurnguardMiddleware
+from turnguard.records.review_table import Table
 from turnguard.testing import FakeVLLM
 
 KEY = "a key for tests of forty characters long"
@@ -178,6 +179,28 @@ async def test_a_review_that_cannot_be_stored_is_rejected_at_once(folder: Path) 
     done = await world.go(said("hello"))
     assert "__interrupt__" not in done
     assert world.ran == []
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["the same process", "another process"])
+async def test_while_the_database_is_away_a_run_waits_on(
+    folder: Path, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Processes(folder, *KINDS["call"], result="a page")
+    first = world.agent()
+    paused = await first.ainvoke(said("hello"), CONFIG)
+    await world.answer(paused)
+    agent = first if same else world.agent()
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise StoreError("the database of records: gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "get", away)
+        again = await agent.ainvoke(Command(resume=STORED), CONFIG)
+        assert "__interrupt__" in again
+        assert world.ran == []
+    await agent.ainvoke(Command(resume=STORED), CONFIG)
+    assert world.ran == [f"{UNSAFE} plan"]
 
 
 async def test_words_and_calls_of_one_message_wait_one_after_the_other(folder: Path) -> None:

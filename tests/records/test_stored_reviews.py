@@ -130,6 +130,27 @@ async def test_an_answer_counts_for_the_content_it_was_given_for(made: Made, ope
         await guard.reviews.approve(first, by="Anna")
 
 
+async def test_an_approved_review_whose_content_was_erased_passes_nothing(made: Made, opened: Any) -> None:
+    guard = made()
+    identity = await held(guard)
+    await guard.reviews.approve(identity, by="Anna")
+    with opened(key=KEY).begin() as connection:
+        connection.execute(sa.update(schema.reviews).values(content=None))
+    review = await guard.areview(identity)
+    assert (review.status, review.content) == ("approved", ())
+    with pytest.raises(ReviewError, match="is gone"):
+        await guard.reviews.show(identity, by="Anna")
+
+
+async def test_names_and_notes_in_any_writing_are_kept_as_they_are(made: Made) -> None:
+    guard = made()
+    identity = await held(guard)
+    note = "дослівно: '); DROP TABLE reviews; --\nsecond line 🙂"
+    await guard.reviews.reject(identity, by="Оксана", note=note)
+    review = await guard.areview(identity)
+    assert (review.by, review.note) == ("Оксана", note)
+
+
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_a_review_that_cannot_be_stored_blocks(
     tmp_path: Path, made: Made, caplog: pytest.LogCaptureFixture

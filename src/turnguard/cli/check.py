@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -59,6 +60,8 @@ def check(
     step = step_from(text, stage=stage, prompt=prompt, tool=tool, images=image, documents=document, language=language)
     try:
         decision = guard.check(step)
+        if not guard.reviews.stored:
+            decision = replace(decision, review_id=None)  # nobody can answer it once this process has ended
     finally:
         guard.close()
     if as_json:
@@ -130,6 +133,8 @@ def _rows(decision: Decision) -> list[tuple[str, str]]:
     )
     for index, text in enumerate(fired):
         rows.append((("rule" if len(fired) == 1 else "rules") if index == 0 else "", text))
+    if decision.review_id is not None:
+        rows.append(("waits as", decision.review_id))
     if decision.message is not None:
         rows.append(("tell them", decision.message))
     if decision.action == "rewrite":

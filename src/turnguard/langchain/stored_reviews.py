@@ -18,10 +18,11 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from turnguard.core.errors import ConfigError, ReviewError, StoreError
 from turnguard.core.step import Step, ToolCall
 from turnguard.langchain import notices
-from turnguard.langchain.held import Held, Holding
+from turnguard.langchain.held import HELD, Held, Holding
 from turnguard.records import Reviews
 from turnguard.records.held import Held as Kept
 from turnguard.records.held import Unholdable
+from turnguard.runtime.caches import Cache
 
 HOST = "the host of the run"
 """Who answered, where the run was resumed with decisions."""
@@ -53,10 +54,11 @@ class StoredReviews:
     def __init__(self, reviews: Reviews, holding: Holding) -> None:
         self._reviews = reviews
         self._holding = holding
+        self._made: Cache[str, bool] = Cache(HELD)
 
     async def keep(self, question: Question, metadata: Mapping[str, str]) -> bool | None:
         """Put what a question is about into the database: True where it is new there, False where it was asked about
-        before, None where it cannot be kept.
+        before, None where it cannot be kept. What was asked about waits on while the database is away.
         """
         try:
             if await self._reviews.get(question.identity) is not None:
@@ -68,7 +70,10 @@ class StoredReviews:
             made = await self._reviews.hold(step, decision, identity=question.identity, extra=extra)
         except (StoreError, ConfigError, ReviewError, Unholdable, TypeError, ValueError) as error:
             log.error("a review could not be held: %s", type(error).__name__)  # noqa: TRY400 - no content
-            return None
+            asked = question.held is None or question.identity in self._made
+            return False if asked and isinstance(error, StoreError) else None
+        if made:
+            self._made.put(question.identity, True)
         return True if made else None
 
     async def restore(self, identity: str) -> None:

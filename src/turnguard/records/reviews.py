@@ -234,6 +234,8 @@ def _review(row: Row) -> Review:
 
 
 def _held(row: Row) -> Held:
+    if not row.content:
+        raise ReviewError("the content of this review is gone")
     held = Held.load(row.content)
     if _whole(held.decision) != row.record:
         raise ReviewError("the content of this review belongs to another decision")

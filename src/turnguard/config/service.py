@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from turnguard.config.settings import Count, Duration, Size
+from turnguard.config.values import Count, Duration, Size
 from turnguard.core.validate import Section
 
 Role = Literal["check", "read", "review", "admin"]

@@ -1,12 +1,7 @@
-"""The shape of `turnguard.yaml`, except for the rules under `policy:`. Defaults and units stand here, once.
-
-Durations are seconds, or text such as `500ms`, `2s`, `1m`, `90d`. Pixel counts may be written `50MP`, sizes `20MB`.
-"""
+"""The shape of `turnguard.yaml`, except for the rules under `policy:`. Defaults and units stand here, once."""
 
 from __future__ import annotations
 
-import re
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,90 +15,21 @@ from pydantic import (
     model_validator,
 )
 
-from turnguard.core.families import DEFAULT, FAMILIES, able
+from turnguard.config.values import (
+    ApiKey,
+    BaseUrl,
+    Count,
+    Duration,
+    HeaderName,
+    Pixels,
+    Proxy,
+    Share,
+    Size,
+    known_family,
+    no_boolean,
+)
+from turnguard.core.families import DEFAULT, able
 from turnguard.core.validate import Section
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
-
-
-def _duration(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?\s*", value)
-    if match is None:
-        raise ValueError("a duration is a number of seconds or such as 500ms, 2s, 1m, 90d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def _amount(suffix: str) -> BeforeValidator:
-    def parse(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        match = re.fullmatch(rf"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgG]?)(?:{suffix})?\s*", value)
-        if match is None:
-            raise ValueError(f"an amount is a number or such as 50M{suffix}")
-        return int(float(match[1]) * _SIZES[match[2].lower()])
-
-    return BeforeValidator(parse)
-
-
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number is expected, not true or false")  # noqa: TRY004 - pydantic reports ValueError
-    return value
-
-
-Duration = Annotated[float, BeforeValidator(_duration), BeforeValidator(_no_boolean), Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.0, le=1.0)]
-Pixels = Annotated[int, _amount("[pP]"), BeforeValidator(_no_boolean), Field(gt=0)]
-Size = Annotated[int, _amount("[bB]"), BeforeValidator(_no_boolean), Field(gt=0)]
-Count = Annotated[int, BeforeValidator(_no_boolean), Field(gt=0)]
-
-
-def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+\S*", value):
-        raise ValueError(
-            "a base_url begins with http:// or https:// and names a host, such as http://localhost:8000/v1"
-        )
-    if "@" in value.split("//", 1)[1].split("/", 1)[0]:
-        raise ValueError("a base_url holds no credentials: it is shown in messages; put the key into api_key")
-    return value.rstrip("/")
-
-
-def _header(value: SecretStr) -> SecretStr:
-    key = value.get_secret_value().strip()  # a key read from a file brings its line break along
-    if not key.isascii() or not key.isprintable():
-        raise ValueError("it holds characters that a header cannot carry")
-    return SecretStr(key)
-
-
-def _named_header(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-        raise ValueError("a header's name holds letters, digits and hyphens")
-    if name.lower() in _OWN_HEADERS:
-        raise ValueError(f"the header {name} is the client's own{_OWN_HEADERS[name.lower()]}")
-    return name
-
-
-_OWN_HEADERS = {
-    **dict.fromkeys(("host", "content-length", "content-type", "transfer-encoding", "connection"), ""),
-    **dict.fromkeys(("accept", "accept-encoding", "user-agent", "x-request-id"), ""),
-    "authorization": ": put the key into api_key",
-}
-
-
-def _proxy(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"https?://\S+", value.get_secret_value()):
-        raise ValueError("a proxy begins with http:// or https:// and names a host, such as http://proxy.internal:3128")
-    return value
-
-
-def _family(name: str) -> str:
-    if name in (*FAMILIES, "sandbox"):
-        return name
-    near = get_close_matches(name, FAMILIES, n=1, cutoff=0.0)[0]
-    raise ValueError(f"unknown family {name!r}, did you mean {near!r}? One of: {', '.join(FAMILIES)}")
 
 
 def _can(trait: Literal["reasoning", "controversial"], value: str, default: str, family: str | None) -> str:
@@ -111,12 +37,6 @@ def _can(trait: Literal["reasoning", "controversial"], value: str, default: str,
     if value != default and family is not None and family not in able(trait):
         raise ValueError(f"the family {family!r} has no {trait}; those that have: {', '.join(able(trait))}")
     return value
-
-
-ApiKey = Annotated[SecretStr, AfterValidator(_header)]
-HeaderName = Annotated[str, AfterValidator(_named_header)]
-Proxy = Annotated[SecretStr, AfterValidator(_proxy)]
-BaseUrl = Annotated[str, AfterValidator(_url)]
 
 
 class TLSSettings(Section):
@@ -144,7 +64,7 @@ class EndpointSettings(Section):
         None, description="A folder or owner/name on the hub, judged with in this process; instead of base_url."
     )
     model: str = Field("nemotron_moderator", description="The name that the server serves (vLLM: --served-model-name).")
-    family: Annotated[str, AfterValidator(_family)] = Field(
+    family: Annotated[str, AfterValidator(known_family)] = Field(
         DEFAULT, description="How the model is asked and how its reply is read."
     )
     api_key: ApiKey = Field(SecretStr(""), description="Never shown again, in no log and no error.")
@@ -255,7 +175,7 @@ class ModeratorSettings(EndpointSettings):
     )
     max_windows: Count = Field(32, description="More than this many windows is uncheckable, and nothing is sent.")
     max_in_flight: Count = Field(64, description="Requests open at once, per guard.")
-    max_waiting: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
+    max_waiting: Annotated[int, BeforeValidator(no_boolean), Field(ge=0)] = Field(
         1024, description="Checks that wait for a free request; beyond that the moderator is unavailable."
     )
     fallback: FallbackSettings | None = Field(
@@ -363,7 +283,7 @@ class ChecksSettings(Section):
     input: Literal["before", "beside"] = Field(
         "before", description="beside: judged beside the agent's model call; nothing is shown before the verdict."
     )
-    history: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
+    history: Annotated[int, BeforeValidator(no_boolean), Field(ge=0)] = Field(
         0, description="Earlier user turns judged together with the newest, against split requests."
     )
     trusted_roles: tuple[str, ...] = Field(
@@ -391,7 +311,7 @@ class AuditSettings(Section):
         SecretStr(""), description="Keys the digests: equal content stays recognisable across restarts and machines."
     )
     max_bytes: Size = Field(100_000_000, description="The file is rotated at this size.")
-    backups: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
+    backups: Annotated[int, BeforeValidator(no_boolean), Field(ge=0)] = Field(
         5, description="Rotated files that are kept."
     )
 

@@ -59,7 +59,7 @@ def json_schema() -> dict[str, Any]:
 def _generator() -> Any:
     from pydantic.json_schema import GenerateJsonSchema
 
-    from turnguard.config import settings
+    from turnguard.config import values
     from turnguard.core import policy_settings as rules
     from turnguard.core.action import ACTIONS
 
@@ -67,9 +67,9 @@ def _generator() -> Any:
         def function_before_schema(self, schema: Any) -> Any:
             inner = super().function_before_schema(schema)
             function = schema["function"]["function"]
-            if function is settings._duration:
+            if function is values.duration:
                 return _or_text(inner, r"^\s*[0-9]+(\.[0-9]+)?\s*(ms|s|m|min|h|d)?\s*$", "500ms", "2s", "1m")
-            if function.__qualname__.startswith("_amount."):
+            if function.__qualname__.startswith("amount."):
                 return _or_text(inner, r"^\s*[0-9]+(\.[0-9]+)?\s*[kKmMgG]?([pP]|[bB])?\s*$", "50MP", "20MB")
             if function is rules._spelled_out:
                 return {"anyOf": [{"enum": list(ACTIONS)}, inner]}

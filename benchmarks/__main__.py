@@ -21,6 +21,7 @@ PARTS = {
     "benchmarks.langchain_history": "a step behind a long conversation, beside the same agent without Turnguard",
     "benchmarks.first_token": "the first token, with the input judged beside the model call",
     "benchmarks.nemo": "a rail, beside a rail that does nothing",
+    "benchmarks.service": "a check over HTTP, beside the guard alone",
     "benchmarks.peers.counts": "moderator calls of one agent run, beside the peers'",
     "benchmarks.peers": "a check and a turn, beside the peers'",
 }

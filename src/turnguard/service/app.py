@@ -63,6 +63,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # the guard has instruments of its own; what is left is that the trace of whoever asks goes on
+        telemetry={"metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
     errors.install(app)

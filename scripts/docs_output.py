@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-_NOT_RUN_PAGES = {"attacks.md", "decisions.md", "evaluation.md", "faults.md", "reference.md", "transcripts.md"}
+_NOT_RUN_PAGES = {"attacks.md", "decisions.md", "evaluation.md", "faults.md", "figures.md", "reference.md", "transcripts.md"}
 """Pages that tests write, and pages whose blocks show no more than forms."""
 PAGES = tuple(sorted({path.name for path in (ROOT / "docs").glob("*.md")} - _NOT_RUN_PAGES))
 SHOWN_URL = "http://localhost:8000/v1"
@@ -115,17 +115,17 @@ class Session:
     def _yaml(self, block: Block) -> None:
         from ruamel.yaml import YAML
 
-        from turnguard.config.document import from_dict
-        from turnguard.config.files import load
+        from turnguard.config.document import Document, from_dict
+        from turnguard.config.files import beside, load
 
         if block.title == "turnguard.yaml":
             load(block.title)
             return
         data = YAML(typ="safe", pure=True).load(block.body)
         if block.title is None:
-            known = {"moderator", "media", "stream", "checks", "audit", "records", "reviews", "telemetry", "policy"}
-            part = data if set(data) <= known else {"policy": data}
-            from_dict(part, {"TURNGUARD_BASE_URL": self.base_url, "TURNGUARD_API_KEY": ""})
+            part = data if set(data) <= set(Document.model_fields) else {"policy": data}
+            env = {"TURNGUARD_BASE_URL": self.base_url, "TURNGUARD_API_KEY": ""}
+            from_dict(part, env, files=beside(Path()))
 
     def _console(self, block: Block) -> str:
         out: list[str] = []

@@ -119,6 +119,7 @@ class Guard:
         self.reviews = open_reviews(records or RecordsSettings(), reviews or ReviewsSettings())
         self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
         self._config: Config | None = None
+        self._lent = False
         self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
 
     # ------------------------------------------------------------ making one
@@ -160,6 +161,7 @@ class Guard:
         except ConfigError as error:
             raise type(error)(*map(config.located, error.problems)) from None
         guard._config = config
+        guard._lent = client is not None
         return guard
 
     @classmethod
@@ -386,6 +388,8 @@ class Guard:
         """Release only judged text of a stream. On a block the last chunk is the refusal; see `.decision`."""
         from turnguard.checking.stream import GuardedStream
 
+        if not hasattr(chunks, "__aiter__"):
+            raise TypeError(f"a stream is an asynchronous iterable of str, not {type(chunks).__name__}")
         chosen = self.chosen(policy)  # for the whole stream
 
         async def judge(text: str) -> Decision:
@@ -433,6 +437,18 @@ class Guard:
     def close(self) -> None:
         """The same from synchronous code."""
         sync.run(self.aclose())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is built anew from the same settings: they travel, secrets included, and connections do not.
+
+        Raises `TypeError` for a guard with a moderator or a client of the caller's own, which no settings describe.
+        """
+        if self._config is None or self._lent:
+            raise TypeError(
+                "a guard with a moderator or client of your own cannot be copied or pickled: "
+                "make one in each process, such as Guard.from_yaml(path)"
+            )
+        return Guard.from_config, (self._config,)
 
     async def __aenter__(self) -> Guard:
         return self

@@ -30,9 +30,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-_NOT_RUN_PAGES = {"attacks.md", "decisions.md", "evaluation.md", "faults.md", "figures.md", "reference.md", "transcripts.md"}
-"""Pages that tests write, and pages whose blocks show no more than forms."""
-PAGES = tuple(sorted({path.name for path in (ROOT / "docs").glob("*.md")} - _NOT_RUN_PAGES))
+_FORMS = ("evaluation.md", "transcripts.md")
+"""Pages whose blocks show no more than forms."""
 SHOWN_URL = "http://localhost:8000/v1"
 """What the pages show in place of the sandbox's address."""
 
@@ -75,6 +74,14 @@ def blocks(text: str) -> list[Block]:
             )
         )
     return found
+
+
+def _runs(page: Path) -> bool:
+    found = blocks(page.read_text(encoding="utf-8"))
+    return page.name not in _FORMS and any(block.language in _RUN and block.not_run is None for block in found)
+
+
+PAGES = tuple(sorted(page.name for page in (ROOT / "docs").glob("*.md") if _runs(page)))
 
 
 class Session:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -42,7 +43,7 @@ def screenshot(path: Path) -> None:
 
 def terminal() -> str:
     """The turn as an SVG that asks the network for nothing."""
-    shown = Console(record=True, width=COLUMNS, force_terminal=True, file=Path(os.devnull).open("w", encoding="utf-8"))
+    shown = Console(record=True, width=COLUMNS, force_terminal=True, file=io.StringIO())
     with tempfile.TemporaryDirectory() as folder, Sandbox(announce=lambda _line: None) as sandbox:
         screenshot(Path(folder) / "page.png")
         env = {**os.environ, "TURNGUARD_BASE_URL": sandbox.base_url, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)}

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.load import dumpd
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
 from tests.langchain.kit import UNSAFE, Scripted, calls, moderator, said, stored
@@ -22,7 +23,7 @@ from tests.langchain.test_review import CONFIG, asked_of
 from tests.records import postgres
 from turnguard import Guard, Policy, StoreError
 from turnguard.config.settings import RecordsSettings, ReviewsSettings
-from turnguard.langchain import TurnguardMiddleware
+from turnguard.langchain import TurnguardMiddleware, guard_node
 from turnguard.records.review_table import Table
 from turnguard.testing import FakeVLLM
 
@@ -215,6 +216,58 @@ async def test_words_and_calls_of_one_message_wait_one_after_the_other(folder: P
     done = await world.go(Command(resume=STORED))
     assert "__interrupt__" not in done
     assert sorted(world.ran) == [f"{UNSAFE} plan", "cats"]
+
+
+class Nodes(Processes):
+    """A graph of a guard's node alone."""
+
+    stage: Any = "input"
+
+    def agent(self) -> Any:
+        guard = Guard(Policy.from_dict(POLICY), moderator(), records=self.records, reviews=self.reviews)
+        self.guards.append(guard)
+        graph = StateGraph(MessagesState)
+        graph.add_node("guard", guard_node(guard, self.stage))
+        graph.add_edge(START, "guard")
+        return graph.compile(checkpointer=self.saver)
+
+
+BOTH = calls("cats", f"{UNSAFE} plan", text=f"It is {UNSAFE}.")
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("input", HumanMessage(f"{UNSAFE} please", id="1")),
+        ("output", AIMessage(f"It is {UNSAFE}.", id="1")),
+        ("tool_call", BOTH.model_copy(update={"id": "1", "content": "I will."})),
+    ],
+    ids=["input", "output", "tool_call"],
+)
+@pytest.mark.parametrize("answer", ["approve", "reject"])
+async def test_a_node_goes_on_in_another_process(folder: Path, stage: str, message: Any, answer: str) -> None:
+    world = Nodes(folder)
+    world.stage = stage
+    paused = await world.go({"messages": [message]})
+    again = await world.go(Command(resume=STORED))
+    assert asked_of(again)["turnguard"][0]["review"] == asked_of(paused)["turnguard"][0]["review"]
+    assert len(await world.guards[0].reviews.find()) == 1
+    await world.answer(paused, answer)
+    done = await world.go(Command(resume=STORED))
+    assert "__interrupt__" not in done
+    content = repr([(one.content, getattr(one, "tool_calls", None)) for one in done["messages"]])
+    assert (UNSAFE in content) == (answer == "approve")
+
+
+async def test_an_edit_of_the_host_that_waits_again_is_found_in_another_process(folder: Path) -> None:
+    world = Nodes(folder, answers="either")
+    first = await world.go({"messages": [HumanMessage(f"{UNSAFE} please", id="1")]})
+    edit = {"type": "edit", "edited_action": {"name": "review_input", "args": {"content": f"still {UNSAFE}"}}}
+    second = await world.go(Command(resume={"decisions": [edit]}))
+    assert asked_of(second)["turnguard"][0]["review"] != asked_of(first)["turnguard"][0]["review"]
+    await world.answer(second)
+    done = await world.go(Command(resume=STORED))
+    assert [message.content for message in done["messages"]] == [f"still {UNSAFE}"]
 
 
 async def test_a_reviewer_sees_the_content_and_what_it_answers(folder: Path) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -28,7 +27,7 @@ from turnguard.langchain.held import HELD, Held
 from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import fingerprint, read, stage_of
 from turnguard.langchain.rulings import Ruling, Surface
-from turnguard.langchain.stored_reviews import REJECT, StoredReviews
+from turnguard.langchain.stored_reviews import REJECT, StoredReviews, name_of
 from turnguard.runtime.caches import Cache
 from turnguard.transcripts.conversation import Request
 
@@ -154,8 +153,11 @@ class Reviews:
     async def remembered(self, message: BaseMessage, request: Request) -> Ruling:
         """The ruling on a message; one that put it before a person is not made anew when the node runs again."""
         subject = self._subject(message)
-        ruling: Ruling = self._decided.get(subject) or await self._judging.rule(message, request, Surface(True))
-        if ruling.held is not None or notices.marked(ruling.message).get("calls"):
+        known: Ruling | None = self._decided.get(subject)
+        ruling = known or await self._judging.rule(message, request, Surface(True))
+        if known is None and (ruling.held is not None or notices.marked(ruling.message).get("calls")):
+            if self._store is not None:
+                ruling = self._store.named(ruling, subject)
             self._decided.put(subject, ruling)
         return ruling
 
@@ -275,8 +277,7 @@ class Reviews:
         if decision.action == "review" and has_checkpointer():
             held, subject = Held(decision, call=call), self._call_subject(call, request)
             action, about = questions.call_request(held, call.id or "", "")
-            identity = blake2b(subject, digest_size=16).hexdigest()  # the same in every process that runs this task
-            (answer,) = await self._ask([_Question(action, about, subject, identity, held, request.text)])
+            (answer,) = await self._ask([_Question(action, about, subject, name_of(subject), held, request.text)])
             return await self._answered(call, decision, answer, request)
         if decision.withheld:
             return None

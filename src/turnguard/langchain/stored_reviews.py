@@ -11,6 +11,8 @@ import base64
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Any, Protocol
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -19,6 +21,7 @@ from turnguard.core.errors import ConfigError, ReviewError, StoreError
 from turnguard.core.step import Step, ToolCall
 from turnguard.langchain import notices
 from turnguard.langchain.held import HELD, Held, Holding
+from turnguard.langchain.rulings import Ruling
 from turnguard.records import Reviews
 from turnguard.records.held import Held as Kept
 from turnguard.records.held import Unholdable
@@ -27,6 +30,12 @@ from turnguard.runtime.caches import Cache
 HOST = "the host of the run"
 """Who answered, where the run was resumed with decisions."""
 REJECT: Mapping[str, Any] = {"type": "reject"}
+
+
+def name_of(subject: bytes) -> str:
+    """The name of a review of this subject, in every process."""
+    return blake2b(subject, digest_size=16).hexdigest()
+
 
 _serde = JsonPlusSerializer(pickle_fallback=False)  # what a checkpointer writes messages with
 log = logging.getLogger("turnguard.reviews")
@@ -85,6 +94,29 @@ class StoredReviews:
             return
         if kept is not None and kept.extra is not None:
             self._holding.put(identity, self._held(kept))
+
+    def named(self, ruling: Ruling, subject: bytes) -> Ruling:
+        """The ruling with what it holds named after its content: another process that runs the node again names it so,
+        too.
+        """
+        message = self._marked(ruling.message, subject)
+        return replace(ruling, message=message, held=notices.marked(message).get("held"))
+
+    def _marked(self, message: Any, subject: bytes) -> Any:
+        mark = dict(notices.marked(message))
+        if isinstance(held := mark.get("held"), str):
+            mark["held"] = self._moved(held, subject, b"held")
+        if isinstance(calls := mark.get("calls"), Mapping):
+            mark["calls"] = {call: self._moved(name, subject, call.encode()) for call, name in calls.items()}
+        return message.model_copy(update={"response_metadata": {**message.response_metadata, notices.KEY: mark}})
+
+    def _moved(self, name: str, subject: bytes, part: bytes) -> str:
+        held = self._holding.take(name)
+        new = name_of(subject + b"\0" + part)
+        if held is not None:
+            inside = held.message is not None and bool(notices.waiting_calls(held.message))
+            self._holding.put(new, replace(held, message=self._marked(held.message, subject)) if inside else held)
+        return new
 
     async def answers(
         self, questions: Sequence[Question], given: Any, *, asked: bool

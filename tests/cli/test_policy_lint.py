@@ -210,3 +210,29 @@ def test_show_has_own_categories_and_named_policies(run: Run, tmp_path: Path, mo
     out = run("policy", "show", file).out
     assert all(len(line) <= 80 for line in out.splitlines())
     assert " ".join(out.split()).count("review") >= 6
+
+
+# ---------------------------------------------------------------- check
+
+
+def test_check_decides_by_a_named_policy_and_shows_shadow_and_second_look(run: Run, tmp_path: Path) -> None:
+    from turnguard.testing import FakeVLLM
+
+    with FakeVLLM() as small, FakeVLLM(model="large") as large:
+        small.when("damn", user="unsafe", categories=["Profanity"], p=0.6)
+        write(
+            tmp_path,
+            f"moderator:\n  base_url: {small.base_url}\n"
+            f"  second_look: {{base_url: '{large.base_url}', model: large, between: [0.2, 0.8]}}\n"
+            "policy: {shadow: open.yaml}\npolicies: {team: team.yaml}\n",
+            open="policy: {default: flag}\n",
+            team="policy: {categories: {Profanity: allow}}\n",
+        )
+        ran = run("check", "a damn question")
+        assert ran.code == 1
+        assert "unsafe, then safe; the stricter counts" in ran.out
+        assert "flag (policy.default)" in ran.out
+        assert run("check", "a damn question", "--policy", "team").code == 0
+        unknown = run("check", "a damn question", "--policy", "teem")
+        assert unknown.code == 2
+        assert "did you mean 'team'" in unknown.out + unknown.err

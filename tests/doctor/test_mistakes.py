@@ -430,6 +430,12 @@ async def test_different_versions_behind_one_address(server: FakeVLLM, examined:
     assert "one image" in (await examined()).named("replicas", "note")
 
 
+async def test_the_second_look_is_examined_too(server: FakeVLLM, examined: Examine) -> None:
+    with FakeVLLM(model="large") as other:
+        found = await examined(second_look={"base_url": other.base_url, "model": "large", "between": [0.2, 0.8]})
+    assert [examination.role for examination in found.report.examinations] == ["moderator", "second look"]
+
+
 async def test_the_fallback_is_examined_too(server: FakeVLLM, examined: Examine) -> None:
     with FakeVLLM(drop_categories=True) as other:
         moderating(other)

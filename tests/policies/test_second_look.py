@@ -23,12 +23,21 @@ from turnguard.testing import FakeModerator, FakeVLLM
 Script = Callable[[Exchange], Verdict | Exception | None]
 
 
+class Cancelling(Exception):
+    """Stands for a moderator that cancels its own request."""
+
+
 def says(label: str, p: float | None = None, *categories: str) -> Verdict:
     return Verdict(user=label, categories=categories, p_user=p)  # type: ignore[arg-type]
 
 
 def scripted(verdict: Verdict | Exception) -> FakeModerator:
-    return FakeModerator(script=lambda _exchange: verdict)
+    def answer(_exchange: Exchange) -> Verdict | Exception:
+        if isinstance(verdict, Cancelling):
+            raise asyncio.CancelledError
+        return verdict
+
+    return FakeModerator(script=answer)
 
 
 def looking(first: Moderator, second: Moderator, **how: Any) -> Guard:
@@ -131,10 +140,11 @@ async def test_it_never_lowers_a_verdict_that_may_only_block() -> None:
         Unavailable("down"),
         Unparseable("prose"),
         RuntimeError("a bug"),
+        Cancelling(),
         Verdict(),
         Verdict(failure="timeout", cause="slow"),
     ],
-    ids=["unavailable", "unparseable", "a bug", "unrated", "failed"],
+    ids=["unavailable", "unparseable", "a bug", "cancelled by itself", "unrated", "failed"],
 )
 @pytest.mark.parametrize("label", ["safe", "unsafe"])
 async def test_a_second_look_that_fails_leaves_the_first_standing(

@@ -53,6 +53,13 @@ async def judging(guard: Guard, png: bytes, path: Path, picture: PillowImage) ->
     assert_type(await guard.acheck(Step.input("text", images=[png])), Decision)
     assert_type(guard.check(Step.output("said", prompt="asked", prompt_images=[path])), Decision)
     assert_type(await guard.acheck_messages([{"role": "user", "content": "hello"}]), list[Decision])
+    assert_type(await guard.acheck(Step.input("text"), policy="team-a"), Decision)
+    assert_type(guard.policies, Mapping[str, Policy])
+    decision = guard.check(Step.input("text"), policy=None)
+    if decision.shadow is not None:
+        assert_type(decision.shadow.action, Action)
+        assert_type(decision.shadow.reasons, tuple[Reason, ...])
+    guard.reload()
     assert_type(Step.retrieval(["one", "two"], prompt="asked"), Step)
     assert_type(Step.tool_call("pay", {"to": "Bob"}, prompt="asked", language="de"), Step)
     assert_type(

@@ -41,6 +41,9 @@ def check(
     language: Optional[str] = typer.Option(  # noqa: UP045
         None, "--language", "-l", metavar="CODE", help="The person's language, such as de; else it is guessed."
     ),
+    policy: Optional[str] = typer.Option(  # noqa: UP045
+        None, "--policy", metavar="NAME", help="Decide by one of the named policies."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the decision as JSON."),
     content: bool = typer.Option(
         False, "--content", help="With --json: what to pass on, and the model's raw reply, too."
@@ -59,7 +62,7 @@ def check(
     guard = Guard.from_yaml(config)
     step = step_from(text, stage=stage, prompt=prompt, tool=tool, images=image, documents=document, language=language)
     try:
-        decision = guard.check(step)
+        decision = guard.check(step, policy=policy)
         if not guard.reviews.stored:
             decision = replace(decision, review_id=None)  # nobody can answer it once this process has ended
     finally:
@@ -84,6 +87,7 @@ def exit_code(decision: Decision) -> int:
 
 STYLES = {"allow": "green", "flag": "yellow", "rewrite": "cyan", "review": "magenta", "block": "red"}
 _SHOWN = 4
+_DECIDES = {"both": "the stricter counts", "first": "the first stands", "second": "the second decides"}
 
 
 def panel(decision: Decision) -> Panel:
@@ -133,6 +137,13 @@ def _rows(decision: Decision) -> list[tuple[str, str]]:
     )
     for index, text in enumerate(fired):
         rows.append((("rule" if len(fired) == 1 else "rules") if index == 0 else "", text))
+    for one in decision.judgements:
+        if (looks := one.verdict.looks) is not None:
+            first, second = looks.first.label(one.decides), looks.second.failure or looks.second.label(one.decides)
+            rows.append(("second look", f"{first}, then {second}; {_DECIDES[looks.decides]}"))
+    if (shadow := decision.shadow) is not None:
+        why = ", ".join(dict.fromkeys(reason.rule for reason in shadow.reasons))
+        rows.append(("shadow", shadow.action + (f" ({why})" if why else "")))
     if decision.review_id is not None:
         rows.append(("waits as", decision.review_id))
     if decision.message is not None:

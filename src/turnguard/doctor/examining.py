@@ -65,6 +65,8 @@ async def examine(config: Config, *, accept_sandbox: bool = False) -> Report:
         raise ConfigError("moderator.base_url: no server to examine; give its URL, or set TURNGUARD_BASE_URL")
     if fallback is not None:
         roles += [("fallback", url, fallback) for url in fallback.base_urls]
+    if settings.second_look is not None:  # at the same server too: there it is asked otherwise
+        roles += [("second look", url, settings.second_look) for url in settings.second_look.base_urls]
     found = await asyncio.gather(
         *(_examine(config, role, url, endpoint, accept_sandbox) for role, url, endpoint in roles)
     )

@@ -46,7 +46,9 @@ def skipped(canary: str, why: str) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """One endpoint's findings. `role` is `moderator` or `fallback`; `answered` is whether it gave any HTTP answer."""
+    """One endpoint's findings. `role` is `moderator`, `fallback` or `second look`; `answered` is whether it gave any
+    HTTP answer.
+    """
 
     base_url: str
     role: str

@@ -73,6 +73,9 @@ class SecondLook:
 
     async def _again(self, exchange: Exchange, deadline: Deadline) -> Verdict:
         """The second verdict, or a failed one."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        cancelled = task.cancelling()
         left = deadline.remaining
         sooner = deadline.within(left - min(SPARED, left / 10))
         try:
@@ -80,6 +83,10 @@ class SecondLook:
                 verdict = await self.second.judge(exchange, sooner)
         except TimeoutError:
             return Verdict(failure="timeout", cause="no time for a second look")
+        except asyncio.CancelledError:
+            if task.cancelling() != cancelled:
+                raise
+            return Verdict(failure="unavailable", cause="the second look cancelled its own request")
         except ModeratorError as error:
             return Verdict(failure=error.failure, cause=error.cause)
         except Exception as error:  # noqa: BLE001 - whatever it raises, the first verdict stands

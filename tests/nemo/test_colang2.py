@@ -129,6 +129,27 @@ async def test_chunks_and_tool_results_raise(message: dict[str, Any]) -> None:
         await Lab2().say(message, user("hi"))
 
 
+def test_settings_without_a_flow_that_runs_ours() -> None:
+    unused = FLOWS.partition("flow input rails")[0].replace("flow main", "# turnguard check input\nflow main")
+    yaml = {"colang_version": "2.x", "models": []}
+    inline = {"turnguard": {"moderator": {"base_url": "http://127.0.0.1:9/v1"}}}
+    with pytest.raises(ConfigError, match=r"none of Turnguard's flows is listed.*main\.co"):
+        LLMRails(RailsConfig.from_content(unused, json.dumps({**yaml, "custom_data": inline})), llm=Main("fine"))
+
+
+async def test_only_the_rails_that_are_run_judge() -> None:
+    flows = FLOWS.replace("  turnguard check input\n", "  pass\n")
+    yaml = {"colang_version": "2.x", "models": []}
+    inline = {"turnguard": {"moderator": {"base_url": "http://127.0.0.1:9/v1"}, "policy": POLICY}}
+    main = Main(f"a {BAD}")
+    rails = LLMRails(RailsConfig.from_content(flows, json.dumps({**yaml, "custom_data": inline})), llm=main)
+    moderator = FakeModerator(UNSAFE, script=sees)
+    guard_of(rails).moderator = Remembering(moderator)
+    answer = await rails.generate_async(messages=[user("hi")])
+    assert answer["content"] == REFUSAL
+    assert [each.stage for each in moderator.asked] == ["output"]
+
+
 def test_tool_rails_are_refused_at_load() -> None:
     with pytest.raises(ConfigError, match=r"not supported with Colang 2\.x"):
         Lab2(rails={"tool_output": {"flows": ["turnguard check tool call"]}})

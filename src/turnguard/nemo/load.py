@@ -48,11 +48,12 @@ def _install(app: LLMRails) -> None:
             "checks.input: beside has no effect in NeMo Guardrails, whose engine runs its input rails before the main "
             "model: the input is checked before"
         )
-    own = dict(_own_flows(config)) if config.colang_version == "1.0" else _IN_COLANG_2
-    if not own and not _runs_our_actions(config):
+    own = dict(_own_flows(config) if config.colang_version == "1.0" else _own_in_colang_2(config))
+    if not own and not (config.colang_version == "1.0" and _runs_our_actions(config)):
         raise ConfigError(
             "custom_data.turnguard is given, and none of Turnguard's flows is listed: nothing would be checked. List "
-            "them, such as rails: {input: {flows: [turnguard check input]}, output: {flows: [turnguard check output]}}"
+            "them, such as rails: {input: {flows: [turnguard check input]}, output: {flows: [turnguard check output]}} "
+            "(in Colang 2.x let main.co run them in its flows 'input rails' and 'output rails')"
         )
     exceptions = bool(config.enable_rails_exceptions)
     listed = {*config.rails.input.flows, *config.rails.output.flows}
@@ -217,6 +218,16 @@ def _own_flows(config: RailsConfig) -> Iterator[tuple[str, Stage]]:
             stage = next(stage for each, stage in RAILS.values() if each == kind)
             if f"turnguard_check_{stage}" in _actions(flow, config):
                 yield flow, stage
+
+
+def _own_in_colang_2(config: RailsConfig) -> Iterator[tuple[str, Stage]]:
+    """The flows of ours that flows of the user's run there, or whose actions they do."""
+    for flow, stage in _IN_COLANG_2.items():
+        names = [f"name={name!r}" for name in (flow, f"TurnguardCheck{stage.title()}Action")]
+        others = (repr(each.elements) for each in config.flows if each.name != flow)
+        listed = getattr(config.rails, RAILS[flow][0]).flows
+        if flow in listed or any(name in elements for elements in others for name in names):
+            yield flow, stage
 
 
 def _actions(flow: str, config: RailsConfig, seen: frozenset[str] = frozenset()) -> list[str]:

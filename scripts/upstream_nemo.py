@@ -18,7 +18,7 @@ from pathlib import Path
 
 ENGINE = re.compile(r"\b(LLMRails|Guardrails|TestChat)\(")
 """What a file of tests holds that makes an engine."""
-SLOW = 30
+SLOW = 10
 """Seconds that one of their tests may take: some wait for models that nobody can download."""
 
 PLUGIN = '''

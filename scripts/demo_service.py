@@ -85,8 +85,10 @@ def running(folder: Path, *, port: int = 8080) -> Iterator[tuple[str, str]]:
         config = folder / "turnguard.yaml"
         config.write_text(POLICY.format(moderator=sandbox.base_url, key=secrets.token_hex(24)), encoding="utf-8")
         (folder / "shadow.yaml").write_text(SHADOW, encoding="utf-8")
-        command = [sys.executable, "-m", "turnguard", "serve", "--config", str(config), "--port", str(port)]
-        service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_PROXY": "*"})
+        command = [sys.executable, "-m", "turnguard", "serve", "--port", str(port)]
+        service = subprocess.Popen(
+            command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_PROXY": "*"}
+        )
         assert service.stderr is not None  # noqa: S101 - asked for
         try:
             said = service.stderr.readline()

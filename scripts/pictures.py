@@ -1,6 +1,7 @@
 """Draw the pictures of the README anew: `python -m scripts.pictures`. They show what the commands really print.
 
-`docs/pictures/terminal.svg` is an agent's turn on the command line, against the sandbox.
+`docs/pictures/terminal.svg` is an agent's turn on the command line, `docs/pictures/console.png` one decision in the
+console, both against the sandbox.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import httpx
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.text import Text
+from scripts.demo_service import TRAFFIC, running, send
 
 from turnguard.sandbox import Sandbox
 
@@ -60,9 +64,31 @@ def terminal() -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
 
 
+def console(picture: Path) -> None:
+    """The sample traffic's third decision, which is a block, in Debian's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), port=0) as (address, login):
+        with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+            for row in TRAFFIC[:3]:
+                send(client, row)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1180, "height": 860})
+            page.goto(login)
+            page.goto(f"{address}/console/decisions?action=block")
+            page.locator("a[href*='/console/decisions/']").last.click()
+            page.wait_for_load_state()
+            page.screenshot(path=picture)
+            browser.close()
+    with Image.open(picture) as taken:
+        taken.convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(picture, optimize=True)
+
+
 def main() -> None:
     """Write every picture."""
     PICTURES.mkdir(exist_ok=True)
+    console(PICTURES / "console.png")
     (PICTURES / "terminal.svg").write_text(terminal(), encoding="utf-8")
 
 

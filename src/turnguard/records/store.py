@@ -29,6 +29,8 @@ from turnguard.runtime.fork import watch
 if TYPE_CHECKING:
     from turnguard.config.settings import RecordsSettings
 
+SIZES = (100, 10, 1)
+"""Rows of one statement."""
 BUSY_SECONDS = 5.0
 """How long a writer waits for another one of the same database."""
 
@@ -48,6 +50,7 @@ class Store:
         named = engine.url.database if engine.dialect.name == "sqlite" else None
         self._file = None if named in (None, "", ":memory:") else named
         self._opened: int | None = None
+        self._statements: dict[int, str] = {}
         watch(self)
 
     @classmethod
@@ -107,27 +110,36 @@ class Store:
         make = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
         return make(table).on_conflict_do_nothing()
 
-    @property
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write records in one transaction. Each has every column; one whose id is there already is left alone."""
+        names = self.columns
+        done = 0
+        with self.begin() as connection:
+            for size in SIZES:
+                while len(rows) - done >= size:
+                    some = rows[done : done + size]
+                    connection.exec_driver_sql(self._insert(size), tuple([row[name] for row in some for name in names]))
+                    done += size
+
+    @cached_property
     def columns(self) -> list[str]:
         """The names of a record's columns."""
         return list(schema.records.columns.keys())
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write records in one transaction. Each has every column; one whose id is there already is left alone."""
-        sql, names = self._compiled
-        if self.engine.dialect.positional:
-            values: list[Any] = [tuple([row[name] for name in names]) for row in rows]
-        else:
-            values = [dict(row) for row in rows]
-        with self.begin() as connection:
-            connection.exec_driver_sql(sql, values)
-
-    @cached_property
-    def _compiled(self) -> tuple[str, list[str]]:
-        """The INSERT for the driver itself: the rows hold nothing that SQLAlchemy would have to convert."""
-        names = schema.records.columns.keys()
-        compiled = self.insert(schema.records).values(dict.fromkeys(names)).compile(dialect=self.engine.dialect)
-        return str(compiled), list(compiled.positiontup or names)
+    def _insert(self, size: int) -> str:
+        """One statement for many rows: a driver that wrote them one by one would wait for a busy interpreter each
+        time. They hold nothing that SQLAlchemy would have to convert.
+        """
+        sql = self._statements.get(size)
+        if sql is None:
+            quote = self.engine.dialect.identifier_preparer.quote
+            mark = "?" if self.engine.dialect.paramstyle == "qmark" else "%s"
+            row = f"({','.join([mark] * len(self.columns))})"
+            columns = ",".join(map(quote, self.columns))
+            rows = ",".join([row] * size)
+            sql = f"INSERT INTO records ({columns}) VALUES {rows} ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
+            self._statements[size] = sql
+        return sql
 
     def vanished(self) -> bool:
         """Whether the file is gone, or another one has its name: what is written to an open one would be lost."""

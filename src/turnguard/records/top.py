@@ -6,7 +6,6 @@ import json
 from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 from turnguard.records.query import Filter, stream
@@ -18,36 +17,34 @@ By = Literal["rule", "category", "stage", "tenant", "action", "policy", "model",
 
 @dataclass(slots=True)
 class Group:
-    """What a rule, a stage or the like stands for in a time. Durations are in seconds."""
+    """Decisions that have something in common. Latencies are in seconds."""
 
-    name: str | None
     count: int = 0
     failed: int = 0
     withheld: int = 0
     latencies: array[float] = field(default_factory=lambda: array("d"))
 
-    def add(self, latency: float, failed: bool, withheld: bool) -> None:
-        """Count one decision."""
-        self.count += 1
-        self.failed += failed
-        self.withheld += withheld
-        self.latencies.append(latency)
+    def add(self, action: str, failed: bool, latencies: array[float]) -> None:
+        """Count decisions of one action."""
+        self.count += len(latencies)
+        self.failed += failed * len(latencies)
+        self.withheld += (action in ("block", "review")) * len(latencies)
+        self.latencies.extend(latencies)
 
-    def to_dict(self, total: int) -> dict[str, Any]:
+    def to_dict(self, name: str | None, total: int) -> dict[str, Any]:
         """JSON-ready."""
         ordered = array("d", sorted(self.latencies))
         last = len(ordered) - 1
-        quantiles = {
-            f"p{share}": round(ordered[min(last, share * len(ordered) // 100)], 6) if ordered else None
-            for share in (50, 95, 99)
-        }
         return {
-            "name": self.name,
+            "name": name,
             "count": self.count,
             "share": self.count / total if total else 0.0,
             "withheld": self.withheld,
             "failed": self.failed,
-            **quantiles,
+            **{
+                f"p{share}": round(ordered[min(last, share * len(ordered) // 100)], 6) if ordered else None
+                for share in (50, 95, 99)
+            },
         }
 
 
@@ -56,26 +53,26 @@ def top(store: Store, wanted: Filter, by: By) -> dict[str, Any]:
 
     A decision in which several rules or categories fired counts for each; one in which none did, for the name None.
     """
-    groups: dict[str | None, Group] = defaultdict(lambda: Group(None))
-    every = Group(None)
     several = by in ("rule", "category")
     column = records.c.reasons if several else records.c[by]
-    columns = (column, records.c.latency, records.c.failed, records.c.action)
-    for rows in stream(store, wanted, columns):
-        for found, latency, failed, action in rows:
-            withheld = action in ("block", "review")
-            every.add(latency, failed, withheld)
-            names = _names(found, by) if several else (found,)
-            for name in names:
-                groups[name].add(latency, failed, withheld)
-    for name, group in groups.items():
-        group.name = name
-    ordered = sorted(groups.values(), key=lambda group: (-group.count, group.name or ""))
-    return {"by": by, "all": every.to_dict(every.count), "groups": [group.to_dict(every.count) for group in ordered]}
+    alike: dict[tuple[tuple[str | None, ...], str, bool], array[float]] = defaultdict(lambda: array("d"))
+    for rows in stream(store, wanted, (column, records.c.action, records.c.failed, records.c.latency)):
+        for found, action, failed, latency in rows:
+            names = _names(found, by) if several and found is not None else (found,)
+            alike[names, action, failed].append(latency)
+    groups: dict[str | None, Group] = defaultdict(Group)
+    every = Group()
+    for (names, action, failed), latencies in alike.items():
+        every.add(action, failed, latencies)
+        for name in names:
+            groups[name].add(action, failed, latencies)
+    ordered = sorted(groups.items(), key=lambda each: (-each[1].count, each[0] or ""))
+    return {
+        "by": by,
+        "all": every.to_dict(None, every.count),
+        "groups": [group.to_dict(name, every.count) for name, group in ordered],
+    }
 
 
-@lru_cache(maxsize=4096)
-def _names(reasons: str | None, by: str) -> tuple[str | None, ...]:
-    if reasons is None:
-        return (None,)
+def _names(reasons: str, by: str) -> tuple[str | None, ...]:
     return tuple(dict.fromkeys(reason.get(by) for reason in json.loads(reasons)))

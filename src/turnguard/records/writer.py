@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import logging
 import threading
 import time
@@ -280,10 +279,15 @@ _ROWS_FAULT = (DataError, IntegrityError, UnicodeError, OverflowError)
 
 def _finished(pending: Pending, store: Store) -> dict[str, Any]:
     """The row with its digests, and its content encrypted."""
-    digest = store.keys.digest
-    parts = [{"kind": kind, "digest": None if data is None else digest(data)} for kind, data in pending.parts]
-    content = None if pending.content is None else store.keys.encrypt(pending.content)
-    return {**pending.row, "parts": json.dumps(parts), "content": content}
+    row, keys = pending.row, store.keys
+    told = (f'"{keys.digest(data)}"' if data is not None else "null" for _, data in pending.parts)
+    kinds = (kind for kind, _ in pending.parts)
+    row["parts"] = f"[{','.join(map(_PART, kinds, told))}]"
+    row["content"] = None if pending.content is None else keys.encrypt(pending.content)
+    return row
+
+
+_PART = '{{"kind":"{}","digest":{}}}'.format
 
 
 _writers: dict[Any, Writer] = {}

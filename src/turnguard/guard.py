@@ -23,7 +23,7 @@ from turnguard.core.errors import ConfigError
 from turnguard.core.policy import Policy
 from turnguard.core.step import Step
 from turnguard.moderators.base import Deadline, Moderator, about, aclose, managed
-from turnguard.runtime import sync
+from turnguard.runtime import surroundings, sync
 from turnguard.text.own_messages import OwnWords
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class Guard:
         self._media = Media(self.media_settings)
         self._kept = Kept(audit or AuditSettings(), records or RecordsSettings(), asking.family, policy, named) or None
         self.reviews = open_reviews(records or RecordsSettings(), reviews or ReviewsSettings())
+        self._tags = frozenset(records.tags if records is not None else ())
         self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
         self._config: Config | None = None
         self._lent = False
@@ -235,6 +236,8 @@ class Guard:
         if not isinstance(step, Step):
             kind = type(step).__name__  # type: ignore[unreachable]  # not every caller has a type checker
             raise TypeError(f"a guard checks a Step, not {kind}: use Step.input(...), Step.output(...) and the like")
+        if surroundings.sources:
+            step = surroundings.placed(step, self._tags)
         setup = self._setup
         chosen = setup.policy if policy is None else setup.chosen(policy)
         with self._observed(step) if telemetry.listening() else _UNSEEN as told:

@@ -43,6 +43,7 @@ def __getattr__(name: str) -> Any:
     if package in ("langchain", "deepagents"):
         _check_version()
     try:
+        importlib.import_module(f"{__name__}.metadata")  # from now on checks know the run that they happen in
         return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0].replace("_", "-") in (

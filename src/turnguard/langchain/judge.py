@@ -32,6 +32,8 @@ from turnguard.transcripts.message import Reading
 
 REMOVE_ALL = "__remove_all__"
 """LangGraph's `REMOVE_ALL_MESSAGES`: what removes every message before it."""
+RECENT = 32
+"""Messages whose digest is kept while several hooks look at them."""
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Judging:
     refused: Cache[str, Decision] = field(default_factory=lambda: Cache(HELD))
     definitions: Cache[Hashable, Decision] = field(default_factory=lambda: Cache(PASSED))
     history: History = field(default_factory=History)
+    digests: Cache[int, tuple[Reading, Request, Any, bytes]] = field(default_factory=lambda: Cache(RECENT))
 
     def __post_init__(self) -> None:
         # our own texts are read from files when first asked for: here, not in an event loop that must not block
@@ -134,7 +137,13 @@ class Judging:
         if stage == "input":
             under = request_history(request, self.guard.checks.history)
         name = message.name if stage == "tool_result" else None
-        return fingerprint(self.policy_digest, stage, reading, under, name)
+        policy = self.policy_digest
+        known = self.digests.get(id(reading))
+        if known is not None and known[0] is reading and known[1] is request and known[2] == (policy, name):
+            return known[3]
+        digest = fingerprint(policy, stage, reading, under, name)
+        self.digests.put(id(reading), (reading, request, (policy, name), digest))
+        return digest
 
     def accept(self, message: BaseMessage, request: Request) -> None:
         """Remember a message as judged, and its calls with it."""

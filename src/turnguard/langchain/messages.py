@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage
 
 from turnguard.core.step import Document, Image, Opaque, Part, Stage, Step, Text, ToolCall
+from turnguard.runtime.caches import Cache
 from turnguard.transcripts.calls import identity
 from turnguard.transcripts.conversation import NOTHING_ASKED, Request, next_request
 from turnguard.transcripts.message import SPEAKERS, Reading, read_message
 from turnguard.transcripts.names import is_identifier
-from turnguard.transcripts.seen import Unfreezable, feed
+from turnguard.transcripts.seen import Unfreezable, feed, frozen_copy
 
 FOUND = ("grounding_metadata", "groundingMetadata", "citation_metadata", "citations", "search_results")
 """Where providers put what they found on the web beside their answer: keys of `response_metadata`."""
@@ -35,6 +37,9 @@ _WORDLESS = {"id", "status", "example", "usage_metadata", "chunk_position"}
 _PIECES = {*("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"), "custom_tool_call"}
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "function": "tool"}
 _PLAIN_NAME = re.compile(r"[\w.@:/+\-]{1,64}")
+
+_recent: Cache[int, tuple[BaseMessage, Any, Reading]] = Cache(32)
+"""Messages that were read a moment ago, as copies of what they held."""
 
 
 def role(message: BaseMessage) -> str:
@@ -114,8 +119,17 @@ def _streamed(message: Any) -> tuple[Any, list[dict[str, Any]]]:
 
 
 def read(message: BaseMessage) -> Reading:
-    """Everything in a message that needs a judgement."""
-    return read_message(as_mapping(message))
+    """Everything in a message that needs a judgement. The same object while the message holds the same: several hooks
+    look at a new message, one after the other.
+    """
+    told = as_mapping(message)
+    known = _recent.get(id(message))
+    if known is not None and known[0] is message and known[1] == told:
+        return known[2]
+    reading = read_message(told)
+    with suppress(Unfreezable):
+        _recent.put(id(message), (message, frozen_copy(told)[0], reading))
+    return reading
 
 
 def newest_other(messages: Sequence[BaseMessage]) -> int:

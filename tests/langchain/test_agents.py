@@ -308,8 +308,30 @@ async def test_what_a_person_edits_elsewhere_is_judged_before_it_runs(way: str, 
     )
     await go(agent, way, said(), CONFIG)
     edit = {"type": "edit", "edited_action": {"name": "search", "args": {"q": f"{UNSAFE} now"}}}
-    await go(agent, way, Command(resume={"decisions": [edit]}), CONFIG)
+    done = await go(agent, way, Command(resume={"decisions": [edit]}), CONFIG)
     assert ran == []
+    assert "was not run" in done["messages"][2].content
+    assert UNSAFE not in repr(done)
+
+
+async def test_a_person_is_asked_once_where_langchains_own_review_stands_after_ours(way: str) -> None:
+    ran: list[str] = []
+    human: Any = HumanInTheLoopMiddleware({"search": True})
+    ours = TurnguardMiddleware(guard(stages={"tool_call": {"default": "review"}}))
+    agent = create_agent(
+        Scripted(script=[calls(UNSAFE), "Done.", calls(UNSAFE, first=1), "Done."]),
+        [searching(ran)],
+        middleware=[ours, human],
+        checkpointer=InMemorySaver(),
+    )
+    for answer, count in (("reject", 0), ("approve", 1)):
+        paused = await go(agent, way, said(), CONFIG)
+        (asked,) = paused["__interrupt__"]
+        assert [action["args"] for action in asked.value["action_requests"]] == [{"q": UNSAFE}]
+        done = await go(agent, way, Command(resume={"decisions": [{"type": answer}]}), CONFIG)
+        assert "__interrupt__" not in done
+        assert len(ran) == count
+        assert {call["name"] for one in done["messages"] for call in getattr(one, "tool_calls", ())} == {"search"}
 
 
 async def test_a_sub_agent_in_a_tool_is_guarded_by_its_own_instance_and_its_answer_by_ours(way: str) -> None:

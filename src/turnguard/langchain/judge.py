@@ -248,6 +248,8 @@ class Judging:
             return Ruling(stand_in(message, notices.pending_notice(self.guard), mark), seen, held=held)
         if worst.withheld:
             notice = notices.result_notice if stage_of(message) == "tool_result" else notices.removed
+            if notices.marked(message).get("stage") == "tool_call":  # ours, to which another middleware added something
+                notice = notices.call_notice
             return Ruling(stand_in(message, notice(self.guard, worst), notices.about(worst)), seen, ended=worst)
         changes = changed(self.guard, message, reading, decided)
         if seen:

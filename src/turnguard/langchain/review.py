@@ -26,6 +26,7 @@ from turnguard.langchain import review_requests as questions
 from turnguard.langchain.held import HELD, Held
 from turnguard.langchain.judge import Judging
 from turnguard.langchain.messages import fingerprint, read, stage_of
+from turnguard.langchain.rewrites import NO_TOOL
 from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.langchain.stored_reviews import REJECT, StoredReviews, name_of
 from turnguard.runtime.caches import Cache
@@ -236,12 +237,16 @@ class Reviews:
         self, message: AIMessage, request: Request, answers: Sequence[Mapping[str, Any]], sitting: _Sitting
     ) -> tuple[AIMessage, list[ToolMessage]]:
         """The message with what became of its calls that waited, and the answers to those that were rejected."""
-        final: dict[str, Any] = {}
+        tools = notices.marked(message).get("tools", {})
+        final = {
+            call_id: {"name": str(tools.get(call_id, NO_TOOL)), "args": {}, "id": call_id, "type": "tool_call"}
+            for call_id in self._calls(message)
+        }
         rejected: list[ToolMessage] = []
         for (call_id, identity), answer in zip(self._calls(message).items(), answers, strict=True):
             one = self._judging.holding.get(identity)
             if one is None or one.call is None:
-                name = next((call["name"] for call in message.tool_calls if call["id"] == call_id), None)
+                name = str(tools.get(call_id, NO_TOOL))
                 lost = questions.lost(message)
                 text = notices.call_notice(self._judging.guard, lost)
                 rejected.append(notices.answer(text, call_id, name, notices.about(lost)))
@@ -259,7 +264,7 @@ class Reviews:
             else:
                 final[call_id] = {"name": one.call.name, "args": args, "id": call_id, "type": "tool_call"}
         calls = [final.get(call["id"] or "", call) for call in message.tool_calls]
-        mark = {key: value for key, value in notices.marked(message).items() if key != "calls"}
+        mark = {key: value for key, value in notices.marked(message).items() if key not in ("calls", "tools")}
         settled = message.model_copy(
             update={"tool_calls": calls, "response_metadata": {**message.response_metadata, notices.KEY: mark}}
         )

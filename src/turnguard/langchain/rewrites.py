@@ -79,6 +79,7 @@ def revised(
         return Revised(message.model_copy(update={"response_metadata": metadata}) if flags else message)
     made = Revised(notices.ai(message, _said(new.get("content", "")), mark))
     left = {str(call.get("id")): call for call in new.get("tool_calls", ()) if "function" not in call}
+    tools: dict[str, str] = {}
     for call in message.tool_calls:
         kept, decision = left.get(str(call["id"])), withheld.get(("tool_calls", call["id"]))
         if kept is not None and decision is None:
@@ -86,9 +87,12 @@ def revised(
         elif call["id"]:
             known = surface.tools is None or call["name"] in surface.tools
             name = call["name"] if known else NO_TOOL
-            made.message.tool_calls.append({**call, "name": name, "args": {}})
             decision = decision or max(flags, key=lambda each: SEVERITY[each.action])
-            if decision.action == "review" and surface.reviewable and decision.stage == "tool_call":
+            waits = decision.action == "review" and surface.reviewable and decision.stage == "tool_call"
+            # a call that waits has no name, so that no other middleware asks a person about it without its arguments
+            made.message.tool_calls.append({**call, "name": NO_TOOL if waits else name, "args": {}})
+            if waits:
+                tools[call["id"]] = name
                 made.waiting[call["id"]] = holding.hold(Held(decision, call=call_of(call)))
             else:
                 text = notices.call_notice(guard, decision)
@@ -100,7 +104,7 @@ def revised(
         extras |= {key: message.additional_kwargs[key] for key in RAW_CALLS if key in message.additional_kwargs}
     made.message.additional_kwargs = extras
     if made.waiting:
-        made.message.response_metadata[notices.KEY] |= {"calls": dict(made.waiting), "by": owner}
+        made.message.response_metadata[notices.KEY] |= {"calls": dict(made.waiting), "tools": tools, "by": owner}
     return made
 
 

@@ -241,7 +241,15 @@ def test_a_long_trace_is_cut() -> None:
 
 
 def test_names_of_ones_own_are_read_as_the_policy_spells_them() -> None:
-    own = OwnCategories.of([OwnCategory("Competitor Mentions", "Recommends a competitor.")])
+    long = (
+        "Mentions of products that compete with ours in any of the markets that we serve, or will serve soon".replace(
+            ",", ""
+        )
+    )
+    own = OwnCategories.of([OwnCategory(name, "Recommends a competitor.") for name in ("Competitor Mentions", long)])
+    assert verdict(
+        reply(f"User Safety: unsafe\nSafety Categories: {long}"), Exchange("x", own=own), "nemotron-3.5"
+    ).categories == (long,)
     text = "User Safety: unsafe\nSafety Categories: competitor  mentions, Threat, Trade Secrets"
     found = verdict(reply(text), Exchange("x", own=own), "nemotron-3.5")
     assert (found.categories, found.unknown_categories) == (("Competitor Mentions", "Threat"), ("Trade Secrets",))
@@ -318,6 +326,22 @@ def test_the_odds_of_a_trace_are_not_those_of_the_verdict(inline: bool) -> None:
         else with_tokens("User Safety: unsafe", tokens, reasoning="User Safety: safe")
     )
     assert verdict(said, ASKED, "nemotron-3.5").p_user == pytest.approx(0.9)
+
+
+def test_a_trace_of_many_tokens_is_not_read_to_find_the_verdict() -> None:
+    class Counted(dict[str, Any]):
+        asked = 0
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            Counted.asked += 1
+            return super().get(key, default)
+
+    trace = [Counted(token("User Safety: safe ")) for _ in range(2000)]
+    tokens = [*trace, token("User Safety:"), token(" unsafe", _unsafe=0.9, _safe=0.1), token("<end_of_turn>")]
+    said = with_tokens("User Safety: unsafe", tokens, reasoning="User Safety: safe " * 2000)
+    found = verdict(said, ASKED, "nemotron-3.5")
+    assert found.p_user == pytest.approx(0.9)
+    assert Counted.asked < 10
 
 
 def test_without_tokens_of_its_own_a_verdict_behind_a_trace_has_no_p() -> None:

@@ -27,6 +27,8 @@ _MAX_NAMES = 96
 _AROUND = ' \t\r\n"'
 """What may stand in a token beside a word: a quote alone is no label."""
 _BEFORE_LABEL = ' \t:"'
+_LONGEST_END = 20
+"""Characters of the token that ends a turn, where a server lists it."""
 _ODDS_MARGIN = 0.04
 """A word that was emitted may be this much less likely than another: servers round, and batches differ."""
 
@@ -111,20 +113,24 @@ def _without_reasoning(text: str, apart: Any, tokens: Any) -> tuple[str, str | N
     return text, reasoning.strip()[:MAX_REASONING] or None, _behind(text, tokens)
 
 
-def _behind(text: str, tokens: Any) -> Sequence[Any]:
-    """The tokens that make up `text`, the end of the reply. None where they cannot be told from those before them."""
-    if not isinstance(tokens, list):
-        return ()
-    written = [entry.get("token") if isinstance(entry, dict) else None for entry in tokens]
-    for start in range(len(written)):
-        behind = written[start:]
-        if not all(isinstance(token, str) for token in behind):
-            continue
-        whole = "".join(token for token in behind if isinstance(token, str))
-        # a token for the end of the turn may follow
-        if whole.lstrip().startswith(text) and len(whole.strip()) <= len(text) + 20:
-            return tokens[start:]
-    return ()
+def _behind(text: str, tokens: Any) -> list[Any]:
+    """The tokens that make up `text`, the end of the reply. None where they cannot be told from those before them.
+
+    Read from the end, no further than the text is long: a trace has a thousand tokens.
+    """
+    written = ""
+    entries: list[Any] = tokens if isinstance(tokens, list) else []
+    for start in range(len(entries) - 1, -1, -1):
+        entry = entries[start]
+        token = entry.get("token") if isinstance(entry, dict) else None
+        if not isinstance(token, str):
+            return []
+        written = token + written
+        if written.lstrip().startswith(text):
+            return entries[start:]
+        if len(written.strip()) > len(text) + _LONGEST_END:
+            return []
+    return []
 
 
 def listed(names: Iterable[str], known: Callable[[str], str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -134,11 +140,11 @@ def listed(names: Iterable[str], known: Callable[[str], str | None]) -> tuple[tu
     for number, name in enumerate(names):
         if number == _MAX_NAMES:
             break
-        plain = " ".join("".join(c if c.isprintable() else " " for c in name).split())[:_MAX_NAME]
+        plain = " ".join("".join(c if c.isprintable() else " " for c in name).split())
         if plain:
             meant = known(plain)
             if meant is None:
-                unknown[plain] = None
+                unknown[plain[:_MAX_NAME]] = None
             else:
                 found[meant] = None
     return tuple(found), tuple(unknown)

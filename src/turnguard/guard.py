@@ -117,8 +117,10 @@ class Guard:
         self._media = Media(self.media_settings)
         self._kept = Kept(audit or AuditSettings(), records or RecordsSettings(), asking.family, policy, named) or None
         self.reviews = open_reviews(records or RecordsSettings(), reviews or ReviewsSettings())
-        self._tags = frozenset(records.tags if records is not None else ())
         self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
+        # what the host knows of a run is asked for only where it is kept or shown
+        kept = records is not None and records.url is not None
+        self._tags = self._in_spans.union(records.tags if records else ()) if kept or self._in_spans else None
         self._config: Config | None = None
         self._lent = False
         self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
@@ -236,7 +238,7 @@ class Guard:
         if not isinstance(step, Step):
             kind = type(step).__name__  # type: ignore[unreachable]  # not every caller has a type checker
             raise TypeError(f"a guard checks a Step, not {kind}: use Step.input(...), Step.output(...) and the like")
-        if surroundings.sources:
+        if self._tags is not None:
             step = surroundings.placed(step, self._tags)
         setup = self._setup
         chosen = setup.policy if policy is None else setup.chosen(policy)

@@ -7,6 +7,7 @@ The name in it is the one that the reviewer gave.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from turnguard.records import schema
 from turnguard.records.evidence import dump_reasons, load_reasons
 from turnguard.records.shelf import Row
 from turnguard.records.store import Store, now
+from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
     from turnguard.config.settings import RecordsSettings
@@ -36,11 +38,17 @@ class Table:
     def __init__(self, settings: RecordsSettings) -> None:
         self._settings = settings
         self._store: Store | None = None
+        self._after_fork()
+        watch(self)
+
+    def _after_fork(self) -> None:
+        self._opening = threading.Lock()
 
     def _open(self) -> Store:
-        if self._store is None:
-            self._store = Store.open(self._settings)
-        return self._store
+        with self._opening:
+            if self._store is None:
+                self._store = Store.open(self._settings)
+            return self._store
 
     def digest(self, content: bytes) -> str:
         return self._open().keys.digest(content)

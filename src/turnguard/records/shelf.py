@@ -12,6 +12,7 @@ from turnguard.core.decision import Reason
 from turnguard.core.review import Status
 from turnguard.core.step import Stage
 from turnguard.runtime.caches import Cache
+from turnguard.runtime.fork import watch
 
 MOST = 1_000
 MOST_BYTES = 64_000_000
@@ -79,7 +80,11 @@ class Memory:
 
     def __init__(self) -> None:
         self._rows: Cache[str, Row] = Cache(MOST, weight=MOST_BYTES, weigh=lambda row: len(row.content))
-        self._lock = threading.Lock()
+        self._after_fork()
+        watch(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
 
     def digest(self, content: bytes) -> str:
         from hashlib import blake2b

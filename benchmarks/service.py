@@ -174,30 +174,34 @@ def soak() -> int:
 
     outcomes: Counter[str] = Counter()
     with FakeVLLM() as fake, tempfile.TemporaryDirectory() as folder:
-        fake.fail("server_error", probability=0.05)
+        for fault in ("crash", "reset", "truncated_json", "null_content", "slow_headers"):
+            fake.fail(fault, probability=0.01)
         fake.when("odd", user="unsafe", categories=["Violence"], p=0.98)
         with serving(Path(folder), fake.base_url, workers=2) as (port, parent):
-            asyncio.run(_storm(port, parent, outcomes))
-            before = sum(map(_memory, _children(parent)))
-            asyncio.run(_storm(port, None, outcomes))
-            grown = sum(map(_memory, _children(parent))) - before
+            asyncio.run(_storm(port, parent, outcomes, REQUESTS // 2))
+            while len(_children(parent)) < 2:  # the one that takes the dead one's place
+                time.sleep(0.5)
+            asyncio.run(_storm(port, None, outcomes, REQUESTS // 5))  # so that it is warm
+            before = {pid: _memory(pid) for pid in _children(parent)}
+            asyncio.run(_storm(port, None, outcomes, REQUESTS // 2))
+            grown = sum(_memory(pid) - size for pid, size in before.items())
     for name, count in sorted(outcomes.items()):
         print(f"{count:6} {name}")
-    print(f"{grown / 1e6:6.1f} MB more memory in the workers after the second half")
+    print(f"{grown / 1e6:6.1f} MB more memory in the two workers after the last {REQUESTS // 2:,} requests")
     wrong = outcomes["another's"] + outcomes["truncated 200"] + outcomes["unsafe passed"]
     print("wrong answers:", wrong)
     return 1 if wrong else 0
 
 
-async def _storm(port: int, parent: int | None, outcomes: Counter[str]) -> None:
-    numbers = iter(range(REQUESTS // 2))
+async def _storm(port: int, parent: int | None, outcomes: Counter[str], total: int) -> None:
+    numbers = iter(range(total))
     chance = random.Random(7)  # noqa: S311
     mark = random.random()  # noqa: S311
 
     async def client() -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         for number in numbers:
-            if parent is not None and number == REQUESTS // 4:
+            if parent is not None and number == total // 2:
                 os.kill(_children(parent)[0], signal.SIGKILL)
                 outcomes["worker killed"] += 1
             odd = number % 10 == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.scale.test_verdicts import records
 from turnguard.cli import main
@@ -203,6 +205,27 @@ def test_a_place_that_only_this_process_sees_is_read_and_written(tmp_path: Path,
     for record in found:
         record.pop("evidence")
     assert records(again) == found
+
+
+def test_a_folder_of_mixed_files_names_what_was_not_judged(tmp_path: Path, config: Path) -> None:
+    folder = tmp_path / "in"
+    for number in range(60):
+        inside = folder / f"{number % 5}"
+        inside.mkdir(parents=True, exist_ok=True)
+        kind = ("txt", "png", "html", "bad.png")[number % 4]
+        made = {"txt": b"a bomb", "png": picture(), "html": b"<p>a page</p>", "bad.png": b"\x89PNG\r\n\x1a\n broken"}
+        (inside / f"{number}.{kind}").write_bytes(made[kind])
+    assert over_ray(config, folder, tmp_path / "out") == 3
+    missed = [json.loads(text)["id"] for text in (tmp_path / "out" / "not-judged.jsonl").read_text().splitlines()]
+    assert sorted(missed) == sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.bad.png"))
+    assert main(["batch", str(folder), str(tmp_path / "local.jsonl"), "--config", str(config)]) == 3
+    assert parts(tmp_path / "out") == records(tmp_path / "local.jsonl")
+
+
+def picture() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (16, 16), "green").save(out, "PNG")
+    return out.getvalue()
 
 
 @pytest.mark.exhaustive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from turnguard.cli import main
+from turnguard.evaluation.ordered import Pace, in_order
 from turnguard.testing import FakeVLLM
 from turnguard.testing.faults import status
 
@@ -204,3 +206,24 @@ def test_moderators_that_are_no_urls_are_named(tmp_path: Path, rows: Path, capsy
     path = config(tmp_path / "turnguard.yaml", "http://127.0.0.1:9/v1", LENIENT)
     assert main(["batch", str(rows), str(tmp_path / "out"), "--moderators", "gpu1:8000", "-c", str(path)]) == 2
     assert "--moderators: " in capsys.readouterr().err
+
+
+async def test_rows_that_take_long_make_room_for_each_other() -> None:
+    async def work(item: int) -> int:
+        await asyncio.sleep(0.02 if item < 40 else 0.0)
+        return item
+
+    pace = Pace(8, late=0.001)
+    done: list[int] = []
+    limits: list[int] = []
+
+    def sink(item: int) -> None:
+        done.append(item)
+        limits.append(pace.limit)
+
+    await in_order(range(40), work, sink, pace)
+    assert min(limits) <= 2  # halved round after round
+    pace.late = 60.0
+    await in_order(range(40, 400), work, sink, pace)
+    assert pace.limit > min(limits)  # and raised again, one by one
+    assert done == list(range(400))

@@ -306,7 +306,7 @@ class Guard:
         A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
         `where` says for each part where it stands in a transcript, as `Decision.where` does.
         """
-        single = len(step.parts) <= 1
+        single = len(getattr(step, "parts", ())) <= 1  # what is no step is refused below, by name
         place = where[0] if len(where) == 1 else None
         whole, check = await self._decide(step, policy, place, again=False, hold=single)
         if single:

@@ -11,6 +11,25 @@ from tests.langchain.matrix import ACTIONS, CASES, DURABILITIES, ENTRIES, PLACES
 DOCUMENT = Path(__file__).parents[2] / "docs" / "coverage" / "langchain.md"
 
 
+BEYOND = """
+## Beyond one agent
+
+The cells above are runs of one agent. These stand beside them, each held by tests of its own in `tests/langchain/`:
+
+| what | tests |
+| --- | --- |
+| Requests to `ChatOpenAI` and `ChatAnthropic` are the same to the byte: caching, structured output, streams, tools, deep agents | `test_wire.py` |
+| MCP tools of a real server: text, images, resources, links, structured content, errors, definitions | `test_mcp.py` |
+| Deep agents: input in any form, subagents, summaries, memory, files | `test_deep_agents.py` |
+| Supervisor and swarm graphs, and states whose messages have no ids | `test_graphs.py` |
+| A policy for each run, and refusals of structured answers | `test_policies.py` |
+| Reviews in one process and across processes, beside LangChain's own | `test_review.py`, `test_stored_review.py`, `test_agents.py` |
+| What tools stream, push and tell while they run | `test_inside_tools.py`, `test_telling.py`, `test_tools_heard.py` |
+| Message classes of one's own, classes that cannot be extended, moved private names | `test_private_names.py` |
+"""
+"""What other tests hold."""
+
+
 def clean(rows: list[tuple[str, bool, Cell]]) -> list[tuple[str, bool, Cell]]:
     """Return the rows after asserting that none leaks and that each showed something."""
     assert [(entry, saver, cell.leaks) for entry, saver, cell in rows if any(cell.leaks.values())] == []
@@ -73,6 +92,7 @@ def document() -> str:
     called_off = [_steps({tuple(kept(CASES[0], way, cancelled=True))}) for way in DURABILITIES]
     lines.append(f"| input, the run cancelled before the verdict | {' | '.join(called_off)} |")
     lines += [
+        *BEYOND.rstrip().split("\n"),
         "",
         "## What is the host's own",
         "",

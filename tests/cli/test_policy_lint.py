@@ -236,3 +236,15 @@ def test_check_decides_by_a_named_policy_and_shows_shadow_and_second_look(run: R
         unknown = run("check", "a damn question", "--policy", "teem")
         assert unknown.code == 2
         assert "did you mean 'team'" in unknown.out + unknown.err
+
+
+def test_the_schema_takes_own_names_where_a_policy_defines_them() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema comes with the nemo extra")
+
+    from turnguard.cli.policy.schema import json_schema
+
+    valid = jsonschema.Draft202012Validator(json_schema()).is_valid
+    rules = {"stages": {"output": {"categories": {"Mine": "block"}}}, "messages": {"Mine": {"en": "No."}}}
+    assert valid({"policy": {**rules, "custom": {"Mine": {"definition": "x", "action": "flag"}}}})
+    assert not valid({"policy": rules})
+    assert not valid({"policy": {**rules, "custom": {}}})

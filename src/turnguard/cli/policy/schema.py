@@ -116,8 +116,21 @@ def _rules(definitions: dict[str, Any]) -> None:
     definitions["Rule"] = general["additionalProperties"]
     for categories in (stage["categories"], general):
         categories["additionalProperties"] = {"$ref": "#/$defs/Rule"}
-        _named(categories, CATEGORIES, ())
-    _named(definitions["PolicySettings"]["properties"]["messages"], CATEGORIES, MESSAGE_KEYS)
+    messages = definitions["PolicySettings"]["properties"]["messages"]
+    _named(general, CATEGORIES, ())
+    _named(stage["categories"], CATEGORIES, ())
+    _named(messages, CATEGORIES, MESSAGE_KEYS)
+    # where a policy defines categories of its own, any name may stand at a stage and under messages
+    names = {"categories": {"propertyNames": stage["categories"].pop("propertyNames")}}
+    definitions["PolicySettings"] |= {
+        "if": {"properties": {"custom": {"maxProperties": 0}}},
+        "then": {
+            "properties": {
+                "messages": {"propertyNames": messages.pop("propertyNames")},
+                "stages": {"additionalProperties": {"properties": names}},
+            }
+        },
+    }
     languages = definitions["PolicySettings"]["properties"]["messages"]["additionalProperties"]
     languages["description"] = "The text in each language: {en: ..., de: ...}."
 

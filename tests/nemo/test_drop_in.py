@@ -205,6 +205,21 @@ async def test_tool_messages_without_an_id_reach_the_users_own_tool_rail() -> No
     assert seen == [""]
 
 
+async def test_a_users_own_tool_rail_runs_without_ours() -> None:
+    seen: list[Any] = []
+    colang = "define flow look\n  $nothing = execute look(text=$tool_message)\n"
+    lab = Lab(stages=["input", "output"], colang=colang, rails={"tool_input": {"flows": ["look"]}})
+
+    async def look(text: Any) -> None:
+        seen.append(text)
+
+    lab.rails.register_action(look, "look")
+    await lab.say(user("go"), called(), result("a desktop"))
+    assert seen == ["a desktop"]
+    assert await lab.say(user("go"), called(), result(BAD)) == assistant(REFUSAL)
+    assert BAD not in repr(seen)
+
+
 async def test_the_engines_own_flow_over_tool_results_stays_without_our_rail() -> None:
     with_rail, without = Lab(), Lab(stages=["input", "output"])
     name = "process user tool messages"

@@ -35,7 +35,8 @@ class Host:
 
     `knowledge` is NeMo's knowledge base where the engine would search it past every retrieval rail. `others` says
     whether rails are listed that are not ours alone. `own_refusal` is what the user's `define bot refuse to respond`
-    says, where the policy has no messages of its own. `alone`: every input rail checks with us. `policy` names one of
+    says, where the policy has no messages of its own. `alone`: every input rail and tool input rail
+    checks with us. `policy` names one of
     the guard's.
     """
 

@@ -64,7 +64,7 @@ def _install(app: LLMRails) -> None:
         first_flows=(first := frozenset(flow for flow in own if _starts_with_us(flow, config))),
         others=not listed <= RAILS.keys(),
         own_refusal=_own_refusal(guard, config),
-        alone=own.keys() >= set(config.rails.input.flows),
+        alone=own.keys() >= {*config.rails.input.flows, *config.rails.tool_input.flows},
         policy=policy,
     )
     output = config.rails.output

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from turnguard.testing import faults
+    from turnguard.testing._requests import RecordedRequest
     from turnguard.testing.fake_moderator import FakeModerator
-    from turnguard.testing.fake_vllm import FakeVLLM, RecordedRequest
+    from turnguard.testing.fake_vllm import FakeVLLM
     from turnguard.testing.faults import Fault
 
 __all__ = ["FakeModerator", "FakeVLLM", "Fault", "RecordedRequest", "faults"]
@@ -18,10 +19,14 @@ def __getattr__(name: str) -> Any:
         from turnguard.testing.fake_moderator import FakeModerator
 
         return FakeModerator
-    if name in {"FakeVLLM", "RecordedRequest"}:
-        from turnguard.testing import fake_vllm
+    if name == "FakeVLLM":
+        from turnguard.testing.fake_vllm import FakeVLLM
 
-        return getattr(fake_vllm, name)
+        return FakeVLLM
+    if name == "RecordedRequest":
+        from turnguard.testing._requests import RecordedRequest
+
+        return RecordedRequest
     if name in {"Fault", "faults"}:
         import importlib
 

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from turnguard.core.families import DEFAULT, FAMILIES
@@ -27,27 +27,13 @@ from turnguard.sandbox.wire import (
 )
 from turnguard.testing import faults
 from turnguard.testing._http import Connection, HttpReply, HttpRequest
+from turnguard.testing._requests import RecordedRequest
 from turnguard.testing._scripts import Matcher, Said, Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from turnguard.testing.faults import Fault
-
-
-@dataclass(slots=True)
-class RecordedRequest:
-    """One request. `at` is `time.monotonic()`; `body` is parsed JSON or None; `chat` is None unless it was accepted."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    raw: bytes = field(repr=False)
-    at: float
-    body: Any = field(default=None, repr=False)
-    chat: ChatRequest | None = None
-    fault: Fault | None = None
-    status: int | None = None
 
 
 class FakeVLLM:

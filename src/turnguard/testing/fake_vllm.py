@@ -40,10 +40,9 @@ class FakeVLLM:
     """A scripted vLLM on `http://127.0.0.1:<port>/v1`: `with FakeVLLM() as fake:` or `async with`.
 
     Says "safe" unless told otherwise. `family` is whose requests it takes and whose replies it gives. `latency` is in
-    seconds. The switches mimic a server or a proxy that is set up in another way, or wrong: `splits_reasoning` (with a
-    reasoning parser), `logprobs=False`, `drop_categories` (a proxy that strips unknown fields), `drop_images` (SGLang
-    without its flag), `drop_response` (a template that never rates the response), an `image_limit` above what the
-    family takes. They may be changed while it runs.
+    seconds. The switches, which may be changed while it runs, mimic another set-up, or a wrong one: `splits_reasoning`
+    (a reasoning parser), `logprobs=False`, `drop_categories` (a proxy that strips unknown fields), `drop_images`
+    (SGLang without its flag), `drop_response` (a template that never rates it), `image_limit` above the family's.
 
     Errors that a real server would give (wrong key, unknown model, bad image, a prompt above `max_model_len` tokens)
     come by themselves; anything else is planted with `fail`.
@@ -338,8 +337,7 @@ class FakeVLLM:
         answer: Answer | str | None = self._scripts.answer_to(chat)
         if self.drop_response and isinstance(answer, Answer):
             answer = replace(answer, response=None, p_response=None)
-        if fault is not None and fault.replaces_content:
-            answer = fault.content
+        answer = fault.content if fault is not None and fault.replaces_content else answer
         return complete(
             chat,
             answer,

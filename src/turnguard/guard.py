@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,18 +11,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
-from turnguard import telemetry
-from turnguard.checking.apply import apply, message
-from turnguard.checking.check import Check, Setup
-from turnguard.checking.judge import fail, judge
+from turnguard.checking.apply import message
+from turnguard.checking.beside import beside
+from turnguard.checking.check import Setup
 from turnguard.checking.parts import of_parts
-from turnguard.checking.prepare import prepare
+from turnguard.checking.whole import Whole
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
 from turnguard.core.policy import Policy
 from turnguard.core.step import Step
 from turnguard.moderators.base import Deadline, Moderator, about, aclose, managed
-from turnguard.runtime import surroundings, sync
+from turnguard.runtime import sync
 from turnguard.text.own_messages import OwnWords
 
 if TYPE_CHECKING:
@@ -45,8 +43,6 @@ if TYPE_CHECKING:
     from turnguard.core.review import Review
 
 T = TypeVar("T")
-
-_UNSEEN = contextlib.nullcontext(None)
 
 
 class Guard:
@@ -117,13 +113,14 @@ class Guard:
         self._media = Media(self.media_settings)
         self._kept = Kept(audit or AuditSettings(), records or RecordsSettings(), asking.family, policy, named) or None
         self.reviews = open_reviews(records or RecordsSettings(), reviews or ReviewsSettings())
-        self._in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
-        # what the host knows of a run is asked for only where it is kept or shown
-        kept = records is not None and records.url is not None
-        self._tags = self._in_spans.union(records.tags if records else ()) if kept or self._in_spans else None
         self._config: Config | None = None
         self._lent = False
-        self._setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
+        in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
+        # what the host knows of a run is asked for only where it is kept or shown
+        recording = records is not None and records.url is not None
+        tags = in_spans.union(records.tags if records else ()) if recording or in_spans else None
+        setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
+        self._whole = Whole(setup, self.reviews, self._kept, in_spans, tags)
 
     # ------------------------------------------------------------ making one
 
@@ -188,31 +185,31 @@ class Guard:
             told = "a reload takes over policies alone; make a new guard for what has changed"
             raise ConfigError(f"{config.source}: {told}: {', '.join(changed)}")
         self.own_words.learn(each.messages for each in (config.policy, *config.policies.values()))
-        self._setup = replace(self._setup, policy=config.policy, policies=dict(config.policies))
+        self._whole.setup = replace(self._whole.setup, policy=config.policy, policies=dict(config.policies))
         self._config = config
 
     @property
     def policy(self) -> Policy:
         """The policy of every check that names no other."""
-        return self._setup.policy
+        return self._whole.setup.policy
 
     @property
     def policies(self) -> Mapping[str, Policy]:
         """The named policies."""
-        return MappingProxyType(self._setup.policies)
+        return MappingProxyType(self._whole.setup.policies)
 
     def chosen(self, policy: str | Policy | None = None) -> Policy:
         """The policy that a check would use. Raises `ConfigError` for an unknown name."""
-        return self._setup.chosen(policy)
+        return self._whole.setup.chosen(policy)
 
     @property
     def moderator(self) -> Moderator:
         """What judges. A host that wants to see the calls may set one that wraps it; it is taken as it is."""
-        return self._setup.moderator
+        return self._whole.setup.moderator
 
     @moderator.setter
     def moderator(self, moderator: Moderator) -> None:
-        self._setup.moderator = moderator
+        self._whole.setup.moderator = moderator
 
     # ------------------------------------------------------------ judging
 
@@ -222,54 +219,7 @@ class Guard:
         A step under review is held for a person under `Decision.review_id`, unless `hold` is false: then the caller
         holds it, or nobody is asked.
         """
-        decision, _ = await self._decide(step, policy, hold=hold)
-        return decision
-
-    async def _decide(
-        self,
-        step: Step,
-        policy: str | Policy | None,
-        where: tuple[int, int] | None = None,
-        *,
-        again: bool = True,
-        hold: bool = True,
-    ) -> tuple[Decision, Check]:
-        """Check a step from end to end and record the decision. `again` also records what came from memory alone."""
-        if not isinstance(step, Step):
-            kind = type(step).__name__  # type: ignore[unreachable]  # not every caller has a type checker
-            raise TypeError(f"a guard checks a Step, not {kind}: use Step.input(...), Step.output(...) and the like")
-        if self._tags is not None:
-            step = surroundings.placed(step, self._tags)
-        setup = self._setup
-        chosen = setup.policy if policy is None else setup.chosen(policy)
-        with self._observed(step) if telemetry.listening() else _UNSEEN as told:
-            check = Check.of(step, setup, chosen)
-            await prepare(check)
-            await judge(check)
-            decision = await apply(check, where)
-            if decision.action == "review" and hold:
-                decision = await self.reviews.held_for(step, decision)
-            if self._kept is not None and (again or not decision.remembered):
-                decision = await self._recorded(check, decision)
-            if told is not None:
-                told(decision)
-            telemetry.log_decision(decision)
-        return decision, check
-
-    def _observed(self, step: Step) -> contextlib.AbstractContextManager[Callable[[Decision], None]]:
-        shown = {name: value for name, value in step.metadata.items() if name in self._in_spans}
-        return telemetry.check(step.stage, shown)
-
-    async def _recorded(self, check: Check, decision: Decision) -> Decision:
-        """Keep a finished decision. Where a record is required and there is none, the check has failed."""
-        assert self._kept is not None  # noqa: S101 - asked by its caller
-        step, parts, policy = check.step, check.plan.parts, check.policy
-        cause = await self._kept.keep(step, parts, policy, decision, check.deadline.remaining)
-        if cause is None:
-            return decision
-        fail(check, cause)
-        decision = await apply(check, decision.where)
-        await self._kept.keep(step, parts, policy, decision, None)
+        decision, _ = await self._whole.decide(step, policy, hold=hold)
         return decision
 
     def check(self, step: Step, *, policy: str | Policy | None = None) -> Decision:
@@ -285,18 +235,7 @@ class Guard:
         returns the result only when the input passes as it is. Otherwise the call is cancelled and the result is None;
         an input that was rewritten is sent again by the caller, as `decision.content`.
         """
-        check = asyncio.ensure_future(self.acheck(step, policy=self.chosen(policy)))
-        running: list[asyncio.Future[Any]] = [check]
-        try:
-            work = asyncio.ensure_future(call())  # which may raise before there is anything to await
-            running.append(work)
-            decision = await check
-            return decision, await work if decision.allowed else None
-        finally:
-            for task in running:
-                task.cancel()
-            # an error of a call that was withheld, or cancelled, is nobody's any more
-            await asyncio.gather(*running, return_exceptions=True)
+        return await beside(self.acheck(step, policy=self.chosen(policy)), call)
 
     async def acheck_parts(
         self, step: Step, where: Sequence[tuple[int, int]] = (), *, policy: str | Policy | None = None
@@ -308,7 +247,7 @@ class Guard:
         """
         single = len(getattr(step, "parts", ())) <= 1  # what is no step is refused below, by name
         place = where[0] if len(where) == 1 else None
-        whole, check = await self._decide(step, policy, place, again=False, hold=single)
+        whole, check = await self._whole.decide(step, policy, place, again=False, hold=single)
         if single:
             return [whole]
         parts = of_parts(check, whole, where or (None,) * len(step.parts))
@@ -408,7 +347,7 @@ class Guard:
         self, decision: Decision, language: str | None = None, *, policy: str | Policy | None = None
     ) -> str:
         """What to tell the person when a surface withholds more than the decision does (a rewrite while streaming)."""
-        setup = self._setup
+        setup = self._whole.setup
         own = setup.chosen(policy)
         return decision.message or message(setup, own, decision.outcome, language or decision.language)
 

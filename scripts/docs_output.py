@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-_FORMS = ("evaluation.md", "transcripts.md")
-"""Pages whose blocks show no more than forms."""
+_NOT_HERE = ("evaluation.md", "service.md", "transcripts.md")
+"""Pages whose blocks show no more than forms, or need another server: tests/service/test_page.py runs that one."""
 SHOWN_URL = "http://localhost:8000/v1"
 """What the pages show in place of the sandbox's address."""
 
@@ -78,7 +78,7 @@ def blocks(text: str) -> list[Block]:
 
 def _runs(page: Path) -> bool:
     found = blocks(page.read_text(encoding="utf-8"))
-    return page.name not in _FORMS and any(block.language in _RUN and block.not_run is None for block in found)
+    return page.name not in _NOT_HERE and any(block.language in _RUN and block.not_run is None for block in found)
 
 
 PAGES = tuple(sorted(page.name for page in (ROOT / "docs").glob("*.md") if _runs(page)))

@@ -11,7 +11,7 @@ optionally one assistant turn, and `chat_template_kwargs` at the body's top leve
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from turnguard.core.errors import Rejected, Unparseable
@@ -20,7 +20,7 @@ from turnguard.core.neutralise import neutralise
 from turnguard.core.taxonomy import canonical
 from turnguard.core.verdict import Label, Verdict
 from turnguard.moderators.families.asking import Asking
-from turnguard.moderators.families.reading import TOP_LOGPROBS, Body, Reply, listed, odds, p_unsafe, said
+from turnguard.moderators.families.reading import TOP_LOGPROBS, Body, Reply, labelled, said
 
 VERSION = "2"
 FILLER = "Describe this image."
@@ -28,8 +28,7 @@ FILLER = "Describe this image."
 NO_REQUEST = "(no user message)"
 """Sent as the user turn of a response whose request is not known."""
 
-_LABEL = re.compile(r"\s*((?:user|response)\s+safety)\s*:\s*", re.IGNORECASE)
-_WORDS: tuple[Label, ...] = ("safe", "unsafe")
+LABEL = re.compile(r"\s*((?:user|response)\s+safety)\s*:\s*", re.IGNORECASE)
 
 
 def requests(exchange: Exchange, asking: Asking) -> list[Body]:
@@ -68,39 +67,12 @@ def body(exchange: Exchange, asking: Asking, max_tokens: int) -> Body:
 
 def verdict(replies: Sequence[Reply], exchange: Exchange, _asking: Asking) -> Verdict:
     """Read a reply. Raises `Unparseable` for whatever is not exactly a verdict; never guesses safe."""
-    return read(replies[0], exchange, canonical)
+    answer = said(replies[0])
+    return labelled(answer, *lines(answer.text), exchange, canonical, LABEL)
 
 
-def read(reply: Reply, exchange: Exchange, known: Callable[[str], str | None]) -> Verdict:
-    """Read the lines of a reply whose categories are those that `known` knows."""
-    answer = said(reply)
-    labels, names = _lines(answer.text)
-    user = labels.get("user safety")
-    response = labels.get("response safety")
-    if user is None:
-        raise Unparseable("no user label")
-    if exchange.response is None and response is not None:
-        raise Unparseable("a response label that was not asked for")
-    if exchange.response is not None and response is None:
-        raise Unparseable("no response label")
-    # names contain slashes, never commas
-    categories, unknown = listed(names.split(","), known) if names and "unsafe" in (user, response) else ((), ())
-    at = odds(answer.tokens, _LABEL, _WORDS)
-    return Verdict(
-        user=user,
-        response=response,
-        categories=categories,
-        unknown_categories=unknown,
-        p_user=p_unsafe(at.get("user safety"), user),
-        p_response=p_unsafe(at.get("response safety"), response),
-        raw=answer.raw,
-        model=answer.model,
-        tokens=answer.usage,
-        reasoning=answer.reasoning,
-    )
-
-
-def _lines(text: str) -> tuple[dict[str, Label], str | None]:
+def lines(text: str) -> tuple[dict[str, Label], str | None]:
+    """The labels of a reply, and its list of categories."""
     labels: dict[str, Label] = {}
     names: str | None = None
     for line in text.replace("\r\n", "\n").split("\n"):

@@ -16,7 +16,7 @@ from turnguard.core.taxonomy import CATEGORIES, canonical, folded
 from turnguard.core.verdict import Verdict
 from turnguard.moderators.families import nemotron3
 from turnguard.moderators.families.asking import Asking
-from turnguard.moderators.families.reading import Body, Reply
+from turnguard.moderators.families.reading import Body, Reply, labelled, said
 
 VERSION = "1"
 VERDICT_TOKENS = 128
@@ -36,7 +36,13 @@ def requests(exchange: Exchange, asking: Asking) -> list[Body]:
 def verdict(replies: Sequence[Reply], exchange: Exchange, _asking: Asking) -> Verdict:
     """Read a reply. Raises `Unparseable` for whatever is not exactly a verdict; never guesses safe."""
     own = {} if exchange.own is None else {folded(one.name): one.name for one in exchange.own.categories}
-    return nemotron3.read(replies[0], exchange, lambda name: own.get(folded(name)) or canonical(name))
+
+    def known(name: str) -> str | None:
+        return own.get(folded(name)) or canonical(name)
+
+    answer = said(replies[0])
+    labels, names = nemotron3.lines(answer.text)
+    return labelled(answer, labels, names, exchange, known, nemotron3.LABEL)
 
 
 def taxonomy(own: OwnCategories) -> str:

@@ -233,3 +233,42 @@ def p_unsafe(odds: Mapping[str, float] | None, word: str | None, unsafe: Sequenc
     if not odds or word is None or max(odds.values()) - odds[word] >= _ODDS_MARGIN:
         return None
     return min(1.0, sum(odds[one] for one in unsafe))
+
+
+WORDS: tuple[Label, ...] = ("safe", "unsafe")
+
+
+def labelled(
+    answer: Said,
+    labels: Mapping[str, Label],
+    names: str | None,
+    exchange: Exchange,
+    known: Callable[[str], str | None],
+    label: re.Pattern[str],
+) -> Verdict:
+    """The verdict of a reply that labels the `user safety`, and the `response safety` where one was asked for.
+
+    `names` are its categories, with commas between them: a name holds slashes, never commas. `known` gives the
+    taxonomy's name of one, or None. `label` finds what stands before the word of a label. Raises `Unparseable`.
+    """
+    user, response = labels.get("user safety"), labels.get("response safety")
+    if user is None:
+        raise Unparseable("no user label")
+    if exchange.response is None and response is not None:
+        raise Unparseable("a response label that was not asked for")
+    if exchange.response is not None and response is None:
+        raise Unparseable("no response label")
+    categories, unknown = listed(names.split(","), known) if names and "unsafe" in (user, response) else ((), ())
+    at = odds(answer.tokens, label, WORDS)
+    return Verdict(
+        user=user,
+        response=response,
+        categories=categories,
+        unknown_categories=unknown,
+        p_user=p_unsafe(at.get("user safety"), user),
+        p_response=p_unsafe(at.get("response safety"), response),
+        raw=answer.raw,
+        model=answer.model,
+        tokens=answer.usage,
+        reasoning=answer.reasoning,
+    )

@@ -23,7 +23,7 @@ from turnguard.core.neutralise import neutralise
 from turnguard.core.taxonomy import canonical
 from turnguard.core.verdict import Label, Verdict
 from turnguard.moderators.families.asking import Asking
-from turnguard.moderators.families.reading import Body, Reply, greedy, listed, odds, p_unsafe, said
+from turnguard.moderators.families.reading import WORDS, Body, Reply, greedy, labelled, said
 
 VERSION = "1"
 MAX_TOKENS = 100
@@ -59,7 +59,6 @@ Output JSON:"""
 
 _USER, _RESPONSE, _NAMES = "User Safety", "Response Safety", "Safety Categories"
 _LABEL = re.compile(r'.*"((?:User|Response) Safety)"\s*:\s*"?')
-_WORDS: tuple[Label, ...] = ("safe", "unsafe")
 
 
 def requests(exchange: Exchange, asking: Asking) -> list[Body]:
@@ -76,31 +75,11 @@ def verdict(replies: Sequence[Reply], exchange: Exchange, asking: Asking) -> Ver
     """Read a reply. Raises `Unparseable` for whatever is not exactly a verdict; never guesses safe."""
     answer = said(replies[0])
     fields = _object(answer.text)
-    user, response = _label(fields, _USER), _label(fields, _RESPONSE)
-    if user is None:
-        raise Unparseable("no user label")
-    if exchange.response is None and response is not None:
-        raise Unparseable("a response label that was not asked for")
-    if exchange.response is not None and response is None:
-        raise Unparseable("no response label")
+    labels = {name.casefold(): _label(fields[name], name) for name in (_USER, _RESPONSE) if name in fields}
     names = fields.get(_NAMES, "")
-    unsafe = "unsafe" in (user, response)
-    if names.strip() and not unsafe:
+    if names.strip() and "unsafe" not in labels.values():
         raise Unparseable("categories of something safe")
-    categories, unknown = listed(names.split(","), canonical) if asking.categories else ((), ())
-    at = odds(answer.tokens, _LABEL, _WORDS)
-    return Verdict(
-        user=user,
-        response=response,
-        categories=categories,
-        unknown_categories=unknown,
-        p_user=p_unsafe(at.get("user safety"), user),
-        p_response=p_unsafe(at.get("response safety"), response),
-        raw=answer.raw,
-        model=answer.model,
-        tokens=answer.usage,
-        reasoning=answer.reasoning,
-    )
+    return labelled(answer, labels, names if asking.categories else None, exchange, canonical, _LABEL)
 
 
 def _object(text: str) -> dict[str, str]:
@@ -123,11 +102,8 @@ def _object(text: str) -> dict[str, str]:
     return fields
 
 
-def _label(fields: dict[str, str], name: str) -> Label | None:
-    word = fields.get(name)
-    if word is None:
-        return None
-    label = word.strip().casefold()
-    if label not in _WORDS:
-        raise Unparseable(f"the {name.casefold()} label is neither safe nor unsafe")
-    return label
+def _label(word: str, name: str) -> Label:
+    for label in WORDS:
+        if word.strip().casefold() == label:
+            return label
+    raise Unparseable(f"the {name.casefold()} label is neither safe nor unsafe")

@@ -81,16 +81,7 @@ class Guard:
         # pydantic's models cost more to import than all else; and what only the methods use is imported here, since
         # imports fail once the process is out of file descriptors
         from turnguard.checking import stream as streaming  # noqa: F401
-        from turnguard.config.settings import (
-            AuditSettings,
-            ChecksSettings,
-            MediaSettings,
-            ModeratorSettings,
-            RecordsSettings,
-            ReviewsSettings,
-            StreamSettings,
-            TelemetrySettings,
-        )
+        from turnguard.config import settings
         from turnguard.media import Media
         from turnguard.moderators.build import remembering
         from turnguard.moderators.gate import Gated
@@ -102,23 +93,23 @@ class Guard:
             raise ConfigError("a guard needs a moderator: use Guard.from_yaml(path) or pass moderator=")
         policy = policy if policy is not None else Policy.from_dict({})
         named = dict(policies or {})
-        self.moderator_settings = asking = moderator_settings or ModeratorSettings()
+        self.moderator_settings = asking = moderator_settings or settings.ModeratorSettings()
         if not managed(moderator):
             moderator = remembering(Gated(moderator, asking.max_in_flight, asking.max_waiting), memory)
-        self.media_settings = media or MediaSettings()
-        self.stream_settings = stream or StreamSettings()
-        self.checks = checks or ChecksSettings()
+        self.media_settings = media or settings.MediaSettings()
+        self.stream_settings = stream or settings.StreamSettings()
+        self.checks = checks or settings.ChecksSettings()
         self.own_words = OwnWords(each.messages for each in (policy, *named.values()))
         self.seen = Seen()
         self._media = Media(self.media_settings)
-        self._kept = Kept(audit or AuditSettings(), records or RecordsSettings(), asking.family, policy, named) or None
-        self.reviews = open_reviews(records or RecordsSettings(), reviews or ReviewsSettings())
+        records = records or settings.RecordsSettings()
+        self._kept = Kept(audit or settings.AuditSettings(), records, asking.family, policy, named) or None
+        self.reviews = open_reviews(records, reviews or settings.ReviewsSettings())
         self._config: Config | None = None
         self._lent = False
-        in_spans = frozenset((telemetry or TelemetrySettings()).metadata)
+        in_spans = frozenset((telemetry or settings.TelemetrySettings()).metadata)
         # what the host knows of a run is asked for only where it is kept or shown
-        recording = records is not None and records.url is not None
-        tags = in_spans.union(records.tags if records else ()) if recording or in_spans else None
+        tags = in_spans.union(records.tags) if records.url is not None or in_spans else None
         setup = Setup(policy, named, moderator, self._media, self.own_words, asking, self.media_settings)
         self._whole = Whole(setup, self.reviews, self._kept, in_spans, tags)
 
@@ -350,8 +341,6 @@ class Guard:
         setup = self._whole.setup
         own = setup.chosen(policy)
         return decision.message or message(setup, own, decision.outcome, language or decision.language)
-
-    # ------------------------------------------------------------ reviews
 
     async def areview(self, review_id: str, timeout: float = 0.0) -> Review:  # noqa: ASYNC109 - a wait, not a limit
         """What became of a step under review, waiting up to `timeout` seconds for an answer.

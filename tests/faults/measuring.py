@@ -55,7 +55,7 @@ def overheard(guard: Guard) -> Iterator[list[tuple[bool, Decision]]]:
             said = [getattr(part, "text", "") or repr(getattr(part, "arguments", "")) for part in told]
             heard.append((any(MARK in each for each in said), decision))
 
-    with mock.patch.object(guard, "_kept", Hearing()):
+    with mock.patch.object(guard._whole, "kept", Hearing()):
         yield heard
 
 

@@ -70,7 +70,7 @@ def test_help_loads_nothing_that_only_a_check_needs() -> None:
 def test_an_unexpected_error_is_a_sentence_without_content_and_never_a_pass(
     run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_arguments: object) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
         raise RuntimeError("the secret text")
 
     monkeypatch.setattr("turnguard.guard.Guard.check", broken)
@@ -94,7 +94,7 @@ def test_an_unexpected_error_is_a_sentence_without_content_and_never_a_pass(
 def test_a_missing_extra_is_named_and_a_missing_part_of_our_own_is_not_blamed_on_one(
     run: Run, config: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int, said: str
 ) -> None:
-    def broken(*_arguments: object) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr("turnguard.guard.Guard.check", broken)

@@ -48,7 +48,7 @@ def test_a_fork_in_the_middle_of_a_burst_leaves_the_child_able_to_check(fake: Fa
 
 
 def test_the_childs_decisions_are_recorded_too(tmp_path: Path) -> None:
-    guard = Guard(Policy.from_dict({}), FakeModerator(), audit=AuditSettings(path=str(tmp_path / "a.jsonl")))
+    guard = Guard(Policy.from_dict({}), FakeModerator(), audit=AuditSettings(path=str(tmp_path / "{pid}.jsonl")))
     guard.check(Step.input("parent"))
 
     def work() -> bool:
@@ -58,7 +58,7 @@ def test_the_childs_decisions_are_recorded_too(tmp_path: Path) -> None:
 
     in_a_child(work)
     guard.close()
-    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+    assert [len(file.read_text().splitlines()) for file in tmp_path.iterdir()] == [1, 1]
 
 
 PICTURE, PAGES = picture(), pdf(words("first"))

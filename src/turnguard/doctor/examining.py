@@ -27,6 +27,7 @@ from turnguard.doctor.canaries import (
     records,
     replicas,
     response,
+    shared,
     steady,
     timing,
 )
@@ -77,7 +78,8 @@ async def examine(config: Config, *, accept_sandbox: bool = False) -> Report:
     if unlike is not None:
         examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, unlike))
     kept = await asyncio.to_thread(records.examine, config)
-    examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, *kept))
+    common = await shared.examine(config)
+    examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, *common, *kept))
     return Report(tuple(examinations), time.monotonic() - started)
 
 

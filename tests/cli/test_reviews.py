@@ -14,6 +14,8 @@ from tests.cli.conftest import Run
 from turnguard import Guard, Step
 from turnguard.testing import FakeVLLM
 
+pytest.importorskip("sqlalchemy", reason="the extra records is not installed")
+
 KEY = "a key for tests of forty characters long"
 CALL = {"to": "anna", "body": "a punch"}
 

@@ -110,3 +110,13 @@ async def test_a_command_with_updates_that_nobody_knows_is_judged_or_withheld(up
     assert isinstance(state["messages"][2], ToolMessage)
     assert state["messages"][-1] == state["messages"][-1].model_copy(update={"content": "Done."})
     assert isinstance(state["messages"][-1], AIMessage)
+
+
+def test_a_middleware_says_why_it_is_not_copied() -> None:
+    import copy
+    import pickle
+
+    middleware = TurnguardMiddleware(guard())
+    for how in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="copy its guard, and make one from that"):
+            how(middleware)

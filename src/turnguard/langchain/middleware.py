@@ -119,6 +119,10 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
             policy=policy,
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be copied or pickled: what waits for a person is known to one instance."""
+        raise TypeError("a TurnguardMiddleware cannot be copied or pickled: copy its guard, and make one from that")
+
     @property
     def name(self) -> str:
         """Tells instances apart in one agent."""

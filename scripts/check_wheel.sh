@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The built wheel alone: installed with its base dependencies into a fresh environment, away from the source tree; then
-# beside NeMo Guardrails, as the drop-in that it is there.
+# beside NeMo Guardrails, as the drop-in that it is there; then by pip, as a new user does it, up to a blocked prompt.
 #
 #   scripts/check_wheel.sh UV WHEEL
 set -euo pipefail
@@ -18,3 +18,4 @@ cd "$work"
 env/bin/python -I "$scripts/check_wheel.py" env/bin/turnguard
 "$uv" pip install --quiet --no-config --python env/bin/python "$wheel[nemo]"
 env/bin/python -I "$scripts/check_wheel_nemo.py"
+env/bin/python -I "$scripts/first_use.py" "$wheel"

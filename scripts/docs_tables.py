@@ -1,6 +1,6 @@
 """Write the generated pages of docs/: `python -m scripts.docs_tables [NAME]...`, from the repository's root.
 
-Each page has a module in tests/ with `DOCUMENT`, its path, and `document()`, its text. Two pages follow from what the
+Each page has a module in tests/ with `DOCUMENT`, its path, and `document()`, its text. Three pages follow from what the
 tests declare and assert; those of docs/coverage/ are measured, which takes minutes.
 """
 
@@ -11,6 +11,7 @@ import sys
 
 PAGES = {
     "attacks": "tests.attacks.page",
+    "doctor": "tests.doctor.page",
     "faults": "tests.faults.page",
     "langchain": "tests.langchain.page",
     "nemo": "tests.nemo.page",

@@ -7,19 +7,16 @@ from typing import Any
 import pytest
 
 from turnguard.config.document import from_dict
-from turnguard.doctor import Finding
 from turnguard.doctor.asking import Heard
 from turnguard.doctor.canaries import Seen, timing
+from turnguard.doctor.findings import Told
 
 ONE, TWO = "http://one:8000/v1", ["http://one:8000/v1", "http://two:8000/v1"]
 
 
-def told(times: list[float], **moderator: Any) -> Finding:
+def told(times: list[float], **moderator: Any) -> Told:
     config = from_dict({"moderator": {"base_url": ONE, **moderator}}, {})
-    heard = dict.fromkeys(("picture_safe", "picture_unsafe", "joint_both"), Heard(0.1))
-    seen = Seen(config, config.moderator, ONE, Heard(0.1), Heard(0.1), heard=heard, times=times)
-    (finding,) = timing.read(seen)
-    return finding
+    return timing.deadline(Seen(config, config.moderator, ONE, Heard(0.1), Heard(0.1), times=times))
 
 
 @pytest.mark.parametrize(

@@ -109,26 +109,45 @@ def test_a_few_failures_are_a_warning(
     )  # the failed row was withheld, and no verdict
 
 
-def test_rates_are_those_of_the_judged_rows(data: Path, tmp_path: Path, fake: FakeVLLM, cli: Cli) -> None:
-    """XSTest with 40 % planted failures: the report equals the measures of the other 60 %."""
+def made_like_xstest(folder: Path) -> Path:
+    """A folder with 450 rows in the form of XSTest's release: 250 safe, 200 unsafe, one in two with the word kill."""
+    (folder / "xstest").mkdir(parents=True)
+    with (folder / "xstest" / "xstest_prompts.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "prompt", "type", "label", "focus", "note"])
+        for n in range(450):
+            verb = ("kill", "stop")[n % 2]
+            kind, label = ("homonyms", "safe") if n < 250 else ("contrast_homonyms", "unsafe")
+            table.writerow([n + 1, f"How can I {verb} number {n}?", kind, label, verb, ""])
+    return folder
+
+
+@pytest.mark.parametrize("released_by", ["made", "XSTest"])
+def test_rates_are_those_of_the_judged_rows(
+    released_by: str, request: pytest.FixtureRequest, tmp_path: Path, fake: FakeVLLM, cli: Cli
+) -> None:
+    """450 rows with 40 % planted failures: the report equals the measures of the other 60 %."""
+    data = made_like_xstest(tmp_path / "data") if released_by == "made" else request.getfixturevalue("data")
     with (data / "xstest" / "xstest_prompts.csv").open(encoding="utf-8") as file:
         released = list(csv.DictReader(file))
-    fates = [hashlib.sha256(row["prompt"].encode()).digest()[0] for row in released]
-    planted: dict[str, int] = dict(zip((row["prompt"] for row in released), fates, strict=True))
+    assert len(released) == 450
+    shuffled = sorted((row["prompt"] for row in released), key=lambda text: hashlib.sha256(text.encode()).digest())
+    planted = {prompt: place for place, prompt in enumerate(shuffled)}
+    fates = [planted[row["prompt"]] for row in released]
 
     def fate(chat: ChatRequest, low: int, high: int) -> bool:
         return planted[chat.prompt] in range(low, high)
 
-    fake.fail("crash", when=lambda chat: fate(chat, 0, 34))
-    fake.fail(faults.status(422), when=lambda chat: fate(chat, 34, 68))
-    fake.fail(faults.content("I cannot say."), when=lambda chat: fate(chat, 68, 102))
+    fake.fail("crash", when=lambda chat: fate(chat, 0, 60))
+    fake.fail(faults.status(422), when=lambda chat: fate(chat, 60, 120))
+    fake.fail(faults.content("I cannot say."), when=lambda chat: fate(chat, 120, 180))
     fake.when(lambda chat: "kill" in chat.prompt or planted[chat.prompt] % 5 == 0, p=0.8)
     assert cli("eval", "xstest", "--data", data, "--out", tmp_path / "out") == 3
     found = report(tmp_path / "out")
     (section,) = found["sections"]
-    judged = [(row, fate) for row, fate in zip(released, fates, strict=True) if fate >= 102]
-    assert found["unjudged"]["rows"] == len(released) - len(judged)
-    assert 0.3 < found["unjudged"]["share"] < 0.5
+    judged = [(row, fate) for row, fate in zip(released, fates, strict=True) if fate >= 180]
+    assert len(judged) == 270
+    assert (found["unjudged"]["rows"], found["unjudged"]["share"]) == (180, 0.4)
     truth = [row["label"] == "unsafe" for row, _ in judged]
     called = ["kill" in row["prompt"] or fate % 5 == 0 for row, fate in judged]
     tp, fp, fn, tn = (

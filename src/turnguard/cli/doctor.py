@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,12 @@ def doctor(
     accept_sandbox: bool = typer.Option(
         False, "--accept-sandbox", help="The sandbox instead of the model is a note, not a failure."
     ),
+    service: str | None = typer.Option(
+        None,
+        "--service",
+        metavar="URL",
+        help="Examine this Turnguard service too; its key is in TURNGUARD_SERVICE_KEY.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> int:
     """Send canaries that prove the set-up. Exit code: 0 all good, 1 something failed, 2 usage or configuration error, 3
@@ -30,13 +37,15 @@ def doctor(
     from turnguard.cli import output
     from turnguard.config.files import load
     from turnguard.core.errors import ConfigError
-    from turnguard.doctor import examine
+    from turnguard.doctor import Place, examine
 
-    if config == CONFIG and not config.exists():
+    at = None if service is None else Place(service, os.environ.get("TURNGUARD_SERVICE_KEY", ""))
+    absent = config == CONFIG and not config.exists()
+    if absent and at is None:
         raise ConfigError(f"{config}: no such file here; 'turnguard init' writes one, --config FILE names another")
-    settings = load(config)
+    settings = None if absent else load(config)  # a client of the service needs no configuration
     with _waiting():
-        report = asyncio.run(examine(settings, accept_sandbox=accept_sandbox))
+        report = asyncio.run(examine(settings, accept_sandbox=accept_sandbox, at=at))
     if as_json:
         output.data(report.to_dict())
     else:

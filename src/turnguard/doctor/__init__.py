@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from turnguard.doctor.findings import Examination, Finding, Report
 
 if TYPE_CHECKING:
+    from turnguard.doctor.canaries.service import Place
     from turnguard.doctor.examining import examine
 
-__all__ = ["Examination", "Finding", "Report", "examine"]
+__all__ = ["Examination", "Finding", "Place", "Report", "examine"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "examine":
-        from turnguard.doctor.examining import examine
+    if name in ("Place", "examine"):
+        from turnguard.doctor import examining
 
-        return examine
+        return getattr(examining, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,12 +20,15 @@ from turnguard.moderators.vllm import VLLMModerator, encode
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One canary as it is sent: an exchange, whether categories are asked for, and a second picture that no exchange
-    could hold."""
+    """One request: an exchange, whether categories are asked for, and a second picture that no exchange could hold.
+
+    `after` names the question whose answer must have come before this one is sent.
+    """
 
     exchange: Exchange
     categories: bool = True
     second: Picture | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

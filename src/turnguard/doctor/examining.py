@@ -1,63 +1,49 @@
-"""The examination: first contact, the canaries, repeated checks, then single checks against the clock."""
+"""The examination: first contact, rounds of canaries, repeated checks, then single checks against the clock."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from turnguard.config.document import Config
 from turnguard.config.settings import EndpointSettings
 from turnguard.core.errors import ConfigError
+from turnguard.doctor import table
 from turnguard.doctor.asking import Endpoint, Heard, Question
-from turnguard.doctor.canaries import (
-    Seen,
-    abilities,
-    answering,
-    categories,
-    context,
-    forging,
-    joint,
-    key,
-    logprobs,
-    model,
-    pictures,
-    records,
-    replicas,
-    response,
-    shared,
-    steady,
-    timing,
-)
-from turnguard.doctor.findings import Examination, Finding, Report, skipped
+from turnguard.doctor.canaries import Seen, answering, key, replicas, service, steady, timing
+from turnguard.doctor.canaries.service import Place
+from turnguard.doctor.findings import Examination, Finding, Report, Status, Told
 
 BUDGET = 9.0
 """Seconds for everything."""
+ROUNDS = 4
+"""How often each canary is sent, as far as the time goes: a server may fail, or be another one, now and then."""
 _CONTACT, _MODELS, _TIMING = 3.5, 2.0, 1.5
 _AT_ONCE = 8
 """Repeated checks under way at once: fewer than any server's queue holds."""
-_OTHERS = (
-    "judges",
-    "categories",
-    "logprobs",
-    "pictures",
-    "joint",
-    "response",
-    "control_tokens",
-    "context",
-    "steady",
-    "deadline",
-)
+_SEVERITY: dict[Status, int] = {"ok": 0, "skipped": 1, "note": 2, "failed": 3}
 
 
-async def examine(config: Config, *, accept_sandbox: bool = False) -> Report:
-    """Examine every endpoint that the configuration names, side by side. Sends about ninety requests to each.
+async def examine(config: Config | None, *, accept_sandbox: bool = False, at: Place | None = None) -> Report:
+    """Examine every endpoint that the configuration names, side by side. Sends about 130 requests to each.
 
-    Raises `ConfigError` where none is named. `accept_sandbox` makes the stand-in a note instead of a failure.
+    A service is examined too where `at` or the configuration names one, and alone where there is no configuration.
+    Raises `ConfigError` where no endpoint is named, or a URL is none. `accept_sandbox` makes the stand-in a note
+    instead of a failure.
     """
     started = time.monotonic()
+    examinations = [] if config is None else await _moderators(config, accept_sandbox)
+    place = at or (None if config is None else service.place(config.service))
+    if place is not None:
+        examinations.append(await _service(place))
+    return Report(tuple(examinations), time.monotonic() - started)
+
+
+async def _moderators(config: Config, accept_sandbox: bool) -> list[Examination]:
+    """Every endpoint's examination; what stands beside the moderator is told with the first one."""
     settings, fallback = config.moderator, config.moderator.fallback
     roles: list[tuple[str, str, EndpointSettings]] = [("moderator", url, settings) for url in settings.base_urls]
     if settings.checkpoint is not None:
@@ -72,15 +58,21 @@ async def examine(config: Config, *, accept_sandbox: bool = False) -> Report:
         *(_examine(config, role, url, endpoint, accept_sandbox) for role, url, endpoint in roles)
     )
     examinations = [examination for examination, _ in found]
-    unlike = replicas.between(
-        [seen for (role, _, _), (_, seen) in zip(roles, found, strict=True) if role == "moderator"]
-    )
-    if unlike is not None:
-        examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, unlike))
-    kept = await asyncio.to_thread(records.examine, config)
-    common = await shared.examine(config)
-    examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, *common, *kept))
-    return Report(tuple(examinations), time.monotonic() - started)
+    unlike = replicas.between([seen for examination, seen in found if examination.role == "moderator"])
+    more = [] if unlike is None else [Finding("replicas", *unlike)]
+    for canary in table.SET_UP:
+        told = await asyncio.to_thread(canary.read, config)
+        more += [] if told is None else [Finding(canary.name, *told)]
+    examinations[0] = replace(examinations[0], findings=(*examinations[0].findings, *more))
+    return examinations
+
+
+async def _service(at: Place) -> Examination:
+    started = time.monotonic()
+    served = await service.visit(at)
+    findings = [Finding(row.name, *told) for row in table.SERVICE if (told := row.read(served)) is not None]
+    answered = served.described.status is not None
+    return Examination(at.url, "service", tuple(findings), answered, time.monotonic() - started)
 
 
 async def _examine(
@@ -89,6 +81,7 @@ async def _examine(
     started = time.monotonic()
     endpoint = Endpoint(url, settings, config.folder)
     stranger = Endpoint(url, settings, config.folder, api_key=key.WRONG)
+    rounds: list[Mapping[str, Heard]] = []
     try:
         models, contact, wrong_key = await asyncio.gather(
             endpoint.models(_MODELS), endpoint.ask(answering.CONTACT, _CONTACT), stranger.models(_MODELS)
@@ -101,29 +94,16 @@ async def _examine(
         if contact.status is None and url.startswith("https://"):
             seen = replace(seen, plain_http=await _without_tls(url, settings, config.folder))
         if contact.verdict is not None:
-            heard = await _put(endpoint, _questions(seen), started)
+            rounds = await _rounds(endpoint, seen, started)
             repeated = await _repeat(endpoint, started)
             times = await _time(endpoint, contact, started)
-            seen = replace(seen, heard=heard, times=times, probes=(*early[:-1], *repeated))
-        findings = tuple(_findings(seen))
+            seen = replace(seen, heard=rounds[0], times=times, probes=(*early[:-1], *repeated))
     finally:
         await endpoint.aclose()
         await stranger.aclose()
+    findings = tuple(_findings(seen, rounds))
     answered = contact.status is not None
     return Examination(url, role, findings, answered, time.monotonic() - started), seen
-
-
-def _questions(seen: Seen) -> dict[str, Question]:
-    tokens = context.tokens_of(seen.config.moderator, context.limit_of(seen.card))
-    return {
-        **answering.questions(),
-        **categories.questions(),
-        **(pictures.questions() | joint.questions() if seen.family.images else {}),
-        **abilities.questions(seen),
-        **response.questions(),
-        **forging.questions(),
-        **context.questions(tokens),
-    }
 
 
 async def _without_tls(url: str, settings: EndpointSettings, folder: Path) -> Heard:
@@ -134,20 +114,29 @@ async def _without_tls(url: str, settings: EndpointSettings, folder: Path) -> He
         await endpoint.aclose()
 
 
-async def _put(endpoint: Endpoint, questions: dict[str, Question], started: float) -> dict[str, Heard]:
-    """Ask at once what may come in any order, and beside it each pair of pictures in its own order."""
+async def _rounds(endpoint: Endpoint, seen: Seen, started: float) -> list[Mapping[str, Heard]]:
+    """Ask all canaries, and again while the next round would end within half of the time."""
+    rounds: list[Mapping[str, Heard]] = []
+    while len(rounds) < ROUNDS:
+        began = time.monotonic()
+        rounds.append(await _round(endpoint, seen, started))
+        if 2 * time.monotonic() - began > started + BUDGET / 2:
+            break
+    return rounds
 
-    async def ask(names: Sequence[str]) -> list[tuple[str, Heard]]:
-        answers = []
-        for name in names:
-            seconds = max(1.0, started + BUDGET - _TIMING - time.monotonic())
-            answers.append((name, await endpoint.ask(questions[name], seconds)))
-        return answers
 
-    ordered = [name for pair in pictures.PAIRS for name in pair]
-    pairs = (pair for pair in pictures.PAIRS if pair[0] in questions)
-    rows = (*pairs, *((name,) for name in questions if name not in ordered))
-    return dict(found for answers in await asyncio.gather(*map(ask, rows)) for found in answers)
+async def _round(endpoint: Endpoint, seen: Seen, started: float) -> Mapping[str, Heard]:
+    """Ask each canary's questions at once, except those that come after another one."""
+    questions = {name: asked for row in table.ROUNDS if row.asks for name, asked in row.asks(seen).items()}
+    under_way: dict[str, asyncio.Task[Heard]] = {}
+
+    async def ask(question: Question) -> Heard:
+        if question.after is not None:
+            await under_way[question.after]
+        return await endpoint.ask(question, max(1.0, started + BUDGET - _TIMING - time.monotonic()))
+
+    under_way |= {name: asyncio.create_task(ask(question)) for name, question in questions.items()}
+    return {name: await task for name, task in under_way.items()}
 
 
 async def _repeat(endpoint: Endpoint, started: float) -> list[Heard]:
@@ -179,25 +168,29 @@ async def _time(endpoint: Endpoint, contact: Heard, started: float) -> list[floa
     return times or [contact.seconds]
 
 
-def _findings(seen: Seen) -> Iterator[Finding]:
-    yield from answering.contact(seen)
-    yield from key.read(seen)
-    yield from model.read(seen) if seen.contact.status is not None else ()
-    if seen.contact.verdict is None:
-        yield skipped("others", f"Not tried, for a plain check brings no verdict: {', '.join(_OTHERS)}.")
+def _findings(seen: Seen, rounds: Sequence[Mapping[str, Heard]]) -> Iterator[Finding]:
+    for row in table.CONTACT:
+        if (told := row.read(seen)) is not None:
+            yield Finding(row.name, *told)
+    if not rounds:
+        names = ", ".join(row.name for row in (*table.ROUNDS, *table.REPEATED))
+        yield Finding("others", "skipped", f"Not tried, for a plain check brings no verdict: {names}.")
         return
-    for canary in (
-        answering,
-        categories,
-        logprobs,
-        pictures,
-        joint,
-        response,
-        abilities,
-        forging,
-        context,
-        steady,
-        timing,
-        replicas,
-    ):
-        yield from canary.read(seen)
+    for row in table.ROUNDS:
+        each = [row.read(replace(seen, heard=heard)) for heard in rounds]
+        if (told := _worst([one for one in each if one is not None])) is not None:
+            yield Finding(row.name, *told)
+    for row in table.REPEATED:
+        if (told := row.read(seen)) is not None:
+            yield Finding(row.name, *told)
+
+
+def _worst(each: Sequence[Told]) -> Told | None:
+    """What the worst round told, and in how many rounds something was that bad."""
+    if not each:
+        return None
+    worst = max(each, key=lambda told: _SEVERITY[told.status])
+    count = sum(told.status == worst.status for told in each)
+    if worst.status == "ok" or count == len(each):
+        return worst
+    return worst._replace(what=f"{worst.what} This is so in {count} of {len(each)} rounds.")

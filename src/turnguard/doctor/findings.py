@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Status = Literal["ok", "note", "failed", "skipped"]
 """`note`: works, but somebody should know. `skipped`: could not be told, and why."""
 
 
+class Told(NamedTuple):
+    """What one canary shows. `what` is one sentence on what was seen, `change` one on what to change."""
+
+    status: Status
+    what: str
+    change: str | None = None
+
+
+def ok(what: str) -> Told:
+    """It works."""
+    return Told("ok", what)
+
+
+def failed(what: str, change: str) -> Told:
+    """It does not work: what is wrong, and what to change."""
+    return Told("failed", what, change)
+
+
+def note(what: str, change: str | None = None) -> Told:
+    """It works, with something worth knowing."""
+    return Told("note", what, change)
+
+
+def skipped(why: str) -> Told:
+    """The canary could not be judged."""
+    return Told("skipped", why)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One canary's result. `canary` is a stable name for scripts; `what` is one sentence on what was seen, `change` one
-    on what to change."""
+    """One canary's result. `canary` is a stable name for scripts; `what` and `change` are a sentence each."""
 
     canary: str
     status: Status
@@ -24,30 +51,10 @@ class Finding:
         return {"canary": self.canary, "status": self.status, "what": self.what, "change": self.change}
 
 
-def ok(canary: str, what: str) -> Finding:
-    """It works."""
-    return Finding(canary, "ok", what)
-
-
-def failed(canary: str, what: str, change: str) -> Finding:
-    """It does not work: what is wrong, and what to change."""
-    return Finding(canary, "failed", what, change)
-
-
-def note(canary: str, what: str, change: str | None = None) -> Finding:
-    """It works, with something worth knowing."""
-    return Finding(canary, "note", what, change)
-
-
-def skipped(canary: str, why: str) -> Finding:
-    """The canary could not be judged."""
-    return Finding(canary, "skipped", why)
-
-
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """One endpoint's findings. `role` is `moderator`, `fallback` or `second look`; `answered` is whether it gave any
-    HTTP answer.
+    """One endpoint's findings. `role` is `moderator`, `fallback`, `second look` or `service`; `answered` is whether it
+    gave any HTTP answer.
     """
 
     base_url: str
@@ -75,15 +82,16 @@ class Examination:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All endpoints of one configuration."""
+    """Everything that was examined."""
 
     examinations: tuple[Examination, ...]
     seconds: float
 
     @property
     def exit_code(self) -> int:
-        """0 all good, 1 something failed, 3 nothing answers."""
-        if not any(examination.answered for examination in self.examinations):
+        """0 all good, 1 something failed, 3 no moderator answers (nor a service, where no moderator was examined)."""
+        moderators = [each for each in self.examinations if each.role != "service"]
+        if not any(each.answered for each in moderators or self.examinations):
             return 3
         return 0 if all(examination.healthy for examination in self.examinations) else 1
 

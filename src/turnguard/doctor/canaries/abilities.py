@@ -5,17 +5,25 @@ Both are template arguments, which a gateway or an endpoint may drop in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Question
 from turnguard.doctor.canaries import Seen
-from turnguard.doctor.findings import Finding, failed, note, ok
+from turnguard.doctor.findings import Told, failed, note, ok
 
 _PASS_ON = "Let every proxy and gateway pass the body's field chat_template_kwargs on, with {name} in it."
 
 
-def questions(seen: Seen) -> dict[str, Question]:
+def reasoning(seen: Seen) -> Told | None:
+    """Say whether a trace comes, where reasoning is asked for."""
+    if seen.endpoint.reasoning != "always":
+        return None
+    answers = [heard.verdict for heard in (seen.contact, seen.get("unsafe")) if heard.verdict is not None]
+    if any(verdict.reasoning for verdict in answers):
+        return ok("The model reasons before its verdict, and the trace is kept.")
+    return failed("Reasoning is asked for, and no reply holds any.", _PASS_ON.format(name="enable_thinking"))
+
+
+def example(seen: Seen) -> dict[str, Question]:
     """An example of the first category of the policy's own, with the policy's categories."""
     own = seen.config.policy.own
     if own is None or not seen.family.own_categories:
@@ -24,27 +32,19 @@ def questions(seen: Seen) -> dict[str, Question]:
     return {"own": Question(Exchange(first.disallowed[0] if first.disallowed else first.name, own=own))}
 
 
-def read(seen: Seen) -> Iterator[Finding]:
-    """Yield nothing for what the configuration does not use."""
-    if seen.endpoint.reasoning == "always":
-        answers = [heard.verdict for heard in (seen.contact, seen.get("unsafe")) if heard.verdict is not None]
-        if any(verdict.reasoning for verdict in answers):
-            yield ok("reasoning", "The model reasons before its verdict, and the trace is kept.")
-        else:
-            told = "Reasoning is asked for, and no reply holds any."
-            yield failed("reasoning", told, _PASS_ON.format(name="enable_thinking"))
-    heard = seen.heard.get("own")
-    if heard is None or seen.config.policy.own is None:
-        return
-    first = seen.config.policy.own.categories[0].name
+def own_categories(seen: Seen) -> Told | None:
+    """Say whether the definitions reach the model."""
+    heard, own = seen.heard.get("own"), seen.config.policy.own
+    if heard is None or own is None:
+        return None
+    first = own.categories[0].name
     if heard.verdict is None:
         told = f"A text beside categories of your own brought no verdict: {heard.cause}."
-        yield failed("own_categories", told, "Shorten the definitions, or raise --max-model-len.")
-    elif first in heard.verdict.categories:
-        yield ok("own_categories", f"An example of {first} is named so.")
-    elif (heard.prompt_tokens or 0) <= (seen.contact.prompt_tokens or 0) + 50:
+        return failed(told, "Shorten the definitions, or raise --max-model-len.")
+    if first in heard.verdict.categories:
+        return ok(f"An example of {first} is named so.")
+    if (heard.prompt_tokens or 0) <= (seen.contact.prompt_tokens or 0) + 50:
         told = "The definitions of your own categories do not reach the model: the prompt is no longer with them."
-        yield failed("own_categories", told, _PASS_ON.format(name="custom_taxonomy"))
-    else:
-        told = f"The definitions reach the model, but an example of {first} is not named so."
-        yield note("own_categories", told, "Define it more sharply, and give examples under disallowed.")
+        return failed(told, _PASS_ON.format(name="custom_taxonomy"))
+    told = f"The definitions reach the model, but an example of {first} is not named so."
+    return note(told, "Define it more sharply, and give examples under disallowed.")

@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Question
 from turnguard.doctor.canaries import UNSAFE, Seen
-from turnguard.doctor.findings import Finding, failed, note, ok, skipped
+from turnguard.doctor.canaries.answering import remedy
+from turnguard.doctor.findings import Told, failed, note, ok, skipped
 
 
-def questions() -> dict[str, Question]:
+def labels_only(_seen: Seen) -> dict[str, Question]:
     """The unsafe text once more, with labels only."""
     return {"labels_only": Question(Exchange(UNSAFE), categories=False)}
 
 
-def read(seen: Seen) -> Iterator[Finding]:
-    """Compare the two."""
-    asked, labels = seen.get("unsafe").verdict, seen.get("labels_only").verdict
+def categories(seen: Seen) -> Told:
+    """Compare the reply that was asked for categories with the one that was not."""
+    heard = seen.get("labels_only")
+    asked, labels = seen.get("unsafe").verdict, heard.verdict
     if asked is None or asked.user != "unsafe":
-        yield skipped("categories", "Not told: they come with an unsafe verdict, and there was none.")
-        return
+        return skipped("Not told: they come with an unsafe verdict, and there was none.")
     if not (asked.categories or asked.unknown_categories):
         if seen.endpoint.categories == "never":
-            yield note("categories", "None come, and none are asked for (moderator.categories: never).")
-            return
-        yield failed("categories", "Categories were asked for, and an unsafe verdict came without any.", _why(seen))
-        return
+            return note("None come, and none are asked for (moderator.categories: never).")
+        return failed("Categories were asked for, and an unsafe verdict came without any.", _why(seen))
     if not asked.categories:
         names = ", ".join(asked.unknown_categories)
-        yield failed(
-            "categories",
+        return failed(
             f"The server names categories that the taxonomy does not know: {names}.",
             "Serve the model with its own chat template, without custom_taxonomy in --default-chat-template-kwargs.",
         )
-        return
     if not seen.family.labels_only:
-        yield ok("categories", f"They come ({', '.join(asked.categories)}), as always with this family.")
-        return
-    if labels is not None and labels.categories:
-        yield note(
-            "categories",
+        return ok(f"They come ({', '.join(asked.categories)}), as always with this family.")
+    if labels is None:
+        return failed(f"A text brought no verdict when only labels were asked for: {heard.cause}.", remedy(heard))
+    if labels.categories:
+        return note(
             f"They come ({asked.categories[0]}), but also when only labels are asked for: request_categories does not "
             "reach the template.",
         )
-        return
-    yield ok("categories", f"They come when asked for ({', '.join(asked.categories)}), and only then.")
+    return ok(f"They come when asked for ({', '.join(asked.categories)}), and only then.")
 
 
 def _why(seen: Seen) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from turnguard.config.settings import ModeratorSettings
 from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Question
 from turnguard.doctor.canaries import UNSAFE, Seen
 from turnguard.doctor.canaries.answering import remedy
-from turnguard.doctor.findings import Finding, failed, note, ok, skipped
+from turnguard.doctor.findings import Told, failed, note, ok, skipped
 from turnguard.text.windows import IMAGE_TOKENS, REPLY_TOKENS, TEMPLATE_TOKENS, estimate, room
 
 _SENTENCE = "The train to the city leaves at nine, and the museum near the station opens an hour later. "
@@ -18,8 +17,9 @@ _LEAST = 200
 """Tokens. Below this nearly every text is cut."""
 
 
-def questions(tokens: int) -> dict[str, Question]:
-    """A text of nearly `tokens` tokens, harmless but for its last sentence."""
+def longest(seen: Seen) -> dict[str, Question]:
+    """A text of nearly as many tokens as a request takes, harmless but for its last sentence."""
+    tokens = tokens_of(seen.config.moderator, limit_of(seen.card))
     times = max(1, int((tokens - estimate(UNSAFE) - 4) / estimate(_SENTENCE)))
     return {"long": Question(Exchange(_SENTENCE * times + UNSAFE))}
 
@@ -35,7 +35,7 @@ def limit_of(card: object) -> int | None:
     return limit if isinstance(limit, int) and not isinstance(limit, bool) else None
 
 
-def read(seen: Seen) -> Iterator[Finding]:
+def context(seen: Seen) -> Told:
     """Compare the model card's limit with what the server really takes."""
     wanted = seen.config.moderator.max_input_tokens
     limit = limit_of(seen.card)
@@ -46,22 +46,20 @@ def read(seen: Seen) -> Iterator[Finding]:
     enlarge = f"Start vLLM with --max-model-len {length}, or lower moderator.max_input_tokens."
     left = f"The server's context of {limit} tokens leaves {tokens} for content"
     if heard.verdict is None and heard.status not in (None, 200):
-        yield failed("context", f"A text of {tokens} tokens is refused: {heard.cause}.", enlarge)
-    elif heard.verdict is None:
-        yield failed("context", f"A text of {tokens} tokens brought no verdict: {heard.cause}.", remedy(heard))
-    elif tokens < _LEAST:
-        yield failed("context", f"{left}: nearly every text is cut into windows.", enlarge)
-    elif seen.get("unsafe").label == "unsafe" and heard.label == "safe":
-        yield failed(
-            "context",
+        return failed(f"A text of {tokens} tokens is refused: {heard.cause}.", enlarge)
+    if heard.verdict is None:
+        return failed(f"A text of {tokens} tokens brought no verdict: {heard.cause}.", remedy(heard))
+    if tokens < _LEAST:
+        return failed(f"{left}: nearly every text is cut into windows.", enlarge)
+    if seen.get("unsafe").label == "unsafe" and heard.label == "safe":
+        return failed(
             f"An unsafe sentence at the end of a text of {tokens} tokens is not seen.",
             "Let no proxy or server truncate prompts (truncate_prompt_tokens); else lower moderator.max_input_tokens.",
         )
-    elif heard.label == "safe":
-        yield skipped("context", "Not told: the unsafe sentence is called safe alone, too.")
-    elif limit is None:
-        yield note("context", f"The server does not tell its max_model_len; a text of {tokens} tokens is judged whole.")
-    elif tokens < wanted:
-        yield note("context", f"{left}, not the configured {wanted}: more windows.", enlarge)
-    else:
-        yield ok("context", f"A text of {tokens} tokens is judged to its end; the server takes {limit} in all.")
+    if heard.label == "safe":
+        return skipped("Not told: the unsafe sentence is called safe alone, too.")
+    if limit is None:
+        return note(f"The server does not tell its max_model_len; a text of {tokens} tokens is judged whole.")
+    if tokens < wanted:
+        return note(f"{left}, not the configured {wanted}: more windows.", enlarge)
+    return ok(f"A text of {tokens} tokens is judged to its end; the server takes {limit} in all.")

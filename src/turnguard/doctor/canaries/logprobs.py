@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from turnguard.config.document import Config
 from turnguard.doctor.canaries import Seen
-from turnguard.doctor.findings import Finding, failed, ok, skipped
+from turnguard.doctor.findings import Told, failed, ok, skipped
 
 
-def read(seen: Seen) -> Iterator[Finding]:
-    """On the two plain texts."""
+def logprobs(seen: Seen) -> Told:
+    """Read P(unsafe) of the two plain texts."""
     answers = [heard for heard in (seen.contact, seen.get("unsafe")) if heard.verdict is not None]
     values = [heard.verdict.p_user for heard in answers if heard.verdict is not None]
     known = [p for p in values if p is not None]
     if len(known) == len(answers) == 2:
-        yield ok(
-            "logprobs", f"P(unsafe) is {known[0]:.3f} for the harmless text and {known[1]:.3f} for the unsafe one."
-        )
-    elif not answers:
-        yield skipped("logprobs", "Not told: they come with a verdict, and there was none.")
-    elif not any(heard.choice.get("logprobs") for heard in answers):
-        yield failed(
-            "logprobs",
+        return ok(f"P(unsafe) is {known[0]:.3f} for the harmless text and {known[1]:.3f} for the unsafe one.")
+    if not answers:
+        return skipped("Not told: they come with a verdict, and there was none.")
+    if not any(heard.choice.get("logprobs") for heard in answers):
+        return failed(
             f"Logprobs were asked for, and the replies hold none: there is no P(unsafe){_and_so(seen.config)}.",
             "Let the gateway pass the body's fields logprobs and top_logprobs on, and the reply's field logprobs back.",
         )
-    else:
-        yield failed(
-            "logprobs",
-            f"Logprobs come, but no P(unsafe) can be read from them{_and_so(seen.config)}.",
-            "Let the gateway pass top_logprobs on (5 each), and force no structured output, which changes them.",
-        )
+    return failed(
+        f"Logprobs come, but no P(unsafe) can be read from them{_and_so(seen.config)}.",
+        "Let the gateway pass top_logprobs on (5 each), and force no structured output, which changes them.",
+    )
 
 
 def _and_so(config: Config) -> str:

@@ -9,31 +9,34 @@ import time
 from turnguard.config.document import Config
 from turnguard.core.errors import ConfigError
 from turnguard.core.verdict import Verdict
-from turnguard.doctor.findings import Finding, failed, note, ok
+from turnguard.doctor.findings import Told, failed, note, ok
 from turnguard.moderators.base import Deadline
 from turnguard.moderators.memory_shared import LONGEST, SharedMemory
 
 _WAITS = 20
 """Looks for what was stored, 50 ms apart: it is written in the background."""
-_NAME = "shared_memory"
 
 
-async def examine(config: Config) -> tuple[Finding, ...]:
-    """A verdict goes in and is looked up again; nothing where no shared memory is named."""
+def shared_memory(config: Config) -> Told | None:
+    """Say whether a verdict that was stored is found again; nothing where no shared memory is named. Blocks."""
+    return None if config.memory.url is None else asyncio.run(_examine(config))
+
+
+async def _examine(config: Config) -> Told | None:
     settings = config.memory
     if settings.url is None:
-        return ()
+        return None
     try:
         memory = SharedMemory(settings.url.get_secret_value(), settings.key.get_secret_value(), 60.0)
     except ConfigError as error:
-        return (failed(_NAME, str(error), "pip install 'turnguard[shared]'"),)
+        return failed(str(error), "pip install 'turnguard[shared]'")
     try:
-        return (await _round_trip(memory),)
+        return await _round_trip(memory)
     finally:
         await memory.aclose()
 
 
-async def _round_trip(memory: SharedMemory) -> Finding:
+async def _round_trip(memory: SharedMemory) -> Told:
     content = os.urandom(32)
     memory.put("turnguard doctor", content, Verdict(user="safe"), None)
     for _ in range(_WAITS):
@@ -46,11 +49,9 @@ async def _round_trip(memory: SharedMemory) -> Finding:
     else:
         if memory.counts["failed"] or memory.counts["lost"]:
             told = "the store cannot be reached, or refuses us; each worker remembers for itself"
-            return failed(_NAME, told, "Start it, or mend the address and the password in memory.url.")
-        return failed(
-            _NAME, "a verdict that was stored is not found again", "Give the store memory, and let it keep keys."
-        )
+            return failed(told, "Start it, or mend the address and the password in memory.url.")
+        return failed("a verdict that was stored is not found again", "Give the store memory, and let it keep keys.")
     if took > LONGEST / 2:
         told = f"a look-up takes {took * 1000:.0f} ms; checks wait {LONGEST * 1000:.0f} ms at most"
-        return note(_NAME, told, "Put the store nearer to the workers.")
-    return ok(_NAME, f"a stored verdict is found again in {took * 1000:.1f} ms")
+        return note(told, "Put the store nearer to the workers.")
+    return ok(f"a stored verdict is found again in {took * 1000:.1f} ms")

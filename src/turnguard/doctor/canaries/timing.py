@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from turnguard.config.settings import ModeratorSettings
 from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Question
 from turnguard.doctor.canaries import Seen
-from turnguard.doctor.findings import Finding, failed, note, ok
+from turnguard.doctor.findings import Told, failed, note, ok
 
 _PLACES = (  # noqa: SIM905 - twenty quoted names are harder to read
     "Spain Italy Poland Norway Sweden Finland Greece Austria Ireland Portugal Hungary Romania Estonia Latvia Croatia "
@@ -28,38 +28,37 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ranked[max(0, math.ceil(share * len(ranked)) - 1)]
 
 
-def read(seen: Seen) -> Iterator[Finding]:
+def deadline(seen: Seen) -> Told:
     """One check after another, unloaded: a busy server is slower."""
     settings, times = seen.config.moderator, seen.times
     median, p95 = quantile(times, 0.5), quantile(times, 0.95)
     told = f"A text check takes {_ms(median)} (median) and {_ms(p95)} (p95 of {len(times)})"
     limit, name = _limit(settings)
     if p95 > limit:
-        yield failed(
-            "deadline",
+        return failed(
             f"{told}, and {name} is {_ms(limit)}: checks will fail, and on_failure decides.",
             f"Set moderator.{_key(settings)}: {math.ceil(p95 * 4)}s, or make the server faster (a GPU, fewer "
             "--max-num-seqs, more replicas).",
         )
-    elif p95 > limit / 2:
+    if p95 > limit / 2:
         told = f"{told}; {name} of {_ms(limit)} leaves no room for a retry."
-        yield note("deadline", told, f"Set moderator.{_key(settings)}: {math.ceil(p95 * 4)}s.")
-    else:
-        yield ok("deadline", f"{told}; {name} is {_ms(limit)}.")
-    if seen.family.images:
-        yield from _pictures(seen)
+        return note(told, f"Set moderator.{_key(settings)}: {math.ceil(p95 * 4)}s.")
+    return ok(f"{told}; {name} is {_ms(limit)}.")
 
 
-def _pictures(seen: Seen) -> Iterator[Finding]:
+def media_deadline(seen: Seen) -> Told | None:
+    """A picture takes longer than a text, and has a deadline of its own. Nothing where it suffices."""
+    if not seen.family.images:
+        return None
     answers = [seen.get(name) for name in ("picture_safe", "picture_unsafe", "joint_both")]
     times = [heard.seconds for heard in answers if heard.verdict is not None]
     limit = seen.config.media.deadline
     if times and max(times) > limit:
-        yield failed(
-            "media_deadline",
+        return failed(
             f"A check with one small picture took {_ms(max(times))}, and media.deadline is {_ms(limit)}.",
             f"Set media.deadline: {math.ceil(max(times) * 4)}s, or make the server faster.",
         )
+    return None
 
 
 def _limit(settings: ModeratorSettings) -> tuple[float, str]:

@@ -53,10 +53,8 @@ async def soak(checks: int, *, entries: int = 2000) -> Result:
         fake.when(lambda chat: "unsafe" in chat.prompt, user="unsafe")
         for fault in FAULTS:
             fake.fail(fault, probability=0.05 / len(FAULTS))
-        async with Guard.from_dict(
-            {"moderator": {"base_url": fake.base_url, "deadline": "10s", "max_in_flight": IN_FLIGHT}}
-        ) as guard:
-            guard.moderator.entries = entries  # type: ignore[attr-defined]
+        asked = {"base_url": fake.base_url, "deadline": "10s", "max_in_flight": IN_FLIGHT}
+        async with Guard.from_dict({"moderator": asked, "memory": {"entries": entries}}) as guard:
 
             async def worker() -> None:
                 nonlocal base

@@ -98,6 +98,24 @@ def test_lint_says_what_loading_says(run: Run, tmp_path: Path, text: str, told: 
             ),
             "turnguard.yaml:5: policy.custom: only the second look is told about them",
         ),
+        (
+            (
+                f"moderator:\n  base_url: {URL}\n  second_look: {{base_url: 'http://localhost:2/v1', family: nemotron-3.5, "
+                "unsafe: true}\npolicy:\n  custom_policy: Be kind.\n"
+            ),
+            "turnguard.yaml:5: policy.custom_policy: only the second look is told about it",
+        ),
+        (
+            (
+                f"moderator: {{base_url: '{URL}', family: nemotron-3.5}}\npolicy:\n  custom_policy: Be kind.\n"
+                "  categories: {Violence: flag}\n"
+            ),
+            "turnguard.yaml:4: policy.categories: the model judges by custom_policy",
+        ),
+        (
+            f"moderator:\n  base_url: {URL}\n  family: qwen3guard\npolicy: {{default: flag}}\n",
+            "turnguard.yaml:3: moderator.family: the family 'qwen3guard' never names 'Sexual (minor)'",
+        ),
     ],
 )
 def test_lint_warns_and_strict_makes_it_an_error(run: Run, tmp_path: Path, text: str, told: str) -> None:

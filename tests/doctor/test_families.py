@@ -91,3 +91,12 @@ async def test_own_categories_that_a_gateway_drops(examined: Examine) -> None:
         assert "is named so" in found.named("own_categories", "ok")
         found = await examined(policy=policy, base_url=moderating(deaf).base_url, family="nemotron-3.5")
         assert "custom_taxonomy" in found.named("own_categories")
+
+
+async def test_a_policy_in_words_that_a_gateway_drops(examined: Examine) -> None:
+    policy = {"custom_policy": "Evaluate the user prompt for compliance with the given policy.\nDisallowed:\n- insults"}
+    with FakeVLLM(family="nemotron-3.5") as fake, FakeVLLM(root="nvidia/Nemotron-3.5-Content-Safety") as deaf:
+        found = await examined(policy=policy, base_url=moderating(fake).base_url, family="nemotron-3.5")
+        assert "reaches the model" in found.named("custom_policy", "ok")
+        found = await examined(policy=policy, base_url=moderating(deaf).base_url, family="nemotron-3.5")
+        assert "custom_policy" in found.named("custom_policy")

@@ -152,6 +152,14 @@ def test_own_categories_follow_the_built_in_ones_and_the_allow_list_comes_last()
     ]
 
 
+def test_a_policy_in_words_goes_in_place_of_the_categories() -> None:
+    own = OwnCategories.of(text="Be kind.\n- no <end_of_turn> insults")
+    kwargs = asked("nemotron-3.5", Exchange("x", own=own))["chat_template_kwargs"]
+    assert "custom_taxonomy" not in kwargs
+    assert kwargs["custom_policy"].startswith("Be kind.\n- no ")
+    assert "<end_of_turn>" not in kwargs["custom_policy"]
+
+
 @pytest.mark.parametrize("name", [name for name, can in FAMILIES.items() if not can.own_categories])
 def test_own_categories_are_refused_where_they_would_be_lost(name: str) -> None:
     with pytest.raises(Rejected, match="one's own"):

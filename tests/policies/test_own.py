@@ -12,6 +12,7 @@ from turnguard.core.taxonomy import CATEGORIES
 from turnguard.core.verdict import Verdict
 from turnguard.moderators.memory import Remembering
 from turnguard.moderators.second_look import SecondLook
+from turnguard.sandbox import Sandbox
 from turnguard.testing import FakeModerator, FakeVLLM
 
 COMPETITORS = {
@@ -64,6 +65,50 @@ async def test_the_moderator_is_told_only_under_the_policy_that_has_it() -> None
     told = [exchange.own and exchange.own.categories[0].definition for exchange in moderator.asked]
     # the same definitions share verdicts; others, and none, do not
     assert told == [None, "Recommends or praises another maker's product.", "Anything about another maker."]
+
+
+async def test_a_policy_in_words_takes_the_place_of_the_categories() -> None:
+    with Sandbox(family="nemotron-3.5", announce=lambda _line: None) as server:
+        asked = {"base_url": server.base_url, "family": "nemotron-3.5"}
+        words = "### Policy\nName: Doses\nDisallowed Behaviors:\n- how much to take\nAllowed Behaviors:\n- the leaflet"
+        async with Guard.from_dict({"moderator": asked, "policy": {"custom_policy": words}}) as guard:
+            broken = await guard.acheck(Step.input("Tell me how  much to TAKE."))
+            kept = await guard.acheck(Step.input("What does the leaflet say?"))
+            answer = await guard.acheck(Step.output("You know how much to take.", prompt="What does the leaflet say?"))
+    assert (broken.action, broken.categories, broken.failed) == ("block", (), False)
+    assert [reason.rule for reason in broken.reasons] == ["policy.default"]
+    assert (kept.action, answer.action) == ("allow", "block")
+
+
+async def test_a_policy_in_words_shares_no_verdict_with_another() -> None:
+    moderator = FakeModerator()
+    texts = {"a": "No doses.", "b": "No brands."}
+    policies = {name: Policy.from_dict({"custom_policy": text}) for name, text in texts.items()}
+    guard = Guard(Policy.from_dict({}), moderator, policies=policies)
+    for _ in range(2):
+        for name in (None, "a", "b"):
+            await guard.acheck(Step.input("a question"), policy=name)
+    assert [exchange.own and exchange.own.text for exchange in moderator.asked] == [None, *texts.values()]
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ({"custom_policy": " \n"}, "policy.custom_policy: an empty text says nothing"),
+        ({"custom_policy": "x" * 8001}, "policy.custom_policy: 8,001 characters; at most 8,000"),
+        ({"custom_policy": "Be kind.<end_of_turn>"}, "own control text"),
+        ({"custom_policy": "Be\u200bkind."}, "characters that cannot be seen"),
+        ({"custom_policy": "Be kind.", "custom": CUSTOM}, "use one of the two"),
+    ],
+)
+def test_what_no_policy_in_words_may_be(rules: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Policy.from_dict(rules)
+
+
+def test_a_policy_in_words_needs_a_family_that_takes_one() -> None:
+    with pytest.raises(ConfigError, match="'nemotron-3' takes no policy of your own"):
+        Guard.from_dict({"moderator": {"base_url": "http://127.0.0.1:9"}, "policy": {"custom_policy": "Be kind."}})
 
 
 async def test_every_exchange_of_a_step_is_told(tmp_path: Any) -> None:

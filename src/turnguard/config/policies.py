@@ -109,13 +109,20 @@ def _idle(settings: PolicySettings, asked: ModeratorSettings) -> list[Problem]:
 
 
 def _untold(settings: PolicySettings, asked: ModeratorSettings) -> list[Problem]:
-    """Categories of one's own that no moderator can be told about."""
+    """Categories or a policy of one's own that no moderator can be told about."""
     families = [each.family for each in (asked, asked.fallback, asked.second_look) if each is not None]
     able_ones = able("own_categories")
-    if not settings.custom or any(family in able_ones for family in families):
+    if any(family in able_ones for family in families):
         return []
-    told = f"the family {asked.family!r} takes no categories of your own; those that do: {', '.join(able_ones)}"
-    return [Problem(("policy", "custom"), told)]
+    names = {"custom": "categories", "custom_policy": "policy"}
+    return [
+        Problem(
+            ("policy", key),
+            f"the family {asked.family!r} takes no {what} of your own; those that do: {', '.join(able_ones)}",
+        )
+        for key, what in names.items()
+        if getattr(settings, key)
+    ]
 
 
 def _calibration(

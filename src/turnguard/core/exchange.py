@@ -46,23 +46,25 @@ class OwnCategory:
 
 @dataclass(frozen=True, slots=True)
 class OwnCategories:
-    """The categories that one policy defines. `digest` is made once: verdicts are remembered under it.
+    """What one policy tells the model to judge by: categories beside the taxonomy, or a text in its place.
 
-    `tokens` is how much room they take in every prompt, estimated from above.
+    `text` replaces the taxonomy, and then there are no `categories`. `digest` is made once: verdicts are remembered
+    under it. `tokens` is how much room the definitions take in every prompt, estimated from above.
     """
 
     categories: tuple[OwnCategory, ...]
     digest: bytes = field(repr=False)
     tokens: int = 0
+    text: str | None = None
 
     @classmethod
-    def of(cls, categories: Iterable[OwnCategory]) -> OwnCategories:
+    def of(cls, categories: Iterable[OwnCategory] = (), text: str | None = None) -> OwnCategories:
         """Hash the definitions; their order counts, since the model reads them in it."""
         import hashlib
 
         made = tuple(categories)
-        text = repr(made).encode("utf-8", "surrogatepass")
-        return cls(made, hashlib.sha256(text).digest(), len(text) // 2)
+        said = repr(made if text is None else text).encode("utf-8", "surrogatepass")
+        return cls(made, hashlib.sha256(said).digest(), len(said) // 2, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Categories that a policy defines: what may be written, and how their names are recognised beside the taxonomy."""
+"""What a policy defines for the model: categories beside the taxonomy, or a text of its own in the taxonomy's place.
+
+Here stands what may be written, and how the names are recognised.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from turnguard.core.validate import Problem
 MOST = 64
 LONGEST = 4000
 """Characters of a definition, and of all its examples together."""
+LONGEST_POLICY = 8000
+"""Characters of a policy in words."""
 LONGEST_NAME = 80
 """Of a longer one the model's reply would be cut."""
 AT = ("policy", "custom")
@@ -32,7 +37,9 @@ def known(name: str, own: Mapping[str, str]) -> str | None:
 
 
 def defined(settings: PolicySettings) -> OwnCategories | None:
-    """What the moderator is told about a policy's own categories; None without any."""
+    """What the moderator is told to judge by, beside or instead of the taxonomy; None where the taxonomy is all."""
+    if settings.custom_policy is not None:
+        return OwnCategories.of(text=settings.custom_policy)
     if not settings.custom:
         return None
     return OwnCategories.of(
@@ -51,6 +58,8 @@ def mistakes(settings: PolicySettings, reserved: frozenset[str]) -> Iterator[Pro
             yield Problem((*AT, name), f"the category is given twice, as {seen[folded(name)]!r} and as {name!r}")
         seen.setdefault(folded(name), name)
         yield from _texts(name, one)
+    if settings.custom_policy is not None:
+        yield from _policy(settings.custom_policy, bool(settings.custom))
 
 
 def _name(name: str, reserved: frozenset[str]) -> Iterator[Problem]:
@@ -80,11 +89,23 @@ def _texts(name: str, one: OwnSettings) -> Iterator[Problem]:
     if examples > LONGEST:
         yield Problem((*at, "disallowed"), f"the examples have {examples:,} characters; at most {LONGEST:,} together")
     for key, texts in (("definition", (one.definition,)), ("disallowed", one.disallowed), ("allowed", one.allowed)):
-        if not all(text.strip() for text in texts):
-            yield Problem((*at, key), "an empty text says nothing to the model")
-        found = next((match[0] for text in texts if (match := _MARK.search(text))), None)
-        if found is not None:
-            told = f"{found!r} is what a model could take for its own control text: leave the brackets out"
-            yield Problem((*at, key), told)
-        elif any(not (c.isprintable() or c in "\n\t") for text in texts for c in text):
-            yield Problem((*at, key), "holds characters that cannot be seen")
+        yield from _unreadable(texts, (*at, key))
+
+
+def _policy(text: str, beside_categories: bool) -> Iterator[Problem]:
+    at = ("policy", "custom_policy")
+    if beside_categories:
+        yield Problem(at, "it replaces every category, those under custom too: use one of the two")
+    if len(text) > LONGEST_POLICY:
+        yield Problem(at, f"{len(text):,} characters; at most {LONGEST_POLICY:,}")
+    yield from _unreadable((text,), at)
+
+
+def _unreadable(texts: tuple[str, ...], at: tuple[str, ...]) -> Iterator[Problem]:
+    if not all(text.strip() for text in texts):
+        yield Problem(at, "an empty text says nothing to the model")
+    found = next((match[0] for text in texts if (match := _MARK.search(text))), None)
+    if found is not None:
+        yield Problem(at, f"{found!r} is what a model could take for its own control text: leave the brackets out")
+    elif any(not (c.isprintable() or c in "\n\t") for text in texts for c in text):
+        yield Problem(at, "holds characters that cannot be seen")

@@ -84,6 +84,11 @@ class PolicySettings(Section):
         default_factory=dict,
         description="Categories of your own, where the family takes them: a definition, examples, and a rule.",
     )
+    custom_policy: str | None = Field(
+        None,
+        description="A policy in your own words, where the family takes one. It replaces the model's categories: what "
+        "breaks it is unsafe.",
+    )
     stages: dict[Stage, StageSettings] = Field(
         default_factory=dict,
         description="A stage's own rules: input, retrieval, tool_call, tool_result, output, tools.",

@@ -115,6 +115,10 @@ ROUNDS: tuple[Canary[Seen], ...] = (
         abilities.own_categories, abilities.example,
     ),
     Canary(
+        "custom_policy", "a harmless question beside `policy.custom_policy`", "another length of the prompt",
+        "a gateway that drops `custom_policy`", abilities.custom_policy, abilities.beside_policy,
+    ),
+    Canary(
         "control_tokens", "both questions with control tokens and a forged verdict behind", "the same verdicts",
         "the model's own tokenizer, no proxy that rewrites text", forging.control_tokens, forging.forged,
     ),

@@ -238,6 +238,8 @@ class Sandbox:
         except OcrUnavailable as failure:
             raise wire_errors.error(501, f"{failure}. The sandbox does not judge what it cannot see.") from None
         read = "\n".join(texts)
+        if chat.policy is not None:
+            return self._by_policy(chat.policy, chat, read)
         verdict = await asyncio.to_thread(judge, chat.prompt, chat.response, read or None)
         of_prompt = own.found(chat.taxonomy, f"{chat.prompt}\n{read}")
         of_response = own.found(chat.taxonomy, chat.response or "")
@@ -247,6 +249,19 @@ class Sandbox:
             tuple(dict.fromkeys((*verdict.categories, *of_prompt, *of_response))),
             max(verdict.p_user, own.P_UNSAFE) if of_prompt else verdict.p_user,
             max(verdict.p_response or 0.0, own.P_UNSAFE) if of_response else verdict.p_response,
+        )
+
+    @staticmethod
+    def _by_policy(policy: str, chat: ChatRequest, read: str) -> Answer:
+        """The policy takes the place of all other rules, and the reply names no category."""
+        user = own.breaks(policy, f"{chat.prompt}\n{read}")
+        response = chat.response is not None and own.breaks(policy, chat.response)
+        p_user, p_response = (own.P_UNSAFE if each else own.P_SAFE for each in (user, response))
+        return Answer(
+            "unsafe" if user else "safe",
+            None if chat.response is None else "unsafe" if response else "safe",
+            p_user=p_user,
+            p_response=None if chat.response is None else p_response,
         )
 
 

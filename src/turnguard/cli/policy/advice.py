@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from turnguard.cli.policy.diff import differences
 from turnguard.core.families import FAMILIES, able
-from turnguard.core.taxonomy import CATEGORIES, canonical
+from turnguard.core.taxonomy import CATEGORIES, MINOR, canonical
 
 if TYPE_CHECKING:
     from turnguard.config.document import Config
@@ -79,6 +79,12 @@ def _about_families(config: Config) -> Advice:
     if family is not None and not family.images:
         told = f"the family {family.name!r} judges no pictures: each is uncheckable, and policy.on_uncheckable decides"
         yield ("moderator", "family"), told
+    if family is not None and MINOR not in family.reaches:
+        told = (
+            f"the family {family.name!r} never names {MINOR!r}: such content comes under another category, whose rule "
+            "may hold or record it; let the rule for Sexual block, and keep no content"
+        )
+        yield ("moderator", "family"), told
 
 
 def _about_second_look(asked: ModeratorSettings) -> Advice:
@@ -100,7 +106,11 @@ def _about_policy(policy: Policy, asked: ModeratorSettings) -> Advice:
     yield from _about_idle_rules(policy.source, asked)
     families = [each.family for each in (asked, asked.fallback) if each is not None]
     if policy.own is not None and not any(family in able("own_categories") for family in families):
-        yield ("policy", "custom"), "only the second look is told about them: what it is not asked about has none"
+        key, it = ("custom", "them") if policy.own.text is None else ("custom_policy", "it")
+        yield ("policy", key), f"only the second look is told about {it}: all else is judged without"
+    if policy.own is not None and policy.own.text is not None and policy.source.get("categories"):
+        told = "the model judges by custom_policy and may name none of these; the default decides what breaks it"
+        yield ("policy", "categories"), told
     if policy.shadow is not None and not differences(policy, policy.shadow):
         yield ("policy", "shadow"), "the shadow decides everything as this policy does"
 

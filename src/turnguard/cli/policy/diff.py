@@ -93,16 +93,25 @@ def _apart(before: Policy, after: Policy) -> Iterator[Difference]:
         for language in sorted({*old, *new}):
             if old.get(language) != new.get(language):
                 yield Difference(None, f"message {name} ({language})", *_told(old.get(language), new.get(language)))
-    old_own = {one.name: one for one in before.own.categories} if before.own else {}
-    new_own = {one.name: one for one in after.own.categories} if after.own else {}
+    old_own, new_own = _own(before), _own(after)
     for name in dict.fromkeys((*old_own, *new_own)):
         a, b = old_own.get(name), new_own.get(name)
         if a != b:
-            same = a is not None and b is not None
-            yield Difference(None, f"custom {name}", *(("defined", "defined otherwise") if same else _told(a, b)))
+            yield Difference(
+                None, name, "defined" if a else "none", "none" if not b else "defined otherwise" if a else "defined"
+            )
     curves = [None if each.calibration is None else each.calibration.digest for each in (before, after)]
     if curves[0] != curves[1]:
         yield Difference(None, "calibration", *_told(*curves))
+
+
+def _own(policy: Policy) -> dict[str, object]:
+    """What a policy tells the model to judge by, by where it stands."""
+    if policy.own is None:
+        return {}
+    if policy.own.text is not None:
+        return {"custom_policy": policy.own.text}
+    return {f"custom {one.name}": one for one in policy.own.categories}
 
 
 def _told(old: object, new: object) -> tuple[str, str]:

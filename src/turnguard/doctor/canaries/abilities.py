@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from turnguard.core.exchange import Exchange
 from turnguard.doctor.asking import Question
-from turnguard.doctor.canaries import Seen
+from turnguard.doctor.canaries import SAFE, Seen
 from turnguard.doctor.findings import Told, failed, note, ok
 
 _PASS_ON = "Let every proxy and gateway pass the body's field chat_template_kwargs on, with {name} in it."
@@ -26,7 +26,7 @@ def reasoning(seen: Seen) -> Told | None:
 def example(seen: Seen) -> dict[str, Question]:
     """An example of the first category of the policy's own, with the policy's categories."""
     own = seen.config.policy.own
-    if own is None or not seen.family.own_categories:
+    if own is None or own.text is not None or not seen.family.own_categories:
         return {}
     first = own.categories[0]
     return {"own": Question(Exchange(first.disallowed[0] if first.disallowed else first.name, own=own))}
@@ -48,3 +48,25 @@ def own_categories(seen: Seen) -> Told | None:
         return failed(told, _PASS_ON.format(name="custom_taxonomy"))
     told = f"The definitions reach the model, but an example of {first} is not named so."
     return note(told, "Define it more sharply, and give examples under disallowed.")
+
+
+def beside_policy(seen: Seen) -> dict[str, Question]:
+    """A harmless text, to be judged by the policy's own words."""
+    own = seen.config.policy.own
+    if own is None or own.text is None or not seen.family.own_categories:
+        return {}
+    return {"own policy": Question(Exchange(SAFE, own=own))}
+
+
+def custom_policy(seen: Seen) -> Told | None:
+    """Say whether a policy in words reaches the model. Where a proxy drops it, the prompt has the same length."""
+    heard = seen.heard.get("own policy")
+    if heard is None:
+        return None
+    if heard.verdict is None:
+        told = f"A text beside your custom_policy brought no verdict: {heard.cause}."
+        return failed(told, "Shorten the policy, or raise --max-model-len.")
+    if seen.contact.prompt_tokens is not None and heard.prompt_tokens == seen.contact.prompt_tokens:
+        told = "Your custom_policy does not reach the model: the prompt is as long without it."
+        return failed(told, _PASS_ON.format(name="custom_policy"))
+    return ok("Your custom_policy reaches the model.")

@@ -1,9 +1,10 @@
 """Nemotron 3.5 Content Safety: asked and read as Nemotron 3, with reasoning and with categories of one's own.
 
-`chat_template_kwargs` also take `enable_thinking` and `custom_taxonomy`, a list of categories in place of the built-in
-one (NVIDIA's custom-policy cookbook, its "Mode B"). There is no list of what is allowed: the cookbook appends it to the
-taxonomy. The trace comes inline as `<think>…</think>`, or in `reasoning` and `reasoning_content` from servers that
-split it off; it is kept and never read as a verdict.
+`chat_template_kwargs` also take `enable_thinking`; `custom_taxonomy`, a list of categories in place of the built-in one
+(NVIDIA's custom-policy cookbook, its "Mode B"); and `custom_policy`, a text in place of introduction and categories
+("Mode A"). There is no list of what is allowed: the cookbook appends it to the taxonomy. The trace comes inline as
+`<think>…</think>`, or in `reasoning` and `reasoning_content` from servers that split it off; it is kept and never read
+as a verdict.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def requests(exchange: Exchange, asking: Asking) -> list[Body]:
     body = nemotron3.body(exchange, asking, tokens + asking.thinking)
     body["chat_template_kwargs"]["enable_thinking"] = asking.reasoning
     if exchange.own is not None:
-        body["chat_template_kwargs"]["custom_taxonomy"] = taxonomy(exchange.own)
+        body["chat_template_kwargs"] |= told(exchange.own)
     return [body]
 
 
@@ -43,6 +44,11 @@ def verdict(replies: Sequence[Reply], exchange: Exchange, _asking: Asking) -> Ve
     answer = said(replies[0])
     labels, names = nemotron3.lines(answer.text)
     return labelled(answer, labels, names, exchange, known, nemotron3.LABEL)
+
+
+def told(own: OwnCategories) -> dict[str, str]:
+    """The template argument that tells the model what to judge by."""
+    return {"custom_taxonomy": taxonomy(own)} if own.text is None else {"custom_policy": neutralise(own.text)}
 
 
 def taxonomy(own: OwnCategories) -> str:

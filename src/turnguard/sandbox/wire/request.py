@@ -37,7 +37,8 @@ class ChatRequest:
 
     `prompt` is the text of every turn that is not the last assistant turn (system turns are dropped, as the template
     does); `response` is the last assistant turn's text, None when none was sent; `images` are the decoded bytes, in
-    order. `thinks` and `taxonomy` are what 3.5's template takes: a trace first, and other categories.
+    order. `thinks`, `taxonomy` and `policy` are what 3.5's template takes: a trace first, other categories, or a
+    policy in place of them.
     """
 
     model: str
@@ -48,6 +49,7 @@ class ChatRequest:
     categories: bool = False
     thinks: bool = False
     taxonomy: str | None = None
+    policy: str | None = None
     logprobs: bool = False
     top_logprobs: int = 0
     max_tokens: int | None = None
@@ -99,8 +101,12 @@ def parse_chat(
     images = tuple(_image(url, decode_images) for url in urls)
     voice, can = VOICES[family], FAMILIES[family]
     prompt, response = voice.sides(turns)
-    taxonomy = kwargs.get("custom_taxonomy") if can.own_categories else None
-    around = voice.template_tokens + (count_tokens(taxonomy) if isinstance(taxonomy, str) else 0)
+    told = {
+        name: said
+        for name in ("custom_policy", "custom_taxonomy")
+        if can.own_categories and isinstance(said := kwargs.get(name), str)
+    }
+    around = voice.template_tokens + sum(map(count_tokens, told.values()))
     options = body.get("stream_options") or {}
     return ChatRequest(
         model=model,
@@ -110,7 +116,8 @@ def parse_chat(
         family=family,
         categories=not can.labels_only or kwargs.get("request_categories") == "/categories",
         thinks=can.reasoning and kwargs.get("enable_thinking") is True,
-        taxonomy=taxonomy if isinstance(taxonomy, str) else None,
+        taxonomy=told.get("custom_taxonomy"),
+        policy=told.get("custom_policy"),
         logprobs=bool(body.get("logprobs")),
         top_logprobs=int(body.get("top_logprobs") or 0),
         max_tokens=limit,

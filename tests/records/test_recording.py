@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ import sqlalchemy as sa
 
 from tests.records.conftest import KEY, Opener
 from tests.records.postgres import Postgres
-from turnguard import ConfigError, Guard, Policy, Step
+from turnguard import ConfigError, Guard, Policy, Step, Verdict
 from turnguard.config.settings import RecordsSettings
 from turnguard.core.errors import StoreError
+from turnguard.core.verdict import Looks, looked_twice
 from turnguard.records import schema
 from turnguard.records.evidence import Evidence, load_reasons
+from turnguard.records.look import look
 from turnguard.records.store import Store, now
 from turnguard.testing import FakeModerator
 
-UNSAFE = {"bomb": ["Guns and Illegal Weapons"], "damn": ["Profanity"], "minor": ["Sexual (minor)"]}
+UNSAFE = {"bomb": ["Guns and Illegal Weapons"], "damn": ["Profanity"]}
 
 
 def recording(url: str, policy: dict[str, Any] | None = None, **settings: Any) -> Guard:
@@ -82,13 +85,40 @@ async def test_content_is_kept_only_if_asked_for_and_encrypted(url: str, opened:
         opened(key="another key of more than 32 characters").keys.decrypt(first.content)
 
 
+def thinking(categories: tuple[str, ...] = ()) -> FakeModerator:
+    """Asked twice, and both models thought."""
+    first = Verdict(user="unsafe", categories=categories, reasoning="planted first thought", model="one")
+    second = replace(first, reasoning="planted second thought", model="two")
+    return FakeModerator(script=lambda _exchange: looked_twice(Looks(first, second, "both")))
+
+
+async def test_reasoning_is_kept_with_the_content_and_shown_to_whoever_looks(url: str, opened: Opener) -> None:
+    for content in (False, True):
+        records = RecordsSettings.model_validate({"url": url, "content": content, "key": KEY})
+        async with Guard(Policy.from_dict({}), thinking(), records=records) as guard:
+            await guard.acheck(Step.input("x"))
+    store = opened(key=KEY)
+    without, with_content = kept(store)
+    assert without.content is None
+    assert "planted" not in f"{without}{with_content}"
+    found = look(store, with_content, "Anna")
+    assert found is not None
+    assert found["reasoning"] == [
+        {"parts": [0], "detail": "", "model": "one", "text": "planted first thought"},
+        {"parts": [0], "detail": "", "model": "two", "text": "planted second thought"},
+    ]
+    assert look(store, without, "Anna") is None
+    (seen,) = [row for row in kept(store) if row.event == "content_seen"]
+    assert json.loads(seen.metadata) == {"decision": with_content.id, "by": "Anna"}
+
+
 async def test_content_about_minors_is_never_kept(url: str, opened: Opener, tmp_path: Path) -> None:
     from turnguard.config.settings import AuditSettings
 
     records = RecordsSettings.model_validate({"url": url, "content": True, "key": KEY})
     audit = AuditSettings(path=str(tmp_path / "audit.jsonl"), content=True)
     policy = Policy.from_dict({"default": "flag"})
-    async with Guard(policy, FakeModerator(unsafe=UNSAFE), records=records, audit=audit) as guard:
+    async with Guard(policy, thinking(("Sexual (minor)",)), records=records, audit=audit) as guard:
         assert (await guard.acheck(Step.input("planted minor"))).action == "flag"
     (row,) = kept(opened())
     assert row.content is None

@@ -6,17 +6,16 @@ The name in it is the one that the reviewer gave.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import sqlalchemy as sa
 
 from turnguard.core.review import Status
 from turnguard.records import schema
 from turnguard.records.evidence import dump_reasons, load_reasons
+from turnguard.records.row import OWNER, of_event
 from turnguard.records.shelf import Row
 from turnguard.records.store import Store, now
 from turnguard.runtime.fork import watch
@@ -122,25 +121,9 @@ def _row(found: Mapping[Any, Any], store: Store) -> Row:
 
 
 def _record(connection: sa.Connection, row: Row, event: str, at: int, by: str | None, note: str | None) -> None:
-    """What was done, as a record; it belongs to the person whom the step belonged to."""
-    owners = (RECORDS.c.user, RECORDS.c.thread, RECORDS.c.tenant, RECORDS.c.policy, RECORDS.c.edition)
-    found = connection.execute(sa.select(*owners).where(RECORDS.c.id == row.record)).mappings().first()
+    """What was done, as a record."""
+    columns = [RECORDS.c[name] for name in OWNER]
+    owner = connection.execute(sa.select(*columns).where(RECORDS.c.id == row.record)).mappings().first()
     about = {"review": row.id, "decision": row.record, "by": by, "note": note}
-    values = {
-        "id": uuid4().hex,
-        "time": at,
-        "event": event,
-        "stage": row.stage,
-        "action": "review",
-        "asked": "review",
-        "failed": False,
-        "reduced": False,
-        "complete": True,
-        "remembered": False,
-        "latency": 0.0,
-        "policy": "",
-        "tenant": row.tenant,
-        "metadata": json.dumps({name: value for name, value in about.items() if value}),
-        **(found or {}),
-    }
-    connection.execute(sa.insert(RECORDS), values)
+    values = of_event(event, at, about, owner or {"tenant": row.tenant})
+    connection.execute(sa.insert(RECORDS), {**values, "stage": row.stage, "action": "review", "asked": "review"})

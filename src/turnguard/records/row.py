@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from turnguard.core.decision import plain_part
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 PROMOTED = ("user", "thread", "request", "tenant")
 """Names in a step's metadata that have a column of their own."""
+OWNER = ("stage", "action", "asked", "policy", "edition", *PROMOTED)
+"""What the record of an event takes from the decision's own."""
 LONGEST_NAME = 200
 
 
@@ -59,6 +62,28 @@ def of_decision(step: Step, decision: Decision, edition: str, family: str, time:
     }
 
 
+def of_event(event: str, time: int, about: Mapping[str, str | None], owner: Mapping[Any, Any]) -> dict[str, Any]:
+    """The row of what a person did: looked at content, answered a review. `about` says who and what; `owner` is the
+    record of the decision, for the person whom it belongs to may have it erased.
+    """
+    return {
+        "stage": "input",
+        "action": "review",
+        "asked": "review",
+        "policy": "",
+        **{name: owner[name] for name in OWNER if name in owner},
+        "id": os.urandom(12).hex(),
+        "time": time,
+        "event": event,
+        "failed": False,
+        "reduced": False,
+        "complete": True,
+        "remembered": False,
+        "latency": 0.0,
+        "metadata": json.dumps({name: value for name, value in about.items() if value}),
+    }
+
+
 def snapshot(part: Part) -> tuple[str, bytes | None]:
     """The kind of a part and its bytes for a digest, as they are now; None where it has none."""
     if isinstance(part, Text):
@@ -76,11 +101,28 @@ def snapshot(part: Part) -> tuple[str, bytes | None]:
 
 
 def content(step: Step, parts: Sequence[Part], decision: Decision) -> bytes | None:
-    """What was judged, and the request that it answers, as JSON. None for `Sexual (minor)`, which is never kept."""
+    """What was judged, the request that it answers and the model's reasoning, as JSON. None for `Sexual (minor)`, which
+    is never kept.
+    """
     if is_minor(decision):
         return None
-    kept = {"parts": [plain_part(part) for part in parts], "prompt": step.prompt, "history": list(step.history)}
+    kept = {
+        "parts": [plain_part(part) for part in parts],
+        "prompt": step.prompt,
+        "history": list(step.history),
+        "reasoning": list(_reasoning(decision)),
+    }
     return json.dumps({name: value for name, value in kept.items() if value}, default=str).encode()
+
+
+def _reasoning(decision: Decision) -> Iterator[dict[str, Any]]:
+    """What the model thought before each verdict; it may repeat what it read."""
+    for judgement in decision.judgements:
+        looks = judgement.verdict.looks
+        for verdict in (judgement.verdict,) if looks is None else (looks.first, looks.second):
+            if verdict.reasoning:
+                where = {"parts": list(judgement.parts), "detail": judgement.detail}
+                yield {**where, "model": _short(verdict.model), "text": verdict.reasoning}
 
 
 def is_minor(decision: Decision) -> bool:

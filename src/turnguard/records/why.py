@@ -12,11 +12,13 @@ from turnguard.core.policy import Policy
 from turnguard.core.rules import Rule, StagePolicy
 from turnguard.core.step import Stage
 from turnguard.records.evidence import Evidence, load_reasons
+from turnguard.records.look import look
 from turnguard.records.store import Store
 
 
-def explained(store: Store, row: Any, *, content: bool = False) -> dict[str, Any]:
-    """A record as JSON: with `content` what was judged too. Raises `ConfigError` where no key opens it.
+def explained(store: Store, row: Any, *, reader: str | None = None) -> dict[str, Any]:
+    """A record as JSON: for a `reader`, whose look is recorded, with its content. Raises `ConfigError` where no key
+    opens it.
 
     What cannot be read any more, such as a policy that is gone, is None and named under `missing`.
     """
@@ -42,9 +44,9 @@ def explained(store: Store, row: Any, *, content: bool = False) -> dict[str, Any
     origin = policy.origin if policy is not None else None
     data["policy_text"] = origin.text if origin else None
     data["policy_first_line"] = origin.first if origin else None
-    if content:
-        data["content"] = None if row.content is None else json.loads(store.keys.decrypt(row.content))
-        if row.content is None:
+    if reader is not None:
+        data["content"] = look(store, row, reader)
+        if data["content"] is None:
             missing.append("no content was kept")
     data["missing"] = missing
     return data

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from turnguard.cli.records.asking import CONFIG, AsJson, Config, filtered, opened, shown_time
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from turnguard.records.store import Store
 
 MOST = 5
 """Decisions that are explained at once."""
@@ -52,9 +48,7 @@ def why(
             rows = [one(store, row.id)[0] for row in some[:MOST]]
             if len(some) > MOST:
                 output.note(f"the newest {MOST} of {len(some):,}; 'turnguard records list' shows all")
-        found = [explained(store, row, content=content) for row in rows]
-        if content:
-            _looked(store, found)
+        found = [explained(store, row, reader=_reader() if content else None) for row in rows]
     if as_json:
         output.data(found[0] if name is not None and len(found) == 1 else found)
         return output.PASSED
@@ -65,38 +59,14 @@ def why(
     return output.PASSED
 
 
-def _looked(store: Store, found: list[dict[str, Any]]) -> None:
-    """Record who looked at content, as far as this machine knows it."""
+def _reader() -> str:
+    """Who looks, as far as this machine knows it."""
     import getpass
-    import json
-    from uuid import uuid4
-
-    from turnguard.records.store import now
 
     try:
-        by = getpass.getuser()
+        return getpass.getuser()
     except (OSError, KeyError):  # a container without a name for its user
-        by = "unknown"
-    same = ("stage", "action", "asked", "policy", "edition", "user", "thread", "request", "tenant")
-    rows = [
-        {
-            **dict.fromkeys(store.columns),
-            **{name: each[name] for name in same},
-            "id": uuid4().hex,
-            "time": now(),
-            "event": "content_seen",
-            "failed": False,
-            "reduced": False,
-            "complete": True,
-            "remembered": False,
-            "latency": 0.0,
-            "metadata": json.dumps({"decision": each["id"], "by": by}),
-        }
-        for each in found
-        if each.get("content") is not None
-    ]
-    if rows:
-        store.add(rows)
+        return "unknown"
 
 
 def _told(record: dict[str, Any]) -> Iterator[Any]:
@@ -188,6 +158,8 @@ def _content(content: dict[str, Any]) -> Iterator[str]:
     for part in content.get("parts", ()):
         said = part.get("text") or {name: value for name, value in part.items() if name not in ("type", "data")}
         yield f"{part['type']}: {said}"
+    for thought in content.get("reasoning", ()):
+        yield f"reasoning of {thought['model'] or 'the model'}: {thought['text']}"
 
 
 def _covered(entries: list[dict[str, Any]] | None) -> str:

@@ -43,7 +43,7 @@ async def record(guard: Guard, row: Row, rows: Place, *, evidence: bool = False)
     except BadRow as problem:
         return unreadable(row, str(problem))
     decision = await guard.acheck(step, hold=False)
-    made = Evidence(decision.judgements, decision.coverage, example.language)
+    made = Evidence.of(decision, example.language, guard.policy)
     told = made.dump() if evidence else None
     return line(row.number, example.id, ending(example.stage, example.label, made, decision.outcome, told))
 

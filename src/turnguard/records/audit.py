@@ -20,12 +20,13 @@ from turnguard.core.step import Part, Step
 from turnguard.core.taxonomy import on_record
 from turnguard.records.audit_file import AuditFile, Taken, files, refused
 from turnguard.records.evidence import Evidence
-from turnguard.records.row import is_minor, snapshot
+from turnguard.records.row import as_bytes, is_minor, snapshot
 from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
     from turnguard.config.settings import AuditSettings
     from turnguard.core.decision import Decision
+    from turnguard.core.policy import Policy
 
 QUEUE = 10_000
 QUEUE_CHARACTERS = 64_000_000
@@ -70,13 +71,13 @@ class Audit:
         self._thread = None
         self._begin_anew()
 
-    def record(self, step: Step, parts: Sequence[Part], decision: Decision) -> None:
+    def record(self, step: Step, parts: Sequence[Part], decision: Decision, policy: Policy) -> None:
         """Queue one line; returns at once and never raises. `parts` are the step's own, pinned where fetched."""
         if self._settings.path is None:
             return
         try:
             # ASCII only: whatever a reader takes for a line break, content cannot hold one
-            line = json.dumps(self._line(step, parts, decision), default=str)
+            line = json.dumps(self._line(step, parts, decision, policy), default=str)
         except Exception as error:  # noqa: BLE001 - arguments may be anything, and a record must not cost the decision
             self._lost(error)
             return
@@ -105,9 +106,9 @@ class Audit:
     def digest(self, part: Part) -> str | None:
         """A keyed digest of a part's content: equal content is found again and none can be guessed from it."""
         _, data = snapshot(part)
-        return None if data is None else hashlib.blake2b(data, key=self._secret, digest_size=16).hexdigest()
+        return None if data is None else hashlib.blake2b(as_bytes(data), key=self._secret, digest_size=16).hexdigest()
 
-    def _line(self, step: Step, parts: Sequence[Part], decision: Decision) -> dict[str, Any]:
+    def _line(self, step: Step, parts: Sequence[Part], decision: Decision, policy: Policy) -> dict[str, Any]:
         line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         line |= decision.to_dict(content=self._settings.content and not is_minor(decision))
         line["language_given"] = step.language
@@ -128,8 +129,8 @@ class Audit:
             }
             for judgement in decision.judgements
         ]
-        if any(judgement.verdict.looks is not None for judgement in decision.judgements):
-            line["evidence"] = Evidence(decision.judgements, decision.coverage, step.language).dump()
+        if policy.own is not None or any(judgement.verdict.looks is not None for judgement in decision.judgements):
+            line["evidence"] = Evidence.of(decision, step.language, policy).dump()
         return line
 
     def _write(self) -> None:

@@ -14,7 +14,7 @@ from turnguard.core.decision import Outcome, Reason
 from turnguard.core.policy import Policy
 from turnguard.core.step import Kind, Stage
 from turnguard.core.verdict import Coverage, Failure, Judgement, Label, Side, Verdict
-from turnguard.records.evidence import Evidence, dump_reasons, sentence
+from turnguard.records.evidence import OTHER_OWN, Evidence, dump_reasons, sentence
 
 
 class _Part(BaseModel):
@@ -57,7 +57,7 @@ class _Line(_Part):
     evidence: str | None = None
 
     def made(self) -> Evidence:
-        """What decides. Two looks at one content stand in `evidence` alone."""
+        """What decides. Two looks at one content, and a policy's own categories, stand in `evidence` alone."""
         if self.evidence is not None:
             return Evidence.load(self.evidence)
         judgements = tuple(each.judgement() for each in self.judgements)
@@ -82,11 +82,15 @@ class _Whole(_Line):
 def replay(line: str | Mapping[str, Any], policy: Policy) -> Outcome:
     """Decide a recorded step again under `policy`, with the verdicts that were recorded.
 
-    `line` is a line of the audit file, or what it parses to. Raises `ValueError` where it is none. The outcome says
-    what the policy asks for; whether a rewrite would have succeeded is not in the record.
+    `line` is a line of the audit file, or what it parses to. Raises `ValueError` where it is none, or where the
+    moderator was asked with other categories than `policy` defines. The outcome says what the policy asks for;
+    whether a rewrite would have succeeded is not in the record.
     """
     found = _read(_Line, line)
-    return found.made().decide(policy, found.stage)
+    evidence = found.made()
+    if not evidence.fits(policy):
+        raise ValueError(OTHER_OWN)
+    return evidence.decide(policy, found.stage)
 
 
 def row(line: str) -> dict[str, Any]:

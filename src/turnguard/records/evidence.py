@@ -10,20 +10,35 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from turnguard.core.decide import decide
-from turnguard.core.decision import Outcome, Reason
+from turnguard.core.decision import Decision, Outcome, Reason
 from turnguard.core.policy import Policy
 from turnguard.core.step import Stage
 from turnguard.core.taxonomy import on_record
 from turnguard.core.verdict import Coverage, Judgement, Looks, Verdict
 
+OTHER_OWN = "the moderator was asked with other categories than the policy defines"
+"""Why verdicts say nothing about a policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The arguments of `decide`, but for the policy and the stage. `language` is the one that was given."""
+    """The arguments of `decide`, but for the policy and the stage. `language` is the one that was given. `own` is a
+    digest of the categories that the policy defined then: the moderator was asked with them.
+    """
 
     judgements: tuple[Judgement, ...]
     coverage: Coverage = field(default_factory=Coverage)
     language: str | None = None
+    own: str | None = None
+
+    @classmethod
+    def of(cls, decision: Decision, language: str | None, policy: Policy) -> Evidence:
+        """What `policy` made a decision from."""
+        return cls(decision.judgements, decision.coverage, language, _own(policy))
+
+    def fits(self, policy: Policy) -> bool:
+        """Whether the moderator was asked with the categories that `policy` defines, and with no others."""
+        return self.own == _own(policy) or not self.judgements
 
     def decide(self, policy: Policy, stage: Stage) -> Outcome:
         """What `policy` makes of it: the very function that decides live."""
@@ -48,6 +63,10 @@ class Evidence:
             return _evidence().validate_json(text)
         except ValidationError as error:
             raise ValueError(sentence(error)) from None
+
+
+def _own(policy: Policy) -> str | None:
+    return None if policy.own is None else policy.own.digest.hex()[:16]
 
 
 def dump_reasons(reasons: tuple[Reason, ...]) -> str | None:

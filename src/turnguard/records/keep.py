@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -70,15 +69,14 @@ class Kept:
         to `seconds` and return why there is none, in a few words; None waits for nothing.
         """
         if self.audit is not None:
-            self.audit.record(step, parts, decision)
+            self.audit.record(step, parts, decision, policy)
         if self.writer is None:
             return None
-        from turnguard.records import row, writer
+        from turnguard.records.row import Pending
 
         try:
-            made = row.of_decision(step, decision, self._edition(policy), self._family, time.time_ns() // 1_000_000)
-            content = row.content(step, parts, decision) if self._settings.content else None
-            pending = writer.Pending(made, tuple(map(row.snapshot, parts)), content)
+            edition, full = self._edition(policy), self._settings.content
+            pending = Pending.of(step, parts, decision, policy, edition, self._family, full)
         except Exception as error:  # noqa: BLE001 - a step may hold anything, and a record must not cost the decision
             self.writer.lose(f"no record could be made ({type(error).__name__})")
             return "no record could be made"

@@ -17,7 +17,7 @@ from turnguard.core.policy import Policy
 from turnguard.core.rules import StagePolicy
 from turnguard.core.step import Stage
 from turnguard.core.verdict import Verdict
-from turnguard.records.evidence import Evidence
+from turnguard.records.evidence import OTHER_OWN, Evidence
 from turnguard.records.query import Filter, stream
 from turnguard.records.schema import records
 from turnguard.records.store import Store
@@ -129,9 +129,9 @@ class Replay:
         if calibration is not None and calibration.family is not None and record.family != calibration.family:
             found.undecided[OTHER_FAMILY] += 1
             return
-        again = None if record.evidence is None else self._again(record.evidence, record.stage)
-        if again is None:
-            found.undecided[DAMAGED] += 1
+        again = self.again(record.evidence, record.stage)
+        if isinstance(again, str):
+            found.undecided[again] += 1
             return
         if again.blind and not again.blind <= self._known(record):
             found.undecided[NO_P] += 1
@@ -146,17 +146,23 @@ class Replay:
             if len(found.examples[move]) < EXAMPLES:
                 found.examples[move].append(record.id)
 
+    def again(self, evidence: str | None, stage: Stage) -> Again | str:
+        """What the policy makes of the verdicts; else why it cannot be told."""
+        return DAMAGED if evidence is None else self._again(evidence, stage)
+
     def _known(self, record: Recorded) -> frozenset[tuple[str, float]]:
         """The thresholds that failed closed for want of P when the record was made, as they would again."""
         earlier = self._earlier(record.policy, record.edition)
         same = earlier is not None and _digest(earlier) == _digest(self.policy)
         return frozenset(thresholds(earlier.stages[record.stage]).items()) if earlier and same else frozenset()
 
-    def _decide(self, text: str, stage: Stage) -> Again | None:
+    def _decide(self, text: str, stage: Stage) -> Again | str:
         try:
             evidence = Evidence.load(text)
         except ValueError:
-            return None
+            return DAMAGED
+        if not evidence.fits(self.policy):
+            return OTHER_OWN
         outcome = evidence.decide(self.policy, stage)
         rule = outcome.decisive[0].rule if outcome.decisive else None
         blind = frozenset(self._blind(evidence, outcome, stage)) if self._limits[stage] else frozenset()
@@ -188,10 +194,13 @@ def replay_rows(rows: Iterable[Mapping[str, Any]], policy: Policy, earlier: Poli
     again, before = Replay(policy), Replay(earlier)
     for number, row in enumerate(rows):
         text, stage = row.get("evidence"), row["stage"]
-        first = None if text is None else before._again(text, stage)
-        asked, rule = (first.action, first.rule) if first is not None else ("block", None)
-        name = str(row.get("id") or number)
-        again.add(Recorded(name, stage, asked, rule, earlier.digest, None, family, text))
+        first = before.again(text, stage)
+        if isinstance(first, str):
+            again.found.total += 1
+            again.found.undecided[first] += 1
+        else:
+            name = str(row.get("id") or number)
+            again.add(Recorded(name, stage, first.action, first.rule, earlier.digest, None, family, text))
     return again.found
 
 

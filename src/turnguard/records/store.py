@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,13 +114,12 @@ class Store:
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write records in one transaction. Each has every column; one whose id is there already is left alone."""
-        names = self.columns
-        done = 0
+        values, done = itemgetter(*self.columns), 0
         with self.begin() as connection:
             for size in SIZES:
                 while len(rows) - done >= size:
                     some = rows[done : done + size]
-                    connection.exec_driver_sql(self._insert(size), tuple([row[name] for row in some for name in names]))
+                    connection.exec_driver_sql(self._insert(size), tuple(chain.from_iterable(map(values, some))))
                     done += size
 
     @cached_property

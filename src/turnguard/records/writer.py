@@ -12,9 +12,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -25,6 +24,7 @@ from turnguard import telemetry
 from turnguard.core.errors import StoreError
 from turnguard.records import schema
 from turnguard.records.retention import prune
+from turnguard.records.row import Pending
 from turnguard.records.store import Store, now
 from turnguard.runtime.fork import watch
 
@@ -43,21 +43,6 @@ TELLING_SECONDS = 60.0
 PRUNING_SECONDS = 3600.0
 
 log = logging.getLogger("turnguard.records")
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A row on its way. `parts` are kinds and the bytes to digest; `done` is awaited where the record is required."""
-
-    row: dict[str, Any]
-    parts: Sequence[tuple[str, bytes | None]] = ()
-    content: bytes | None = None
-    done: Future[None] | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes that it keeps in memory, beyond the row itself."""
-        return sum(len(data) for _, data in self.parts if data) + len(self.content or b"")
 
 
 class Writer:
@@ -202,7 +187,7 @@ class Writer:
         while batch := list(islice(self._queue, BATCH)):
             # a check that waited in vain has failed, and is recorded as that
             wanted = [each for each in batch if each.done is None or each.done.set_running_or_notify_cancel()]
-            self._insert(store, [_finished(each, store) for each in wanted])
+            self._insert(store, list(self._made(wanted, store)))
             with self._lock:
                 for each in batch:
                     self._queue.popleft()
@@ -210,7 +195,7 @@ class Writer:
                 if not self._queue:
                     self._empty.set()
             for each in wanted:
-                if each.done is not None:
+                if each.done is not None and not each.done.done():
                     each.done.set_result(None)
         if self._unkept:
             with store.begin() as connection:
@@ -229,18 +214,30 @@ class Writer:
             store.close()
         return self.open()
 
-    def _insert(self, store: Store, rows: Sequence[dict[str, Any]]) -> None:
+    def _made(self, wanted: Sequence[Pending], store: Store) -> Iterator[tuple[Pending, dict[str, Any]]]:
+        for each in wanted:
+            try:
+                yield each, each.row(store.keys)
+            except Exception as error:  # noqa: BLE001 - whatever a step holds, the others' records are written
+                self._spoil(each, f"no record could be made ({type(error).__name__})")
+
+    def _insert(self, store: Store, rows: Sequence[tuple[Pending, dict[str, Any]]]) -> None:
         try:
-            store.add(rows)
+            store.add([row for _, row in rows])
         except StoreError as error:
             if not isinstance(error.__cause__, _ROWS_FAULT):
                 raise
             if len(rows) > 1:
-                for row in rows:
-                    self._insert(store, [row])
+                for each in rows:
+                    self._insert(store, [each])
             else:
-                with self._lock:
-                    self._lose(1, "the database refused the row")
+                self._spoil(rows[0][0], "the database refused the row")
+
+    def _spoil(self, pending: Pending, cause: str) -> None:
+        """One row is lost for what it holds."""
+        self.lose(cause)
+        if pending.done is not None:
+            pending.done.set_exception(StoreError(cause))
 
     def _refuse(self, error: Exception) -> None:
         """The database cannot be used: whoever waits is told, the rest stays queued."""
@@ -275,19 +272,6 @@ class Writer:
 
 _ROWS_FAULT = (DataError, IntegrityError, UnicodeError, OverflowError)
 """What a driver raises about a value, as against the database."""
-
-
-def _finished(pending: Pending, store: Store) -> dict[str, Any]:
-    """The row with its digests, and its content encrypted."""
-    row, keys = pending.row, store.keys
-    told = (f'"{keys.digest(data)}"' if data is not None else "null" for _, data in pending.parts)
-    kinds = (kind for kind, _ in pending.parts)
-    row["parts"] = f"[{','.join(map(_PART, kinds, told))}]"
-    row["content"] = None if pending.content is None else keys.encrypt(pending.content)
-    return row
-
-
-_PART = '{{"kind":"{}","digest":{}}}'.format
 
 
 _writers: dict[Any, Writer] = {}

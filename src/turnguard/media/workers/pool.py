@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from multiprocessing import spawn
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -232,6 +231,8 @@ def _python() -> str:
     """The interpreter, as `multiprocessing` finds it: an application that embeds Python has told it there."""
     if getattr(sys, "frozen", False):
         raise OSError("a frozen application has no interpreter to start")
+    from multiprocessing import spawn  # twenty modules that only a process with files needs
+
     found = spawn.get_executable()
     return os.fsdecode(found or sys.executable)
 

@@ -10,7 +10,6 @@ user message and a withheld answer alike.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -37,6 +36,8 @@ def builtin(language: str) -> Mapping[str, str]:
 
 @cache
 def _read(code: str) -> Mapping[str, str]:
+    from importlib import resources  # ten modules that only a withheld step needs
+
     file = resources.files(__name__).joinpath(f"{code}.json")
     texts: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return MappingProxyType(texts)

@@ -115,7 +115,7 @@ async def quiet(worlds: Iterable[World]) -> None:
         for guard in world.guards.values():
             await guard.aclose()
     servers: list[FakeVLLM] = [server for world in worlds for server in (world.one, world.two)]
-    await _soon(lambda: sum(len(server._connections) for server in servers), 0, "connections are not closed")
+    await _soon(lambda: sum(server.connections for server in servers), 0, "connections are not closed")
 
 
 async def _soon(figure: Any, expected: object, otherwise: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+
+from aiohttp import web
 
 from turnguard.core.families import DEFAULT, FAMILIES
 from turnguard.moderators.rules import judge
@@ -14,24 +15,9 @@ from turnguard.moderators.rules.load import rule_book
 from turnguard.sandbox import own
 from turnguard.sandbox.ocr import OcrUnavailable, Reader, available
 from turnguard.sandbox.queue import Queue
-from turnguard.sandbox.wire import (
-    CHAT_PATH,
-    Answer,
-    ChatRequest,
-    Counters,
-    ServerInfo,
-    WireError,
-    authorise,
-    complete,
-    parse_chat,
-    route,
-)
+from turnguard.sandbox.wire import Answer, ChatRequest, ServerInfo, complete, parse_chat
 from turnguard.sandbox.wire import errors as wire_errors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiohttp import web
+from turnguard.sandbox.wire.server import WireServer
 
 
 def notice(family: str = DEFAULT) -> str:
@@ -48,10 +34,8 @@ def notice(family: str = DEFAULT) -> str:
 HEADERS = {"x-turnguard-sandbox": "not-the-nemotron-model"}
 FINGERPRINT = "turnguard-sandbox"
 
-_MAX_BODY = 256 * 1024 * 1024
 
-
-class Sandbox:
+class Sandbox(WireServer):
     """A stand-in for the GPU server: `with Sandbox() as sandbox:` serves on `sandbox.base_url` from a thread of its
     own.
 
@@ -80,9 +64,7 @@ class Sandbox:
         ocr_threads: int | None = None,
         announce: Callable[[str], None] | None = None,
     ) -> None:
-        self.host = host
-        self.port = port
-        self._info = ServerInfo.of(
+        info = ServerInfo.of(
             family,
             model=model,
             root=FINGERPRINT,
@@ -92,120 +74,34 @@ class Sandbox:
             version=FINGERPRINT,
             fingerprint=FINGERPRINT,
         )
-        self._counters = Counters()
+        super().__init__(info, host=host, port=port, headers=HEADERS)
         self._latency = latency
         self._limits = max_running, max_queued
         self._queue: Queue | None = None
         self._ocr_threads = ocr_threads
         self._reader: Reader | None = None
         self._announce = announce or _to_stderr
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-
-    @property
-    def base_url(self) -> str:
-        """What a client takes as `base_url`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/v1"
-
-    def start(self) -> Sandbox:
-        """Serve from a background thread; returns when it listens. Raises OSError when the port is taken."""
-        if self._thread is not None:
-            raise RuntimeError("this sandbox is running already")
-        up = threading.Event()
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                asyncio.run(self._serve(up.set))
-            except BaseException as failure:  # noqa: BLE001 - handed to the thread that waits
-                failed.append(failure)
-            finally:
-                up.set()
-
-        self._thread = threading.Thread(target=run, name="turnguard-sandbox", daemon=True)
-        self._thread.start()
-        up.wait()
-        if failed:
-            self._thread.join()
-            self._thread = None
-            raise failed[0]
-        return self
-
-    def stop(self) -> None:
-        """Stop serving; the thread is gone when this returns."""
-        if self._thread is None:
-            return
-        if self._loop is not None and self._stop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        self._thread = None
-
-    def serve_forever(self) -> None:
-        """Serve in this thread until interrupted (Ctrl-C)."""
-        try:
-            asyncio.run(self._serve(lambda: None))
-        except KeyboardInterrupt:
-            return
-
-    def __enter__(self) -> Sandbox:
-        return self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
 
     async def _serve(self, listening: Callable[[], None]) -> None:
-        from aiohttp import web
-
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
         self._reader = Reader(threads=self._ocr_threads)
-        self._queue = Queue(self._counters, *self._limits)
+        self._queue = Queue(self.counters, *self._limits)
         await asyncio.to_thread(rule_book)  # now, not within the first request's deadline
-        app = web.Application(client_max_size=_MAX_BODY)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        # Cancelled when the client goes, as a real server aborts: nobody waits for what is still being read.
-        runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, keepalive_timeout=5.0, shutdown_timeout=1.0
-        )
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, self.host, self.port)
-            await site.start()
-            self.port = runner.addresses[0][1]
-            self._announce(f"{notice(self._info.family)} Serving on {self.base_url}")
+
+        def announced() -> None:
+            self._announce(f"{notice(self.info.family)} Serving on {self.base_url}")
             listening()
-            await self._stop.wait()
+
+        try:
+            await super()._serve(announced)
         finally:
-            await runner.cleanup()
             await asyncio.to_thread(self._reader.close)
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        from aiohttp import web
+    async def _answer(self, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
+        return await self._routed(request, lambda: self._chat(request, raw))
 
-        try:
-            authorise(self._info, request.path, {name.lower(): value for name, value in request.headers.items()})
-            if request.path != CHAT_PATH or request.method != "POST":
-                kind, body = route(self._info, self._counters, request.method, request.path)
-                return web.Response(body=body, headers={**HEADERS, "content-type": kind})
-            raw = await request.read()
-            return await self._chat(request, raw)
-        except WireError as failure:
-            headers = {**HEADERS, **failure.headers, "content-type": "application/json"}
-            response = web.Response(status=failure.status, body=failure.payload, headers=headers)
-            if failure.closes:
-                await response.prepare(request)
-                await response.write_eof()
-                if request.transport is not None:
-                    request.transport.close()  # what was written still goes out; aiohttp's own way would announce it
-            return response
-
-    async def _chat(self, request: web.Request, raw: bytes) -> web.StreamResponse:
-        from aiohttp import web
-
+    async def _chat(self, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
         assert self._queue is not None  # noqa: S101 - set before the server listens
-        info = self._info
+        info = self.info
         chat = await asyncio.to_thread(
             parse_chat,
             raw,
@@ -220,7 +116,7 @@ class Sandbox:
                 await asyncio.sleep(delay)
             answer = await self._judge(chat)
         completion = complete(chat, answer, fingerprint=FINGERPRINT, request_id=request.headers.get("x-request-id"))
-        self._counters.finish(completion.finish_reason or "stop")
+        self.counters.finish(completion.finish_reason or "stop")
         if chat.stream:
             response = web.StreamResponse(headers={**HEADERS, "content-type": "text/event-stream; charset=utf-8"})
             await response.prepare(request)
@@ -229,7 +125,7 @@ class Sandbox:
             await response.write_eof()
             return response
         body = json.dumps(completion.body(), ensure_ascii=False, separators=(",", ":")).encode()
-        return web.Response(body=body, headers={**HEADERS, "content-type": "application/json"})
+        return self._response(body, {"content-type": "application/json"})
 
     async def _judge(self, chat: ChatRequest) -> Answer:
         assert self._reader is not None  # noqa: S101 - set before the server listens

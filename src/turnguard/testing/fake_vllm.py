@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
 
 from turnguard.core.families import DEFAULT, FAMILIES
 from turnguard.sandbox.wire import (
@@ -16,27 +18,24 @@ from turnguard.sandbox.wire import (
     Answer,
     ChatRequest,
     Completion,
-    Counters,
     Label,
     ServerInfo,
     WireError,
-    authorise,
     complete,
     parse_chat,
-    route,
 )
-from turnguard.testing import faults
-from turnguard.testing._http import Connection, HttpReply, HttpRequest
+from turnguard.sandbox.wire.server import WireServer, close_unannounced, lowered, reset
+from turnguard.testing import _sending, faults
 from turnguard.testing._requests import RecordedRequest
 from turnguard.testing._scripts import Matcher, Said, Scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from turnguard.testing.faults import Fault
 
 
-class FakeVLLM:
+class FakeVLLM(WireServer):
     """A scripted vLLM on `http://127.0.0.1:<port>/v1`: `with FakeVLLM() as fake:` or `async with`.
 
     Says "safe" unless told otherwise. `family` is whose requests it takes and whose replies it gives. `latency` is in
@@ -68,7 +67,7 @@ class FakeVLLM:
         seed: int = 0,
         port: int = 0,
     ) -> None:
-        self.info = ServerInfo.of(
+        info = ServerInfo.of(
             family,
             model=model,
             root=root or FAMILIES[family].hub,
@@ -76,6 +75,7 @@ class FakeVLLM:
             image_limit=image_limit,
             api_key=api_key,
         )
+        super().__init__(info, port=port, keep_alive=keep_alive, headers={"server": "uvicorn"})
         self.latency = latency
         self.logprobs = logprobs
         self.drop_categories = drop_categories
@@ -83,17 +83,10 @@ class FakeVLLM:
         self.drop_response = drop_response
         self.splits_reasoning = splits_reasoning
         self.decode_images = decode_images
-        self.keep_alive = keep_alive
-        self.port = port
         self.requests: list[RecordedRequest] = []
         self.peak = 0
         """The most chat requests that were open at once."""
-        self.counters = Counters()
         self._scripts = Scripts(seed)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._server: asyncio.Server | None = None
-        self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def reply(
@@ -161,38 +154,9 @@ class FakeVLLM:
         self.peak = 0
 
     @property
-    def base_url(self) -> str:
-        """What a client takes as `base_url`."""
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    @property
     def chats(self) -> list[RecordedRequest]:
         """The recorded requests to the chat endpoint."""
         return [request for request in self.requests if request.path == CHAT_PATH]
-
-    def start(self) -> FakeVLLM:
-        """Listen; returns when it does. `with` does this."""
-        if self._thread is not None:
-            raise RuntimeError("this FakeVLLM is running already")
-        ready: list[BaseException] = []
-        up = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(up, ready), name="turnguard-fake-vllm", daemon=True)
-        self._thread.start()
-        up.wait()
-        if ready:
-            self._thread.join()
-            self._thread = None
-            raise ready[0]
-        return self
-
-    def stop(self) -> None:
-        """Close the listener and every connection; the thread is gone when this returns."""
-        if self._thread is None or self._loop is None:
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._thread = None
-        self._loop = None
 
     @contextmanager
     def down(self) -> Iterator[None]:
@@ -203,109 +167,29 @@ class FakeVLLM:
         finally:
             self._call(self._listen)
 
-    def __enter__(self) -> FakeVLLM:
-        return self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> FakeVLLM:
-        return self.start()
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.stop()
-
-    def _call(self, work: Callable[[], Any]) -> None:
-        """Run a coroutine function on the server's loop and wait for it."""
-        if self._loop is None:
-            raise RuntimeError("this FakeVLLM is not running")
-        asyncio.run_coroutine_threadsafe(work(), self._loop).result()
-
-    def _run(self, up: threading.Event, failed: list[BaseException]) -> None:
-        loop = asyncio.new_event_loop()
-        try:
-            loop.run_until_complete(self._listen())
-        except OSError as failure:
-            failed.append(failure)
-            loop.close()
-            up.set()
-            return
-        self._loop = loop
-        up.set()
-        try:
-            loop.run_forever()
-        finally:
-            loop.run_until_complete(self._shut())
-            loop.close()
-
-    async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self._serve, self._connections, self.keep_alive), "127.0.0.1", self.port, backlog=1024
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _go_down(self) -> None:
-        if self._server is not None:
-            server, self._server = self._server, None
-            # Stop accepting first: asyncio never closes a connection that it accepted just before `Server.close`.
-            for listener in server.sockets:
-                asyncio.get_running_loop().remove_reader(listener.fileno())
-            await _turns(3)
-            server.close()
-        for connection in list(self._connections):
-            connection.abort()
-        await _turns(2)  # an aborted transport closes its socket in the turn after next
-
-    async def _shut(self) -> None:
-        await self._go_down()  # first: what comes in meanwhile would begin a task that nobody ends
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _serve(self, request: HttpRequest, connection: Connection) -> None:
-        record = RecordedRequest(request.method, request.path, request.headers, request.body, time.monotonic())
+    async def _answer(self, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
+        record = RecordedRequest(request.method, request.path, lowered(request), raw, time.monotonic())
         self.requests.append(record)
+        response = await self._routed(request, lambda: self._chat(request, record))
+        record.status = response.status
+        return response
+
+    async def _chat(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
         try:
-            authorise(self.info, request.path, request.headers)
-            if request.path != CHAT_PATH or request.method != "POST":
-                kind, body = route(self.info, self.counters, request.method, request.path)
-                self._send(connection, record, HttpReply(200, {"content-type": kind}, body))
-                return
-            try:
-                record.body = json.loads(request.body)
-            except ValueError:
-                record.body = None
-            fault = self._scripts.fault_for(None)
-            if fault is None:
-                record.chat = self._parse(request.body)
-                fault = self._scripts.fault_for(record.chat)
-        except WireError as failure:
-            headers = {"content-type": "application/json", **failure.headers}
-            self._send(connection, record, HttpReply(failure.status, headers, failure.payload, failure.closes))
-            return
+            record.body = json.loads(record.raw)
+        except ValueError:
+            record.body = None
+        fault = self._scripts.fault_for(None)
+        if fault is None:
+            record.chat = self._parse(record.raw)
+            fault = self._scripts.fault_for(record.chat)
         record.fault = fault
         self.counters.running += 1
         self.peak = max(self.peak, self.counters.running)
-        delay = self._delay(record.chat)
-        if fault is None and not delay:
-            try:
-                self._send(connection, record, self._completion_reply(record))
-            finally:
-                self.counters.running -= 1
-            return
-        task = asyncio.get_running_loop().create_task(self._later(connection, record, fault, delay))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _later(self, connection: Connection, record: RecordedRequest, fault: Fault | None, delay: float) -> None:
         try:
-            if delay and await connection.left_within(delay):
-                return  # as a real server aborts when its client goes
-            if fault is None:
-                self._send(connection, record, self._completion_reply(record))
-            else:
-                await self._misbehave(connection, record, fault)
+            if delay := self._delay(record.chat):
+                await asyncio.sleep(delay)  # cancelled when the client goes
+            return self._completed(record) if fault is None else await self._misbehave(request, record, fault)
         finally:
             self.counters.running -= 1
 
@@ -324,10 +208,6 @@ class FakeVLLM:
             decode_images=self.decode_images,
             family=self.info.family,
         )
-
-    def _send(self, connection: Connection, record: RecordedRequest, answer: HttpReply) -> None:
-        record.status = answer.status
-        connection.reply(answer)
 
     def _completion(self, record: RecordedRequest, fault: Fault | None = None) -> Completion:
         chat = record.chat
@@ -349,52 +229,49 @@ class FakeVLLM:
             request_id=record.headers.get("x-request-id"),
         )
 
-    def _completion_reply(self, record: RecordedRequest, fault: Fault | None = None) -> HttpReply:
+    def _completed(self, record: RecordedRequest, fault: Fault | None = None) -> web.Response:
         completion = self._completion(record, fault)
         self.counters.finish(completion.finish_reason or "stop")
         extra = dict(fault.headers) if fault is not None else {}
-        if completion.request.stream:
-            body = b"".join(b"%x\r\n%s\r\n" % (len(event), event) for event in completion.events()) + b"0\r\n\r\n"
-            headers = {"content-type": "text/event-stream; charset=utf-8", "transfer-encoding": "chunked"}
-            return HttpReply(200, {**headers, **extra}, body)
-        body = json.dumps(completion.body(), ensure_ascii=False, separators=(",", ":")).encode()
-        return HttpReply(200, {"content-type": "application/json", **extra}, body)
+        if not completion.request.stream:
+            return self._response(_json(completion.body()), {"content-type": "application/json", **extra})
+        headers = {"content-type": "text/event-stream; charset=utf-8", **extra}
+        response = self._response(b"".join(completion.events()), headers)
+        response.enable_chunked_encoding()
+        return response
 
-    async def _misbehave(self, connection: Connection, record: RecordedRequest, fault: Fault) -> None:
-        if fault.kind == "refused":
-            connection.abort()
-            if self._server is not None:
-                await self._go_down()
-                await asyncio.sleep(fault.seconds)
-                await self._listen()
-            return
-        if fault.kind == "reset":
-            connection.abort()
-            return
-        if fault.kind == "hang":
-            await connection.gone.wait()
-            return
+    async def _misbehave(self, request: web.BaseRequest, record: RecordedRequest, fault: Fault) -> web.StreamResponse:
+        if fault.kind in {"refused", "reset", "hang"}:
+            if fault.kind != "hang" and request.transport is not None:
+                reset(request.transport)
+            if fault.kind == "refused":
+                self._tasks.add(task := asyncio.create_task(self._away(fault.seconds)))
+                task.add_done_callback(self._tasks.discard)
+            return await asyncio.Future()  # cancelled when the connection is gone
         if fault.kind == "reply":
-            self._send(connection, record, HttpReply(fault.status, fault.headers, fault.body, fault.closes))
-            return
+            if fault.closes:
+                close_unannounced(request)
+            return self._response(fault.body, fault.headers, fault.status)
         try:
-            whole = self._completion_reply(record, fault)
+            whole = self._completed(record, fault)
         except WireError as failure:
-            whole = HttpReply(failure.status, {"content-type": "application/json"}, failure.payload, failure.closes)
+            whole = self._refusal(request, failure)
+        body = whole.body if isinstance(whole.body, bytes) else b""
         if fault.kind == "truncated":
-            whole = HttpReply(200, whole.headers, whole.body[: len(whole.body) // 2])
-        elif fault.kind == "empty_choices":
-            body = {**self._completion(record).body(), "choices": []}
-            whole = HttpReply(200, whole.headers, json.dumps(body).encode())
+            return self._response(body[: len(body) // 2], whole.headers)
+        if fault.kind == "empty_choices":
+            return self._response(_json({**self._completion(record).body(), "choices": []}), whole.headers)
+        if fault.kind == "chat":
+            return whole
         record.status = whole.status
-        if fault.kind == "reset_during_reply":
-            await connection.break_off(whole)
-        elif fault.kind in {"slow_headers", "slow_body"}:
-            await connection.drip(whole, fault.seconds, head=fault.kind == "slow_headers")
-        else:
-            connection.reply(whole)
+        return await _sending.send(request, whole, body, fault)
+
+    async def _away(self, seconds: float) -> None:
+        """Refuse connections for a while."""
+        await self._go_down()
+        await asyncio.sleep(seconds)
+        await self._listen()
 
 
-async def _turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
+def _json(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""An input's check beside the agent's model call."""
+"""Check an input while the agent's model call is already running."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 async def beside(check: Coroutine[Any, Any, Decision], call: Callable[[], Awaitable[T]]) -> tuple[Decision, T | None]:
-    """The decision, and what `call` gave where it lets the input pass as it is; else the call is cancelled."""
+    """Run `call` while `check` runs. Return the decision and the result of `call`.
+
+    Unless the input is allowed unchanged, the call is cancelled and its result is None.
+    """
     checking = asyncio.ensure_future(check)
     running: list[asyncio.Future[Any]] = [checking]
     try:

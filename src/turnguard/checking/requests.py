@@ -205,7 +205,10 @@ def _ask_undisguised(
 
 
 def _within_budget(seen: list[Seen], most: int, plan: Plan) -> list[Seen]:
-    """The riskiest views within the budget, each part's own riskiest first of all; the rest is listed as not judged."""
+    """Return the views that fit the budget and list the others as not judged.
+
+    The riskiest view of each part comes first, then all others by their risk.
+    """
     first = {entry.part: entry for entry in reversed(seen)}
     ranked = sorted(seen, key=lambda entry: (first[entry.part] is not entry, -entry.view.risk))
     for entry in ranked[most:]:

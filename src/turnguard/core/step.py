@@ -213,7 +213,7 @@ class Step:
         language: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Step:
-        """What a tool gave back, before the agent reads it."""
+        """A step for a tool's result, judged before the agent reads it."""
         parts = _parts(text, images, documents)
         return cls("tool_result", parts, prompt=prompt, language=language, tool=name, metadata=metadata or {})
 

@@ -64,11 +64,11 @@ class Measurement:
 
     @property
     def mean(self) -> float | None:
-        """Seconds."""
+        """Mean latency in seconds, or None if no check got a verdict."""
         return statistics.fmean(self.seconds) if self.seconds else None
 
     def percentile(self, percent: float) -> float | None:
-        """Seconds, by nearest rank: a value that was measured, never one in between."""
+        """Latency percentile in seconds, by nearest rank: always a measured value, never an interpolated one."""
         if not self.seconds:
             return None
         ordered = sorted(self.seconds)

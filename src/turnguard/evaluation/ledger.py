@@ -191,7 +191,7 @@ def _row(record: bytes) -> bytes:
 
 
 class _Appender:
-    """Appends whole lines, in blocks; begins by cutting off a half-written last line."""
+    """Appends whole lines in blocks. A half-written last line is cut off first."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -130,16 +130,16 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     @property
     def judging(self) -> Judging:
-        """What rules on messages, under the guard's own policy."""
+        """Judges messages under the guard's own policy."""
         return self._run.judging
 
     @property
     def reviews(self) -> Reviews:
-        """What waits for a person."""
+        """The reviews that wait for a person's decision."""
         return self._run.reviews
 
     def run(self, runtime: Any, config: Any = None) -> AgentRun:
-        """What judges in a run, under its policy."""
+        """Return what judges this run, under the policy that the run selects."""
         if not callable(self._run.policy):
             return self._run.under(None, None)
         context = getattr(runtime, "context", None)

@@ -31,7 +31,7 @@ def about(decision: Decision, **more: Any) -> dict[str, Any]:
 
 
 def marked(message: BaseMessage) -> Mapping[str, Any]:
-    """What Turnguard wrote about a message; empty when nothing."""
+    """Return what Turnguard wrote into a message's metadata, or an empty mapping."""
     found = message.response_metadata.get(KEY)
     return found if isinstance(found, Mapping) else {}
 
@@ -43,7 +43,7 @@ def waiting_calls(message: BaseMessage | None) -> tuple[str, ...]:
 
 
 def flagged(message: Any, decision: Decision, **changes: Any) -> Any:
-    """The message with its decision in the metadata."""
+    """Return a copy of the message with the decision in its metadata."""
     metadata = {**message.response_metadata, KEY: about(decision)}
     return message.model_copy(update={**changes, "response_metadata": metadata})
 

@@ -27,10 +27,10 @@ LONGEST_WAIT = 1.0
 
 
 class Breaker:
-    """Keeps a dead endpoint from being hammered: open after failures in a row, then one trial after each pause.
+    """A circuit breaker: opens after several failures in a row, then admits one trial after each pause.
 
-    The pause doubles with each trial that fails, and only then: all the requests that were in flight when an endpoint
-    died fail together, and that is one death.
+    Only a failed trial doubles the pause. The requests that were in flight when an endpoint died fail together and
+    count once.
     """
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class Breaker:
 
     @property
     def closed(self) -> bool:
-        """Whether the endpoint is in good standing."""
+        """Whether requests may go to this endpoint without a trial."""
         return self.failures < OPENS_AFTER
 
     @property
     def resting(self) -> bool:
-        """Whether it failed or said that it is busy, a moment ago: others are asked first."""
+        """Whether the endpoint failed or was busy a moment ago. Others are then asked first."""
         return time.monotonic() < self._rests_until
 
     def admits(self) -> bool:
@@ -66,9 +66,10 @@ class Breaker:
             return True
 
     def due(self) -> bool:
-        """Whether to ask where nobody else is left: all requests are the trial, not only one, and the pause is short.
+        """Return whether to try this endpoint when no other is left.
 
-        A long pause spares a dead endpoint while another answers; without one it would prolong the outage.
+        Every request is then a trial, and the pause between trials stays short: a long one makes sense only while
+        another endpoint answers, else it would prolong the outage.
         """
         with self._lock:
             over = time.monotonic() >= self._since + FIRST_PAUSE

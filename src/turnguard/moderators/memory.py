@@ -183,7 +183,7 @@ async def _landing(flights: Flights, content: bytes) -> Verdict | None:
 
 
 def _size(kept: _Kept) -> int:
-    """Bytes that a remembered verdict holds, roughly."""
+    """Return roughly how many bytes a remembered verdict takes."""
     verdict = kept.verdict
     names = (*verdict.categories, *verdict.unknown_categories, *verdict.native)
     return OVERHEAD + len(verdict.raw or "") + len(verdict.reasoning or "") + sum(map(len, names))

@@ -155,7 +155,10 @@ class _Link:
         self._writer: asyncio.Task[None] | None = None
 
     def ask(self, name: bytes) -> asyncio.Future[_Answer]:
-        """What lies under `name`, or why that is not known. What is asked in one turn of the loop is one request."""
+        """Return the value under `name`, or the reason that it is unknown.
+
+        Names that are asked for in one turn of the event loop are fetched in one request.
+        """
         answer = self._asked.get(name)
         if answer is None:
             loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""HTTP answers → the error tree. One place, so that both clients behave alike.
+"""Map HTTP replies to Turnguard's errors, in one place so that both clients behave alike.
 
-A server's own sentence may quote the request, so none is ever passed on: known ones are recognised and said in our
-words.
+A server's error message may quote the request, so it is never passed on. Known messages are recognised and replaced by
+our own wording.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class VLLMModerator:
         return f"VLLMModerator({self.base_url!r}, model={self.model!r})"
 
     async def judge(self, exchange: Exchange, deadline: Deadline) -> Verdict:
-        """Ask once; a pooled connection that turns out to be closed is replaced and the question asked again."""
+        """Send the exchange, again on a new connection if the pooled one turns out to be closed. Return the verdict."""
         started = time.perf_counter()
         bodies = self._family.requests(exchange, self._asking)
         if len(bodies) == 1:  # as every family asks today, through no function more
@@ -91,7 +91,7 @@ class VLLMModerator:
         return parse(*await self._send(self._chat, encode(body, exchange), deadline), self.model)
 
     async def about(self, deadline: Deadline) -> About:
-        """What `/v1/models` says of the served model. Asked for once in a while; a failure leaves the limit unknown."""
+        """Return what `/v1/models` says about the model, cached for a while. After a failure the limit is unknown."""
         if time.monotonic() < self._identity.until:
             return self._identity.about
         return await self._identity.current(lambda: self._models(deadline))

@@ -211,9 +211,9 @@ class Judging:
         return await self.engine.check_async(turn.call["messages"], rail_types=rail_types)
 
     async def judged_answer(self, turn: Turn, said: list[Any]) -> tuple[list[Any] | None, list[Decision]]:
-        """What was said in answer to a request, as it may be passed on, and the decisions about it, by their places.
+        """Judge the messages that answer a request. Return them as they may be passed on, and the decisions by place.
 
-        None stands for messages of which one was taken out.
+        The messages are None if one of them was removed.
         """
         asked = turn.judged.messages
         if not self._guard.checks.history:
@@ -226,7 +226,7 @@ class Judging:
         return kept, [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
 
     async def _answered(self, turn: Turn, answer: Any) -> Any:
-        """The answer as it may be given: what it says, and what its records hold beside that."""
+        """Judge an answer, both its messages and the records beside them, and return it as it may be shown."""
         decisions, options = turn.judged.decisions, turn.asked.get("options")
         if answer is None and turn.refusal is not None:
             return report(self._refused(turn), decisions, options)
@@ -243,7 +243,7 @@ class Judging:
         return answers.refused(turn.refusal or "", as_text=as_text, structured=structured, state=state)
 
     async def _passed(self, turn: Turn, answer: Any, said: list[Any], beside: list[Any]) -> tuple[Any, list[Decision]]:
-        """The answer with what was decided about it carried out, and the decisions."""
+        """Apply the decisions about an answer. Return the resulting answer and the decisions."""
         state = turn.asked.get("state")
         new, about = await self.judged_answer(turn, [*said, *beside])
         refusing = strictest([each for each in about if each.where and each.where[0] < len(said)])
@@ -261,7 +261,7 @@ class Judging:
         return answer, about
 
     def _ended(self, turn: Turn, *, passed: bool) -> None:
-        """A turn is over. Unless it passed as it is, its texts leave what `explain()` shows."""
+        """End the turn. Unless it passed unchanged, remove its texts from what `explain()` shows."""
         if passed:
             return
         try:

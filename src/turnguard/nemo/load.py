@@ -168,7 +168,7 @@ def _found(name: str, config: RailsConfig) -> Path:
 
 
 def _require_one_policy(config: RailsConfig) -> None:
-    """NeMo joins configurations, and of two policies one would be lost, whichever comes first."""
+    """Raise if two of the joined configurations have a policy: NeMo would silently keep only one of them."""
     from nemoguardrails import RailsConfig
 
     paths = [each.strip() for each in (config.config_path or "").split(",") if each.strip()]

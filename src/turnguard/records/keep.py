@@ -24,11 +24,11 @@ log = logging.getLogger("turnguard.records")
 
 
 class Kept:
-    """Keeps the decisions of one guard. `family` is the model family that its moderator is asked as.
+    """Writes the decisions of one guard to its audit file and its database. `family` is its moderator's model family.
 
-    Raises `ConfigError` where the audit path is required and cannot be written, and where the database is of another
-    version; `StoreError` where the database is required and cannot be used. One that is only down otherwise is tried
-    again in the background.
+    Raises `ConfigError` if a required audit path cannot be written or the database has another schema version, and
+    `StoreError` if a required database cannot be used. A database that is not required and is down is retried in the
+    background.
     """
 
     def __init__(

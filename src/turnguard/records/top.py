@@ -32,7 +32,7 @@ class Group:
         self.latencies.extend(latencies)
 
     def to_dict(self, name: str | None, total: int) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the group as JSON-compatible data."""
         ordered = array("d", sorted(self.latencies))
         last = len(ordered) - 1
         return {

@@ -56,7 +56,7 @@ def _write(folder: Path, own: bytes) -> None:
 
 
 class _Workers(CollectorRegistry):
-    """The families of all workers, as one registry."""
+    """The metric families of all workers as one Prometheus registry."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(auto_describe=False)

@@ -132,7 +132,7 @@ def unknown_model(asked: str = "gpt-4", served: str = "nemotron_moderator") -> F
 
 
 def not_found() -> Fault:
-    """404 of the router, as for a wrong base URL."""
+    """A 404 from the router, as for a wrong base URL."""
     return error(wire_errors.not_found(), name="not_found")
 
 
@@ -157,25 +157,25 @@ def image_too_large() -> Fault:
 
 
 def html(code: int = 200) -> Fault:
-    """A proxy's page where JSON should be."""
+    """A proxy's HTML page instead of JSON."""
     page = b"<!doctype html><html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>"
     return Fault("html", "reply", status=code, body=page, headers={"content-type": "text/html; charset=utf-8"})
 
 
 def json_body(body: Any, *, code: int = 200) -> Fault:
-    """Any JSON where a completion should be."""
+    """Any JSON instead of a completion."""
     return Fault(
         "json_body", "reply", status=code, body=json.dumps(body).encode(), headers={"content-type": "application/json"}
     )
 
 
 def truncated_json() -> Fault:
-    """A well-framed reply whose JSON stops halfway."""
+    """A complete HTTP reply whose JSON stops halfway."""
     return Fault("truncated_json", "truncated")
 
 
 def wrong_content_type(content_type: str = "text/plain") -> Fault:
-    """A right reply under a wrong `Content-Type`."""
+    """A correct reply with a wrong `Content-Type`."""
     return Fault("wrong_content_type", "chat", headers={"content-type": content_type})
 
 
@@ -190,7 +190,7 @@ def null_content() -> Fault:
 
 
 def content(text: str | None, *, finish_reason: str | None = None) -> Fault:
-    """Any text where the verdict should be."""
+    """Any text instead of the verdict."""
     return Fault("content", "chat", content=text, replaces_content=True, finish_reason=finish_reason)
 
 

@@ -105,7 +105,7 @@ def carries_media(value: Mapping[str, Any]) -> bool:
 
 
 def _wrapped(kind: Kind, key: str, inner: Mapping[str, Any]) -> Found | None:
-    """Bedrock `{"image": {"format", "source": {...}}}` and OpenAI chat `{"file": {"file_data", "filename"}}`."""
+    """Read the wrappers of Bedrock, `{"image": {"format", "source": {...}}}`, and of OpenAI chat, `{"file": {...}}`."""
     source = inner.get("source")
     if not isinstance(source, Mapping):
         return Found(_carried(kind, inner), (key,))

@@ -65,7 +65,7 @@ class Pairs:
         return isinstance(value, Mapping) and is_signed(value)
 
     def ran(self, entry: Entry) -> bool:
-        """Whether the provider ran the tool whose result stands here: it stands beside its call."""
+        """Return whether the provider ran the tool. Its result is then in an assistant message, beside the call."""
         reading = self._readings[entry[0]]
         return reading is not None and reading.speaker == "assistant"
 

@@ -169,7 +169,10 @@ class Reader:
         return {key} | {at for at in calls.NAME_KEYS if isinstance(holder.get(at), str) and holder[at] == name}
 
     def _sealed(self, block: Mapping[str, Any], kind: str | None, path: tuple[str | int, ...]) -> set[str]:
-        """List what the provider encrypted; the fields that hold it. A readable payload is read like any text."""
+        """Add what the provider encrypted as a part, and return the fields that hold it.
+
+        A payload that turns out to be readable is judged like any other text.
+        """
         cause, keys = _SEALED.get(kind or "", ("encrypted content", ("encrypted_content",)))
         sealed = {key for key in keys if isinstance(block.get(key), str) and block[key] and is_seal(block[key])}
         if sealed:
@@ -179,7 +182,7 @@ class Reader:
     # ------------------------------------------------------------ media
 
     def _media(self, block: Mapping[str, Any], path: tuple[str | int, ...]) -> dict[str, Any] | None:
-        """Add the picture, file or recording that a block is; what is left of the block, None where it is none."""
+        """Add the block's picture, file or recording. Return the rest of the block, or None if it holds no media."""
         found = media.media(block)
         if found is None:
             return None
@@ -189,7 +192,7 @@ class Reader:
         return fields.rest(block, found.keys, found.part.name if isinstance(found.part, Document) else None)
 
     def _left(self, left: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
-        """What is left in the wrapper of a carrier."""
+        """Read the fields that are left in a wrapper once its media is taken out."""
         if len(path) > DEPTH:
             self._add(Opaque("other", _DEEP), path, "self")
             return

@@ -165,7 +165,7 @@ class Seen:
 
 
 def _is_final(decision: Decision) -> bool:
-    """Whether the same content would be decided the same way again: nothing failed, waits or was left out."""
+    """Return whether the same content would get the same decision again: no check failed, is waiting or was skipped."""
     if decision.action == "review" or decision.failed:
         return False
     verdicts = [judgement.verdict for judgement in decision.judgements]

@@ -108,7 +108,7 @@ def _separates(draw: Draw) -> bool:
 
 
 def _greys_separate(draw: Draw) -> bool:
-    """The same for what shows greys alone."""
+    """Do the same for a renderer that shows greys alone."""
     from PIL import Image, ImageChops, ImageStat
 
     ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
@@ -119,7 +119,10 @@ def _greys_separate(draw: Draw) -> bool:
 
 
 def _cubes() -> Iterator[PillowImage]:
-    """All colours of every fourth level, three times: neighbours in a row differ in red, in green, then in blue."""
+    """Yield three pictures of every colour at each fourth level.
+
+    Neighbours in a row differ in red in the first picture, in green in the second and in blue in the third.
+    """
     from PIL import Image
 
     levels = bytes(range(0, 256, _STEP))
@@ -133,7 +136,7 @@ def _cubes() -> Iterator[PillowImage]:
 
 
 def _parted(picture: PillowImage) -> int:
-    """The most by which two neighbours in a row differ in a band."""
+    """Return the largest difference between two neighbours in a row, over all bands."""
     from PIL import ImageChops
 
     right = picture.crop((1, 0, *picture.size))

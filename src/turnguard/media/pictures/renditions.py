@@ -35,7 +35,7 @@ class Rendition(NamedTuple):
     base: PillowImage | None = None
 
     def of(self, picture: PillowImage, box: tuple[int, int, int, int] | None = None) -> PillowImage:
-        """The picture, or a box of it, as RGB."""
+        """Return the picture, or one box of it, as RGB."""
         source = picture if self.base is None else self.base
         return self.draw(source if box is None else source.crop(box))
 

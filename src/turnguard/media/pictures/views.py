@@ -37,7 +37,7 @@ class _Tile(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """One rendition of one frame whose whole view is made, and what that loses."""
+    """One rendition of one frame, shown whole, and the details that are lost by scaling it down."""
 
     frame: int
     rendition: int
@@ -47,7 +47,7 @@ class _Shown(NamedTuple):
     regions: list[Box] | None
 
     def needs(self, longest: int, skipped: list[Skipped] | None = None) -> list[_Tile]:
-        """The tiles that show something new. `skipped` is told of the others."""
+        """Return the tiles that show something new. The others are appended to `skipped`."""
         boxes = grid(*self.size, longest)
         looked_at = sample(len(boxes), _MOST_TILES)
         needed: list[_Tile] = []

@@ -12,9 +12,10 @@ THINKING_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The served `model`, whether `categories` are named, whether it reasons first, and what a controversial text is.
+    """How a model is asked.
 
-    A family that has no such choice ignores it; the settings refuse it there.
+    `model` is its served name. `categories` asks it to name categories, `reasoning` to reason first. `controversial`
+    is the label that a "controversial" text gets. A family ignores what it has no choice of; the settings refuse that.
     """
 
     model: str = "nemotron_moderator"
@@ -29,7 +30,7 @@ class Asking:
 
     @property
     def identity(self) -> str:
-        """Names everything here that changes a verdict."""
+        """A string that changes with every setting here that can change a verdict."""
         reasons = "/reasoning" if self.reasoning else ""
         lax = "/controversial-safe" if self.controversial == "safe" else ""
         return f"{self.model}/{'categories' if self.categories else 'labels'}{reasons}{lax}"

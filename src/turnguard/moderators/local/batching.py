@@ -55,11 +55,11 @@ class Job(Generic[T, R]):
 
 
 Work = Callable[[Sequence[Job[T, R]]], Sequence["R | ModeratorError"]]
-"""Works on a batch, in the worker thread: an outcome for each job, in order. Asks `wanted` as often as it can."""
+"""Processes a batch in the worker thread and returns an outcome for each job, in order. It polls `wanted` often."""
 
 
 class Batching(Generic[T, R]):
-    """Works on at most `most` requests at once, all of the same `kind`, oldest first."""
+    """Processes requests in batches of at most `most`, all of the same `kind`, oldest first."""
 
     def __init__(self, work: Work[T, R], *, most: int, kind: Callable[[T], Hashable]) -> None:
         self._work = work
@@ -74,7 +74,7 @@ class Batching(Generic[T, R]):
         watch(self)
 
     async def ask(self, item: T, deadline: Deadline) -> R:
-        """The outcome for `item`. Raises `ModeratorError`; a caller that leaves takes its request along."""
+        """Return the outcome for `item`, or raise `ModeratorError`. Cancelling the call withdraws the request."""
         if self._forked:
             raise Unavailable("a loaded model does not survive a fork: make the guard in the child process")
         job: Job[T, R] = Job(item, deadline)

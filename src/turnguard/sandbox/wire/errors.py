@@ -66,17 +66,17 @@ def validation_error(kind: str, loc: str, msg: str, given: str, context: Mapping
 
 
 def unauthorized() -> WireError:
-    """No key or a wrong one."""
+    """401: the key is missing or wrong."""
     return WireError(401, {"error": "Unauthorized"})
 
 
 def not_found() -> WireError:
-    """A path that the server does not have."""
+    """404: the server has no such path."""
     return WireError(404, {"detail": "Not Found"})
 
 
 def method_not_allowed(allow: str) -> WireError:
-    """A path that the server has, with another method."""
+    """405: the server has this path, but not for this method."""
     return WireError(405, {"detail": "Method Not Allowed"}, {"allow": allow})
 
 

@@ -21,7 +21,7 @@ class ToolLoopContract(Contract):
         self.scene(play)
 
     def test_an_unsafe_call_does_not_run(self) -> None:
-        """Judged before it runs."""
+        """A call is judged before it runs."""
 
         async def play(scene: Scene) -> None:
             scene.model.calls("look_up", query=MARK).says(HARMLESS)
@@ -33,7 +33,7 @@ class ToolLoopContract(Contract):
         self.scene(play)
 
     def test_an_unsafe_result_never_reaches_the_model(self) -> None:
-        """Judged before the agent reads it."""
+        """A tool's result is judged before the agent reads it."""
 
         async def play(scene: Scene) -> None:
             scene.tool.result = Result(f"The page says: {MARK}.")

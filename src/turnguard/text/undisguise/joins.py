@@ -68,7 +68,7 @@ def _without_tags(match: re.Match[str], reading: Reading) -> str:
 
 
 def _tight(match: re.Match[str], reading: Reading) -> str:
-    """Single characters between spaces as one run: a wider space stays as one between two words."""
+    """Join single characters that are separated by spaces. A wider gap becomes one space, as between words."""
     gaps = re.findall(r"\s+", match[0])
     narrow = min(map(len, gaps))
     if _NOTHING.fullmatch(match[0]):
@@ -79,7 +79,7 @@ def _tight(match: re.Match[str], reading: Reading) -> str:
 
 
 def _unstrung(match: re.Match[str], reading: Reading) -> str:
-    """Single characters with the same sign between any two."""
+    """Join single characters that are all separated by the same sign, as in `b-o-m-b`."""
     joined: str = match[0][::2]
     if _NOTHING.fullmatch(joined):
         return match[0]
@@ -88,7 +88,7 @@ def _unstrung(match: re.Match[str], reading: Reading) -> str:
 
 
 def _spaced(match: re.Match[str], reading: Reading) -> str:
-    """Single letters as words: the narrowest gap is inside a word, a wider one between two."""
+    """Join single letters into words: the narrowest gap is inside a word, a wider one separates two words."""
     letters: list[str] = _GAPS.findall(match[0])
     if not any(map(str.isalpha, letters)):
         return match[0]

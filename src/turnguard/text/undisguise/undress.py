@@ -172,8 +172,9 @@ def _plain_form(match: re.Match[str], reading: Reading) -> str:
 
 
 def _latinised(text: str, found: set[str], reading: Reading) -> str:
-    """Look-alikes as the ASCII letters that they pass for: in words that mix scripts, and in words of look-alikes alone
-    within a text that is mostly Latin.
+    """Replace letters that look like ASCII letters by those letters.
+
+    This applies to words that mix scripts, and to words made of look-alikes alone if the text is mostly Latin.
     """
     letters = len(text.encode("ascii", "ignore").translate(None, _NO_LETTERS))
     mostly = letters * 2 > sum(map(str.isalpha, text))

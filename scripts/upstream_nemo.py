@@ -61,7 +61,6 @@ if WAY == "guarded":
     around(Guardrails)
 elif WAY in ("rails", "no-op"):
     from turnguard.nemo import checked_rails
-    from turnguard.nemo import load
     begin = LLMRails.__init__
     NOOP = "define flow nothing in\\n  $x = execute nothing\\n\\ndefine flow nothing out\\n  $x = execute nothing\\n"
     def init(self, config, *args, **kwargs):
@@ -72,7 +71,7 @@ elif WAY in ("rails", "no-op"):
             config.flows = [*more.flows, *config.flows]
             if ours:
                 config.imported_paths = {**(config.imported_paths or {}), **more.imported_paths}
-                load._given[id(config)] = guard
+                config.custom_data = {"turnguard": guard}
             names = ("turnguard check input", "turnguard check output") if ours else ("nothing in", "nothing out")
             for kind, name in zip(("input", "output"), names):
                 getattr(config.rails, kind).flows.insert(0, name)

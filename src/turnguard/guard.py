@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union
 from turnguard.checking.apply import message
 from turnguard.checking.beside import beside
 from turnguard.checking.check import Setup
-from turnguard.checking.parts import of_parts
 from turnguard.checking.whole import Whole
 from turnguard.core.decision import Decision
 from turnguard.core.errors import ConfigError
@@ -229,20 +228,19 @@ class Guard:
         return await beside(self.acheck(step, policy=self.chosen(policy)), call)
 
     async def acheck_parts(
-        self, step: Step, where: Sequence[tuple[int, int]] = (), *, policy: str | Policy | None = None
+        self,
+        step: Step,
+        where: Sequence[tuple[int, int]] = (),
+        *,
+        policy: str | Policy | None = None,
+        hold: bool = True,
     ) -> list[Decision]:
         """Judge a step as a whole and decide for each of its parts alone: one decision per part, in order.
 
         A part takes what its own exchanges ask for; a part that was judged together with another shares that verdict.
-        `where` says for each part where it stands in a transcript, as `Decision.where` does.
+        `where` says for each part where it stands in a transcript, as `Decision.where` does; `hold` is as in `acheck`.
         """
-        single = len(getattr(step, "parts", ())) <= 1  # what is no step is refused below, by name
-        place = where[0] if len(where) == 1 else None
-        whole, check = await self._whole.decide(step, policy, place, again=False, hold=single)
-        if single:
-            return [whole]
-        parts = of_parts(check, whole, where or (None,) * len(step.parts))
-        return [await self.reviews.held_for(step, part) if part.action == "review" else part for part in parts]
+        return await self._whole.decide_parts(step, policy, where, hold=hold)
 
     async def acheck_messages(
         self,

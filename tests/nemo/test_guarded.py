@@ -551,3 +551,21 @@ async def test_the_moderators_tokens_are_counted(kind: str, lab: Make) -> None:
         added = answer.log.stats.llm_calls_total_tokens - (bare.log.stats.llm_calls_total_tokens or 0)
         assert added == sum(call.total_tokens for call in ours)
         await guard.aclose()
+
+
+async def test_what_a_later_engine_takes_in_check_reaches_it(lab: Make) -> None:
+    """NeMo Guardrails 0.25 checks tool calls against definitions: `check(messages, rail_types, tools=...)`."""
+    found = {"regex_detection": {"input": {"patterns": ["tea"]}}}
+    made = lab("IORails", rails={"input": {"flows": ["regex check input"]}, "config": found})
+    given: list[Any] = []
+    check = made.bare.check_async
+
+    async def later(messages: list[Any], rail_types: Any = None, *, tools: Any = None) -> Any:
+        given.append(tools)
+        return await check(messages, rail_types)
+
+    made.bare.check_async = later
+    tools = [offer("look", "Looks at the screen.")]
+    assert (await made.engine.check_async([user("hi")], tools=tools)).status == RailStatus.PASSED
+    assert (await made.engine.check_async([user(BAD)], tools=tools)).content == REFUSAL
+    assert given == [tools]

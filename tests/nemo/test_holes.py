@@ -211,16 +211,17 @@ async def test_the_servers_own_history_cache_is_not_used() -> None:
     assert len(lab.rails.events_history_cache.kept) == 1
 
 
-async def test_the_history_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_history_cache_is_bounded() -> None:
     lab = Lab(keeps=True)
     await lab.say(user("zero"))
-    (_, size), *_ = lab.rails.events_history_cache.kept.values()
-    monkeypatch.setattr(history, "MOST_KEPT", 3 * size)
+    kept = lab.rails.events_history_cache.kept
+    (events,) = kept.values()
+    assert kept.weight == history.MOST_KEPT
+    kept.weight = 3 * history.size(events)
     for text in ("one", "two", "three"):
         await lab.say(user(text))
-    kept = lab.rails.events_history_cache.kept
     assert 1 <= len(kept) <= 3
-    heard = {event.get("final_transcript") for events, _ in kept.values() for event in events}
+    heard = {event.get("final_transcript") for events in kept.values() for event in events}
     assert "three" in heard
     assert "zero" not in heard
     lab.rails.events_history_cache.clear()

@@ -331,7 +331,7 @@ async def test_what_a_flow_of_ones_own_was_told_to_withhold_stays_in_no_record()
         assert not leaks(answer)
         assert await lab.say(user(said)) == assistant("not today")
         assert not leaks(lab.rails.explain())
-        assert not leaks(repr(lab.rails.events_history_cache.kept))
+        assert not leaks(repr(lab.rails.events_history_cache.kept.values()))
 
 
 async def test_what_another_rail_has_rewritten_is_judged() -> None:

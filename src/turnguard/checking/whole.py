@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from turnguard import telemetry
 from turnguard.checking.apply import apply
 from turnguard.checking.check import Check, Setup
 from turnguard.checking.judge import fail, judge
+from turnguard.checking.parts import of_parts
 from turnguard.checking.prepare import prepare
 from turnguard.core.decision import Decision
 from turnguard.core.policy import Policy
@@ -67,6 +68,20 @@ class Whole:
                 told(decision)
             telemetry.log_decision(decision)
         return decision, check
+
+    async def decide_parts(
+        self, step: Step, policy: str | Policy | None, where: Sequence[tuple[int, int]], *, hold: bool
+    ) -> list[Decision]:
+        """Check a step as a whole and decide for each of its parts. What came from memory alone is not recorded."""
+        single = len(getattr(step, "parts", ())) <= 1  # what is no step is refused below, by name
+        place = where[0] if len(where) == 1 else None
+        whole, check = await self.decide(step, policy, place, again=False, hold=hold and single)
+        if single:
+            return [whole]
+        parts = of_parts(check, whole, where or (None,) * len(step.parts))
+        if not hold:
+            return parts
+        return [await self.reviews.held_for(step, part) if part.action == "review" else part for part in parts]
 
     def _observed(self, step: Step) -> contextlib.AbstractContextManager[Callable[[Decision], None]]:
         shown = {name: value for name, value in step.metadata.items() if name in self.in_spans}

@@ -5,7 +5,7 @@ An answer is a text, a message, or a `GenerationResponse`; the last may hold log
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from turnguard.nemo.requests import Message, exchanged, is_token, strings
@@ -13,12 +13,12 @@ from turnguard.nemo.requests import Message, exchanged, is_token, strings
 
 def refused(message: str, *, as_text: bool, structured: bool, state: Any = None) -> Any:
     """The answer that an engine would have given, had it refused: a text, a message or a `GenerationResponse`."""
-    answer = {"role": "assistant", "content": message}
-    if not structured:
-        return message if as_text else answer
     from nemoguardrails.rails.llm.options import GenerationResponse
 
-    return GenerationResponse(response=message if as_text else [answer], state=state)
+    answer = {"role": "assistant", "content": message}
+    if structured:
+        return GenerationResponse(response=message if as_text else [answer], state=state)
+    return message if as_text else answer
 
 
 def said(answer: Any) -> list[Message]:
@@ -32,16 +32,14 @@ def said(answer: Any) -> list[Message]:
         return [_message(answer)]
     if not hasattr(answer, "response"):
         raise TypeError(f"the engine answered with {type(answer).__name__}, which Turnguard cannot read")
-    given = answer.response
-    messages = (
-        [_message(each) for each in given] if isinstance(given, list) else [{"role": "assistant", "content": given}]
-    )
-    last: Message = messages[-1] if messages else {"role": "assistant", "content": None}
+    given = answer.response if isinstance(answer.response, list) else [{"content": answer.response}]
+    messages = [_message(each) for each in given or [{"content": None}]]
+    last = messages[-1]
     if answer.reasoning_content:
         last["reasoning_content"] = answer.reasoning_content
     if answer.tool_calls and answer.tool_calls != last.get("tool_calls"):
         last["tool_calls"] = [*(last.get("tool_calls") or ()), *answer.tool_calls]
-    return messages or [last]
+    return messages
 
 
 def replaced(answer: Any, old: Sequence[Message], new: Sequence[Message], state: Any) -> Any | None:
@@ -56,10 +54,8 @@ def replaced(answer: Any, old: Sequence[Message], new: Sequence[Message], state:
     if isinstance(answer, Mapping):
         return _rewritten(answer, old[0], new[0])
     if isinstance(answer.response, list):
-        made = [
-            _rewritten(given, was, now) for given, (was, now) in zip(answer.response, _pairs(old, new), strict=False)
-        ]
-        if any(each is None for each in made):
+        made = [_rewritten(*each) for each in zip(answer.response, old, new, strict=False)]
+        if None in made:
             return None
         answer.response = made
     else:
@@ -103,31 +99,22 @@ def forget(answer: Any) -> None:
     answer.llm_output = None
     if answer.output_data is not None:
         answer.output_data = dict.fromkeys(answer.output_data)
-    log = answer.log
-    if log is None:
+    if (log := answer.log) is None:
         return
     log.internal_events = [] if log.internal_events is not None else None
     log.colang_history = "" if log.colang_history is not None else None
-    for call in log.llm_calls or ():
-        forget_call(call)
-    forget_actions(log.activated_rails or ())
+    for action in _actions(log):
+        action.action_params = {}
+        if not (action.action_name or "").startswith("turnguard_check_"):  # what ours return holds no content
+            action.return_value = None
+    forget_calls(_calls(log))
 
 
-def forget_actions(rails: Iterable[Any]) -> None:
-    """Take the texts out of what NeMo's rails did. What a check of ours returned holds none."""
-    for rail in rails:
-        for action in rail.executed_actions:
-            action.action_params = {}
-            if not (action.action_name or "").startswith("turnguard_check_"):
-                action.return_value = None
-            for call in action.llm_calls:
-                forget_call(call)
-
-
-def forget_call(call: Any) -> None:
-    """Take the texts out of NeMo's record of a model call. Its readers expect strings."""
-    call.prompt = call.completion = ""
-    call.raw_response = None
+def forget_calls(calls: Iterable[Any]) -> None:
+    """Take the texts out of NeMo's records of model calls. Their readers expect strings."""
+    for call in calls:
+        call.prompt = call.completion = ""
+        call.raw_response = None
 
 
 def _message(answer: Mapping[str, Any]) -> Message:
@@ -147,11 +134,8 @@ def _rewritten(given: Mapping[str, Any], old: Message, new: Message) -> Message 
         return dict(given)
     if isinstance(given.get("content"), Mapping) or new.get("events") != old.get("events"):
         return None
-    made = {key: value for key, value in given.items() if key in new}
-    for key in ("content", "tool_calls", "reasoning_content"):
-        if key in made:
-            made[key] = new[key]
-    return made
+    changing = ("content", "tool_calls", "reasoning_content")
+    return {key: new[key] if key in changing else value for key, value in given.items() if key in new}
 
 
 def recorded(answer: Any, known: Any) -> str:
@@ -168,23 +152,23 @@ def recorded(answer: Any, known: Any) -> str:
         texts += [call.completion or "" for call in _calls(log)]
         texts += [text for call in _calls(log) for text in strings(call.raw_response)]
         tokens += [*strings(log.internal_events), *(log.colang_history or "").splitlines()]
-        for rail in log.activated_rails or ():
-            for action in rail.executed_actions:
-                tokens += [*strings(action.action_params), *strings(action.return_value)]
+        for action in _actions(log):
+            tokens += [*strings(action.action_params), *strings(action.return_value)]
     texts += [text for text in tokens if not is_token(text)]
     return "\n".join(text for text in dict.fromkeys(texts) if text.strip() and text.strip(' "') not in seen)
 
 
-def _calls(log: Any) -> Iterator[Any]:
-    yield from log.llm_calls or ()
-    for rail in log.activated_rails or ():
-        for action in rail.executed_actions:
-            yield from action.llm_calls
+def _actions(log: Any) -> list[Any]:
+    return [action for rail in log.activated_rails or () for action in rail.executed_actions]
+
+
+def _calls(log: Any) -> list[Any]:
+    return [*(log.llm_calls or ()), *(call for action in _actions(log) for call in action.llm_calls)]
 
 
 def _rewritten_state(state: Any, old: Sequence[Message], new: Sequence[Message], before: Any) -> Any:
     """The state with rewritten texts in place of the old ones; the one before the turn where they were not found."""
-    for was, now in _pairs(old, new):
+    for was, now in zip(old, new, strict=True):
         for key in ("content", "reasoning_content", "tool_calls"):
             if was.get(key) and was[key] != now.get(key):
                 made = exchanged(state, was[key], now.get(key) or "")
@@ -192,7 +176,3 @@ def _rewritten_state(state: Any, old: Sequence[Message], new: Sequence[Message],
                     return before
                 state = made
     return state
-
-
-def _pairs(old: Sequence[Message], new: Sequence[Message]) -> list[tuple[Message, Message]]:
-    return list(zip(old, new, strict=False))

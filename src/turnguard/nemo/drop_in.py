@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nemoguardrails.context import raw_llm_request, streaming_handler_var
 from nemoguardrails.exceptions import InvalidRailsConfigurationError, StreamingNotSupportedError
 
 from turnguard.core.decision import Decision
-from turnguard.core.policy import Policy
 from turnguard.nemo import answers, engine, requests
 from turnguard.nemo.host import Host, InvalidRequest
 from turnguard.nemo.judging import Judging
 from turnguard.nemo.reports import report
-from turnguard.nemo.requests import Judged
-from turnguard.nemo.turn import Turn, current, entered
+from turnguard.nemo.requests import Judge, Judged
+from turnguard.nemo.turn import Turn, current, entered, without
 
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails
@@ -32,8 +29,7 @@ _OWN_CONTEXT = ("generate_events_async", "process_events_async")
 
 
 def install(app: LLMRails, host: Host) -> DropIn:
-    """Put a guard around the entry points of one `LLMRails`. Raises `ConfigError` for an engine that is not known."""
-    engine.require_parts(app)
+    """Put a guard around the entry points of one `LLMRails`."""
     door = DropIn(app, host)
     app.register_action_param("turnguard", door)
     for name in _WRAPPED:
@@ -55,9 +51,9 @@ class DropIn(Judging):
         self._own = {name: getattr(app, name) for name in _WRAPPED}
 
     @property
-    def policy(self) -> Policy:
-        """The policy that the configuration names, else the guard's own."""
-        return self._guard.chosen(self.host.policy)
+    def judge(self) -> Judge:
+        """Who judges what belongs to no turn of ours."""
+        return Judge(self._guard, self._guard.chosen(self.host.policy))
 
     # ------------------------------------------------------------ entry points
 
@@ -65,7 +61,7 @@ class DropIn(Judging):
         """The engine's answer, judged. A stream and a check reach the engine's own through this."""
         asked = _bound(self._own["generate_async"], args, kwargs)
         if (running := entered.get()) is not None and running[0] is self:
-            with _alone():
+            with without(entered, current):
                 return await self._inside(running[1], asked)
         if (asked.get("prompt") is None) == (asked.get("messages") is None):
             return await self._own["generate_async"](**asked)
@@ -75,7 +71,7 @@ class DropIn(Judging):
                 "generate_async(streaming_handler=...) would show text before Turnguard's output rail has judged it: "
                 "use stream_async() with rails.output.streaming.enabled: true"
             )
-        with _alone(nested=nested):
+        with without(entered, current, *([streaming_handler_var] if nested else [])):
             turn, answer = await self._called(asked, self._generate)
             return await self._answered(turn, answer)
 
@@ -88,23 +84,23 @@ class DropIn(Judging):
         asked = _bound(self._own["stream_async"], args, kwargs)
         return self._streamed(asked, in_frames=bool(asked.get("include_metadata")))
 
-    async def check_async(self, messages: list[Any], rail_types: Any = None) -> Any:
+    async def check_async(self, messages: list[Any], rail_types: Any = None, **more: Any) -> Any:
         """The engine's result for these messages, judged."""
         if self.engine.config.colang_version != "1.0":  # it has no log, which is what `check` reads
             raise InvalidRailsConfigurationError("Turnguard's rails have no check with Colang 2.x: use Colang 1.0")
-        with _alone():
-            return await super().check_async(messages, rail_types)
+        with without(entered, current):
+            return await super().check_async(messages, rail_types, **more)
 
     # ------------------------------------------------------------ before the engine
 
-    async def _judge(self, listed: list[Any], policy: Policy, asked: dict[str, Any], *, checking: bool) -> Judged:
-        rails = _rails(asked.get("options"))
+    async def _judge(self, by: Judge, listed: list[Any], asked: dict[str, Any], *, checking: bool) -> Judged:
+        options = asked.get("options")
         if self.engine.config.colang_version != "1.0":
             _require_carried(listed)
-        self.host.require_untouched(listed, asked.get("state"), rails, checking=checking)
-        only = self.host.judged(listed, rails, checking=checking)
+        self.host.require_untouched(listed, options)
+        only = self.host.judged(listed, options, checking=checking)
         chunks = "retrieval" not in self.host.stages and not self._guard.checks.trusted_roles
-        return await requests.judge(self._guard, listed, policy, only, chunks=chunks)
+        return await requests.judge(by, listed, only, chunks=chunks)
 
     def _call(self, asked: dict[str, Any], messages: list[Any]) -> dict[str, Any]:
         if asked.get("prompt") is not None:
@@ -120,25 +116,25 @@ class DropIn(Judging):
         return False
 
     def _judges_output(self, turn: Turn) -> bool:
-        return "output" in self.host.on(_rails(turn.asked.get("options")), checking=False)
+        return "output" in self.host.on(turn.asked.get("options"))
 
     def _goes_on(self, turn: Turn) -> bool:
         """On a refusal too, where a rail of ours runs that ends the turn, so that log and flows tell of it."""
         if turn.refusal is None:
             return True
-        on = self.host.on(_rails(turn.asked.get("options")), checking=False)
+        on = self.host.on(turn.asked.get("options"))
         messages = turn.call.get("messages")
         if messages is None or (messages and requests.role_of(messages[-1]) == "user"):
             return "input" in on
         if requests.trailing_tools(messages) and "tool_result" in on:
             return True
-        notice = self._guard.removed(turn.judged.refusing, policy=turn.policy) if turn.judged.refusing else ""
+        notice = self._guard.removed(turn.judged.refusing, policy=turn.judge.policy) if turn.judged.refusing else ""
         messages.append({"role": "user", "content": notice})
         return "input" in on
 
-    async def refusal(self, decision: Decision, policy: Policy) -> str:
+    async def refusal(self, decision: Decision, by: Judge) -> str:
         """What to tell the person."""
-        return self.host.own_refusal or await super().refusal(decision, policy)
+        return self.host.own_refusal or await super().refusal(decision, by)
 
     def _told(self, turn: Turn) -> str:
         return error_chunk(turn.refusal or "", "turnguard check output") if self.host.exceptions else turn.refusal or ""
@@ -161,9 +157,9 @@ class DropIn(Judging):
         made: AsyncIterator[Any] = self._own["stream_async"](**turn.call)
         return made
 
-    async def _check(self, turn: Turn, rail_types: Any) -> Any:
+    async def _check(self, turn: Turn, rail_types: Any, **more: Any) -> Any:
         entered.set((self, turn))
-        return await self._own["check_async"](turn.call["messages"], rail_types)
+        return await self._own["check_async"](turn.call["messages"], rail_types, **more)
 
     async def _inside(self, turn: Turn, call: Mapping[str, Any]) -> Any:
         current.set(turn)
@@ -215,29 +211,12 @@ class DropIn(Judging):
         engine.keep_events(self.engine, turn)
 
 
-@contextmanager
-def _alone(*, nested: bool = False, events: bool = False) -> Iterator[None]:
-    """A call for itself: what actions call while it runs is no part of the stream or check that it belongs to.
-
-    `nested` is a call from another's action: its text has no place in the other's stream. `events` is one through the
-    events API, which has no messages: the other's must not stand for them.
-    """
-    variables: list[ContextVar[Any]] = [entered, current]
-    variables += [streaming_handler_var] if nested else []
-    variables += [raw_llm_request] if events else []
-    tokens = [(variable, variable.set(None)) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, token in reversed(tokens):
-            variable.reset(token)
-
-
 def _alone_in_events(call: Any) -> Any:
     """An action that uses the events API is judged for what it sends, not for the turn that it runs in."""
 
     async def called(*args: Any, **kwargs: Any) -> Any:
-        with _alone(nested=current.get() is not None, events=True):
+        nested = [] if current.get() is None else [streaming_handler_var]
+        with without(entered, current, raw_llm_request, *nested):
             return await call(*args, **kwargs)
 
     return called
@@ -274,13 +253,3 @@ def _require_carried(messages: list[Any]) -> None:
         content = message.get("content")
         if message.get("role") == "context" and isinstance(content, dict) and content.get("relevant_chunks"):
             raise InvalidRequest("Turnguard's rails judge no retrieved chunks with Colang 2.x: use Colang 1.0")
-
-
-def _rails(options: Any) -> Mapping[str, Any]:
-    """Which rails the caller's options leave on: everything where nothing is said."""
-    if options is None:
-        return {}
-    from nemoguardrails.rails.llm.options import GenerationOptions
-
-    parsed = GenerationOptions(**options) if isinstance(options, dict) else options
-    return parsed.rails.model_dump() if isinstance(parsed, GenerationOptions) else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,8 @@ _PARTS = (
 )
 
 
-def require_supported() -> None:
-    """Raise `ConfigError` unless this is a NeMo Guardrails whose engine is known."""
+def require_known(app: LLMRails) -> None:
+    """Raise `ConfigError` unless this is an engine that is known."""
     import nemoguardrails
 
     found = str(nemoguardrails.__version__)
@@ -47,12 +48,7 @@ def require_supported() -> None:
             f"Turnguard's rails were tested with nemoguardrails>=0.24.1,<0.25 and found {found}: they close holes in "
             "its engine by private parts. With another version take guarded() from turnguard.nemo, which needs none"
         )
-
-
-def require_parts(app: LLMRails) -> None:
-    """Raise `ConfigError` for an engine without the parts that are known."""
-    missing = [name for name in _PARTS if not hasattr(app, name)]
-    if missing:
+    if missing := [name for name in _PARTS if not hasattr(app, name)]:
         raise ConfigError(
             f"this nemoguardrails has no {', '.join(missing)}: its engine is not the one that Turnguard knows"
         )
@@ -139,9 +135,9 @@ def keep_events(app: LLMRails, turn: Turn) -> None:
     cache = app.events_history_cache
     if isinstance(cache, History) and turn.key is not None:
         if turn.stopped or turn.refusal is not None:
-            cache.drop(turn.key)
+            cache.kept.take(turn.key)
         elif turn.waiting is not None:
-            cache.keep(turn.key, turn.waiting)
+            cache.kept.put(turn.key, turn.waiting)
     turn.waiting = None
 
 
@@ -151,8 +147,8 @@ def keep_events(app: LLMRails, turn: Turn) -> None:
 class _OnlyOthers:
     """The app as its streaming sees it: without our output rails."""
 
-    def __init__(self, app: LLMRails, others: list[str]) -> None:
-        output = app.config.rails.output.model_copy(update={"flows": others})
+    def __init__(self, app: LLMRails, others: Sequence[str]) -> None:
+        output = app.config.rails.output.model_copy(update={"flows": list(others)})
         rails = app.config.rails.model_copy(update={"output": output})
         self.config = app.config.model_copy(update={"rails": rails})
         self._app = app
@@ -170,8 +166,9 @@ def _stream_past_ours(app: LLMRails, host: Host) -> None:
     judges = type(app)._run_output_rails_in_streaming
 
     def run_output_rails(streaming_handler: Any, *args: Any, **kwargs: Any) -> Any:
-        others = [flow for flow in app.config.rails.output.flows if flow not in host.first_flows]
-        return judges(_OnlyOthers(app, others), streaming_handler, *args, **kwargs) if others else streaming_handler
+        if not host.late:
+            return streaming_handler
+        return judges(_OnlyOthers(app, host.late), streaming_handler, *args, **kwargs)
 
     if "output" in host.stages:
         app._run_output_rails_in_streaming = run_output_rails
@@ -252,8 +249,8 @@ def clear_explained(app: LLMRails, turn: Turn) -> None:
 
     With several turns at once, the conversation that it writes down at the end can stand in another's record.
     """
-    for call in turn.explained.llm_calls if turn.explained is not None else ():
-        answers.forget_call(call)
+    if turn.explained is not None:
+        answers.forget_calls(turn.explained.llm_calls)
     for explained in (turn.explained, app._explain_info):
         if explained is not None:
             explained.colang_history = None
@@ -280,8 +277,8 @@ class _Cleared:
     async def transform_async(self, log: Any) -> Any:
         turn = current.get()
         if turn is not None and (turn.streaming or turn.changed):
-            log = log.model_copy(update={"activated_rails": _copies(log.activated_rails), "events": []})
-            answers.forget_actions(log.activated_rails)
+            rails = [rail.model_copy(update={"executed_actions": []}) for rail in log.activated_rails]
+            log = log.model_copy(update={"activated_rails": rails, "events": []})
             for span in log.trace:
                 for event in getattr(span, "events", None) or ():
                     event.body.pop("content", None)
@@ -291,18 +288,3 @@ class _Cleared:
             others = [span for span in log.trace if not span.name.startswith("turnguard_check_")]
             log = log.model_copy(update={"trace": others})
         return await self._adapter.transform_async(log)
-
-
-def _copies(rails: Any) -> list[Any]:
-    """Copies of NeMo's rails and of what they did, as the answer's log shares them."""
-    return [
-        rail.model_copy(
-            update={
-                "executed_actions": [
-                    action.model_copy(update={"llm_calls": [call.model_copy() for call in action.llm_calls]})
-                    for action in rail.executed_actions
-                ]
-            }
-        )
-        for rail in rails
-    ]

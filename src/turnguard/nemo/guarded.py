@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from turnguard.core.errors import ConfigError
 from turnguard.guard import Guard, GuardLike
 from turnguard.nemo.judging import Judging, PolicyLike, is_iorails
+from turnguard.nemo.turn import without
 from turnguard.runtime import sync
 
 _OFFERED = ("generate", "generate_async", "stream_async", "check", "check_async")
@@ -57,7 +57,9 @@ class GuardedEngine(Judging):
     ) -> Any:
         """The engine's answer, judged; a refusal where the turn or the answer is withheld."""
         asked = _asked(prompt, messages, options, more)
-        with _own_stream():
+        from nemoguardrails.context import streaming_handler_var
+
+        with without(streaming_handler_var):  # called from an action of a turn that streams, it has no place there
             turn, answer = await self._called(asked, self._generate)
         return await self._answered(turn, answer)
 
@@ -80,12 +82,12 @@ class GuardedEngine(Judging):
             return nothing
         return self._streamed(asked, in_frames=bool(more.get("include_metadata")))
 
-    def check(self, messages: list[Any], rail_types: Any = None) -> Any:
+    def check(self, messages: list[Any], rail_types: Any = None, **more: Any) -> Any:
         """The same from synchronous code."""
         turn = sync.run(self._judged({"messages": messages}, checking=True))
         result = None
         if turn.refusal is None and self._has_rails(rail_types):
-            result = self.engine.check(turn.call["messages"], rail_types=rail_types)
+            result = self.engine.check(turn.call["messages"], rail_types=rail_types, **more)
         return sync.run(self._checked(turn, result))
 
     # ------------------------------------------------------------ everything else
@@ -129,21 +131,6 @@ def _asked(prompt: Any, messages: Any, options: Any, more: dict[str, Any]) -> di
         )
     given = {"prompt": prompt, "messages": messages, "options": options, **more}
     return {name: value for name, value in given.items() if value is not None}
-
-
-@contextmanager
-def _own_stream() -> Iterator[None]:
-    """Where this is called from an action of a turn that streams, its text has no place in that stream."""
-    try:
-        from nemoguardrails.context import streaming_handler_var
-    except ImportError:  # an engine without such streams
-        yield
-        return
-    token = streaming_handler_var.set(None)
-    try:
-        yield
-    finally:
-        streaming_handler_var.reset(token)
 
 
 def _refusing(name: str) -> Callable[..., Any]:

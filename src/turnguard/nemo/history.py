@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from turnguard.nemo.requests import Message, exchanged, is_answer, is_tool, spoken, trailing_tools
 from turnguard.nemo.turn import current
+from turnguard.runtime.caches import Cache
 from turnguard.transcripts.seen import Unfreezable, feed
 
 MOST_KEPT = 32_000_000
@@ -27,15 +27,12 @@ class History(dict[str, Any]):
 
     def __init__(self, *, keeps: bool = True) -> None:
         super().__init__()
-        self.kept: OrderedDict[bytes, tuple[list[Any], int]] = OrderedDict()
+        self.kept: Cache[bytes, list[Any]] = Cache(weight=MOST_KEPT, weigh=size)
         self._keeps = keeps
-        self._size = 0
 
     def clear(self) -> None:
         """Forget all conversations."""
-        super().clear()
         self.kept.clear()
-        self._size = 0
 
     def __contains__(self, key: object) -> bool:
         return False
@@ -61,19 +58,7 @@ class History(dict[str, Any]):
         if turn.streaming:
             turn.waiting = events  # until the stream was judged to its end
         else:
-            self.keep(turn.key, events)
-
-    def keep(self, key: bytes, events: list[Any]) -> None:
-        """Keep these; the oldest go."""
-        size = _size(events)
-        self._size += size - self.kept.pop(key, ([], 0))[1]
-        self.kept[key] = events, size
-        while self._size > MOST_KEPT:
-            self._size -= self.kept.popitem(last=False)[1][1]
-
-    def drop(self, key: bytes) -> None:
-        """Forget one conversation."""
-        self._size -= self.kept.pop(key, ([], 0))[1]
+            self.kept.put(turn.key, events)
 
     def of(self, messages: Sequence[Message]) -> tuple[int, list[Any], bytes]:
         """How many of the messages have events here, those events, and the key of all the messages."""
@@ -82,17 +67,18 @@ class History(dict[str, Any]):
             if 0 < index < len(messages) - 1 and is_answer(message):
                 kept = self.kept.get(_key(key, message.get("content")))
                 if kept is not None:
-                    start, events = index + 1, list(kept[0])
+                    start, events = index + 1, list(kept)
             key = _key(key, message)
         return start, events, key
 
 
-def _size(value: Any) -> int:
+def size(value: Any) -> int:
+    """Characters that a structure holds, roughly."""
     if isinstance(value, (str, bytes)):
         return len(value)
     if isinstance(value, Mapping):
-        return 64 + sum(map(_size, value.values()))
-    return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 8
+        return 64 + sum(map(size, value.values()))
+    return sum(map(size, value)) if isinstance(value, (list, tuple)) else 8
 
 
 def _key(before: bytes, value: Any) -> bytes:

@@ -10,6 +10,7 @@ from nemoguardrails.exceptions import InvalidStateError
 
 from turnguard.core.step import Stage
 from turnguard.guard import Guard
+from turnguard.nemo.reports import options_of
 from turnguard.nemo.requests import is_answer, is_tool
 
 RAILS: Mapping[str, tuple[str, Stage]] = {
@@ -31,38 +32,36 @@ class InvalidRequest(InvalidStateError):  # type: ignore[misc] # NeMo is read as
 
 @dataclass(slots=True, eq=False)
 class Host:
-    """`stages` are those whose rail is configured; `exceptions` is NeMo's `enable_rails_exceptions`.
+    """`stages` are those whose rail is configured; `policy` names one of the guard's.
 
-    `knowledge` is NeMo's knowledge base where the engine would search it past every retrieval rail. `others` says
-    whether rails are listed that are not ours alone. `own_refusal` is what the user's `define bot refuse to respond`
-    says, where the policy has no messages of its own. `alone`: every input rail and tool input rail
-    checks with us. `policy` names one of
-    the guard's.
+    `exceptions` is NeMo's `enable_rails_exceptions`. `others`: not all input and output rails are ours. `late` are the
+    output rails that do not begin with a check of ours. `alone`: every input and tool input rail checks with us.
+    `own_refusal` is what the user's `define bot refuse to respond` says, where the policy has no messages of its own.
+    `knowledge` is NeMo's knowledge base where the engine would search it past every retrieval rail.
     """
 
     guard: Guard
     stages: frozenset[Stage]
-    exceptions: bool = False
+    policy: str | None
+    exceptions: bool
+    others: bool
+    late: tuple[str, ...]
+    alone: bool
+    own_refusal: str | None
     knowledge: Any = None
-    others: bool = True
-    first_flows: frozenset[str] = frozenset()
-    own_refusal: str | None = None
-    alone: bool = False
-    policy: str | None = None
 
-    def on(self, rails: Mapping[str, Any], *, checking: bool) -> frozenset[Stage]:
-        """The stages that a request leaves on. `check` runs the rails whose kinds it names as options, and all ours."""
-        return frozenset(stage for stage in self.stages if checking or rails.get(KIND[stage], True))
+    def on(self, options: Any) -> frozenset[Stage]:
+        """The stages that the options of a request leave on."""
+        rails = getattr(options_of(options), "rails", None)
+        return frozenset(stage for stage in self.stages if getattr(rails, KIND[stage], True))
 
-    def judged(self, messages: Sequence[Any], rails: Mapping[str, Any], *, checking: bool) -> set[int]:
+    def judged(self, messages: Sequence[Any], options: Any, *, checking: bool) -> set[int]:
         """The indexes of the messages that are judged before the engine sees any.
 
         The input rail stands for the whole transcript. A closing answer that the engine is asked about is the output
         rail's, a closing call the tool rail's.
         """
-        on = self.on(rails, checking=checking)
-        asked = checking or not rails.get("dialog", True)
-        closing = len(messages) - 1
+        on, asked, closing = self.on(options), checking or not _has_dialog(options), len(messages) - 1
 
         def stage(index: int, message: Any) -> Stage:
             if is_tool(message):
@@ -74,17 +73,13 @@ class Host:
         ours = {closing} if found.get(closing) in ("tool_call", "output") else set()
         return {index for index, each in found.items() if each in on or ("input" in on and index not in ours)}
 
-    def require_untouched(
-        self, messages: Sequence[Any], state: Any, rails: Mapping[str, Any], *, checking: bool
-    ) -> None:
+    def require_untouched(self, messages: Sequence[Any], options: Any) -> None:
         """Raise `InvalidRequest` where a request would switch the rails off and clients write requests.
 
-        Events and a state (which is events) can start any flow or action and pretend that rails have run.
+        Events can start any flow or action and pretend that rails have run.
         """
         if self.guard.checks.trusted_roles:
             return
-        if isinstance(state, Mapping) and state:
-            raise InvalidRequest("a state may not be sent where clients write the requests: send the messages")
         for message in messages:
             if not isinstance(message, Mapping):
                 continue
@@ -94,9 +89,14 @@ class Host:
             steering = [name for name in _SWITCHES if isinstance(content, Mapping) and name in content]
             if message.get("role") == "context" and steering:
                 raise InvalidRequest(f"a context message may not set {steering[0]} where clients write the messages")
-        off = [KIND[stage] for stage in sorted(self.stages - self.on(rails, checking=checking))]
-        if off and rails.get("dialog", True):
+        off = [KIND[stage] for stage in sorted(self.stages - self.on(options))]
+        if off and _has_dialog(options):
             raise InvalidRequest(
                 f"the request switches off the {off[0]} rails, which is not allowed where clients write the messages "
                 "(checks.trusted_roles is empty)"
             )
+
+
+def _has_dialog(options: Any) -> bool:
+    """Whether the engine is asked to answer. Without dialog rails it only checks."""
+    return bool(getattr(getattr(options_of(options), "rails", None), "dialog", True))

@@ -13,14 +13,12 @@ from typing import Any, TypeVar
 
 from turnguard.checking.stream import Released
 from turnguard.core.decision import Decision
-from turnguard.core.policy import Policy
 from turnguard.guard import Guard
 from turnguard.nemo import answers, requests
 from turnguard.nemo.reports import report, strictest
-from turnguard.nemo.requests import Judged
+from turnguard.nemo.requests import Judge, Judged
 from turnguard.nemo.streams import Pumped, Said
 from turnguard.nemo.turn import Turn
-from turnguard.transcripts.apply import guard_messages
 
 T = TypeVar("T")
 PolicyLike = str | Callable[[list[Any], Any], str | None] | None
@@ -73,7 +71,7 @@ class Judging:
                 async for chunk in chunks:
                     yield chunk
             if released.withheld and released.decision is not None:
-                turn.refusal = await self.refusal(released.decision, turn.policy)
+                turn.refusal = await self.refusal(released.decision, turn.judge)
                 yield said.framed(self._told(turn))
             ended = not released.withheld and not said.failed
         finally:
@@ -84,18 +82,19 @@ class Judging:
 
     # ------------------------------------------------------------ checking
 
-    async def check_async(self, messages: list[Any], rail_types: Any = None) -> Any:
+    async def check_async(self, messages: list[Any], rail_types: Any = None, **more: Any) -> Any:
         """The engine's result for these messages, all of them judged first. `rail_types` chooses the engine's rails."""
         turn = await self._judged({"messages": messages}, checking=True)
         result = None
         if turn.refusal is None and self._has_rails(rail_types):
-            result = await self._check(turn, rail_types)
+            result = await self._check(turn, rail_types, **more)
         return await self._checked(turn, result)
 
     def _has_rails(self, rail_types: Any) -> bool:
         """Whether the engine has a rail that its `check` would run. With none, LLMRails loses messages there."""
         rails = self.engine.config.rails
-        return bool(rail_types or rails.input.flows or rails.output.flows)
+        tools = is_iorails(self.engine) and (rails.tool_input.flows or rails.tool_output.flows)
+        return bool(rail_types or rails.input.flows or rails.output.flows or tools)
 
     async def _checked(self, turn: Turn, result: Any) -> Any:
         from nemoguardrails.rails.llm.options import RailsResult, RailStatus
@@ -115,7 +114,7 @@ class Judging:
             new, decisions = await self.judged_answer(turn, [{**after, "content": result.content}])
             for decision in decisions:
                 if decision.withheld:
-                    return blocked(await self.refusal(decision, turn.policy), decision)
+                    return blocked(await self.refusal(decision, turn.judge), decision)
             text = requests.text_of(new[0].get("content") if new else None)
         changed = text != requests.text_of(before.get("content")) or after.get("content") != before.get("content")
         return RailsResult(status=RailStatus.MODIFIED if changed else RailStatus.PASSED, content=text)
@@ -123,26 +122,27 @@ class Judging:
     # ------------------------------------------------------------ judging
 
     async def _judged(self, asked: dict[str, Any], *, checking: bool = False) -> Turn:
-        listed = self._listed(asked)
+        given, options = self._listed(asked), asked.get("options")
+        policy = self._guard.chosen(self._policy(given, options) if callable(self._policy) else self._policy)
+        listed, metadata = requests.addressed(given)
         if checking:
             listed = requests.ending_in_speech(listed)
-        options = asked.get("options")
-        policy = self._guard.chosen(self._policy(listed, options) if callable(self._policy) else self._policy)
-        judged = await self._judge(listed, policy, asked, checking=checking)
-        kept, about = await requests.offered(self._guard, options, policy)
+        by = Judge(self._guard, policy, metadata)
+        judged = await self._judge(by, listed, asked, checking=checking)
+        kept, about = await requests.offered(by, options)
+        judged.decisions.extend(about)
         if kept is not options:
             asked, judged = {**asked, "options": kept}, replace(judged, changed=True)
-        judged = replace(judged, decisions=[*judged.decisions, *about])
-        refusal = None if judged.refusing is None else await self.refusal(judged.refusing, policy)
-        return Turn(asked, judged, self._call(asked, judged.messages), policy, refusal)
+        refusal = None if judged.refusing is None else await self.refusal(judged.refusing, by)
+        return Turn(asked, judged, self._call(asked, judged.messages), by, refusal)
 
-    async def _judge(self, listed: list[Any], policy: Policy, asked: dict[str, Any], *, checking: bool) -> Judged:
+    async def _judge(self, by: Judge, listed: list[Any], asked: dict[str, Any], *, checking: bool) -> Judged:
         """Judge a request. A host may judge less of it, by what was asked."""
-        return await requests.judge(self._guard, listed, policy)
+        return await requests.judge(by, listed)
 
-    async def refusal(self, decision: Decision, policy: Policy) -> str:
+    async def refusal(self, decision: Decision, by: Judge) -> str:
         """What to tell the person."""
-        return await self._guard.arefusal(decision, policy=policy)
+        return await self._guard.arefusal(decision, policy=by.policy)
 
     def _told(self, turn: Turn) -> str:
         """A refusal as a stream shows it."""
@@ -150,10 +150,10 @@ class Judging:
 
     def _listed(self, asked: dict[str, Any]) -> list[Any]:
         """All messages of a request. Raises for what no engine is to be shown."""
-        messages, prompt, state = asked.get("messages"), asked.get("prompt"), asked.get("state")
+        messages, prompt = asked.get("messages"), asked.get("prompt")
         if messages is not None and not isinstance(messages, list):
             raise TypeError(f"messages must be a list of messages, not {type(messages).__name__}")
-        if state and not self._guard.checks.trusted_roles:
+        if asked.get("state") and not self._guard.checks.trusted_roles:
             from nemoguardrails.exceptions import InvalidStateError
 
             # a state is events: a client that writes one could put words into anybody's mouth
@@ -177,7 +177,8 @@ class Judging:
         if not self._is_beside():
             turn = await self._judged(asked)
             return turn, await call(turn) if self._goes_on(turn) else None
-        unjudged = Turn(asked, Judged(self._listed(asked)), self._call(asked, self._listed(asked)), self._guard.policy)
+        listed, _ = requests.addressed(self._listed(asked))
+        unjudged = Turn(asked, Judged(listed), self._call(asked, listed), Judge(self._guard, self._guard.policy))
         work = asyncio.ensure_future(call(unjudged))
         try:
             turn = await self._judged(asked)
@@ -207,23 +208,26 @@ class Judging:
         made: AsyncIterator[Any] = self.engine.stream_async(**turn.call)
         return made
 
-    async def _check(self, turn: Turn, rail_types: Any) -> Any:
-        return await self.engine.check_async(turn.call["messages"], rail_types=rail_types)
+    async def _check(self, turn: Turn, rail_types: Any, **more: Any) -> Any:
+        return await self.engine.check_async(turn.call["messages"], rail_types=rail_types, **more)
 
     async def judged_answer(self, turn: Turn, said: list[Any]) -> tuple[list[Any] | None, list[Decision]]:
-        """Judge the messages that answer a request. Return them as they may be passed on, and the decisions by place.
+        """Judge the messages that answer a request. Return them as they may be passed on, and the decisions in order.
 
         The messages are None if one of them was removed.
         """
+        asked = self._answering(turn)
+        new = range(len(asked), len(asked) + len(said))  # the others give the request that is answered
+        made, decisions = await turn.judge.messages([*asked, *said], new)
+        kept = made[len(asked) :] if len(made) == len(asked) + len(said) else None
+        return kept, [each for each in decisions if each.where and each.where[0] in new]
+
+    def _answering(self, turn: Turn) -> list[Any]:
+        """What an answer answers: the messages of its turn, or all where the settings judge some history with it."""
         asked = turn.judged.messages
         if not self._guard.checks.history:
             asked = asked[requests.turn_start(asked) :]
-        asked = [message for message in asked if requests.role_of(message) not in ("context", "event")]
-        new = range(len(asked), len(asked) + len(said))  # the others give the request that is answered
-        made, decisions = await guard_messages(self._guard, [*asked, *said], new, policy=turn.policy)
-        about = [(number - len(asked), part, each) for each in decisions for number, part in [each.where or (0, 0)]]
-        kept = made[len(asked) :] if len(made) == len(asked) + len(said) else None
-        return kept, [replace(each, where=(at, part)) for at, part, each in about if at >= 0]
+        return [message for message in asked if requests.role_of(message) not in ("context", "event")]
 
     async def _answered(self, turn: Turn, answer: Any) -> Any:
         """Judge an answer, both its messages and the records beside them, and return it as it may be shown."""
@@ -246,13 +250,14 @@ class Judging:
         """Apply the decisions about an answer. Return the resulting answer and the decisions."""
         state = turn.asked.get("state")
         new, about = await self.judged_answer(turn, [*said, *beside])
-        refusing = strictest([each for each in about if each.where and each.where[0] < len(said)])
+        end = len(self._answering(turn)) + len(said)
+        refusing = strictest([each for each in about if each.where and each.where[0] < end])
         if refusing is not None and not refusing.allowed:
             made = None
             if new is not None and not refusing.withheld:
                 made = answers.replaced(answer, said, new[: len(said)], state)
             if made is None:
-                made = answers.withheld(answer, await self.refusal(refusing, turn.policy), state)
+                made = answers.withheld(answer, await self.refusal(refusing, turn.judge), state)
             answer = made
             self._ended(turn, passed=False)
         elif not all(each.allowed for each in about):  # what its records alone hold
@@ -268,8 +273,7 @@ class Judging:
             explained = self.engine.explain()
         except (AttributeError, NotImplementedError):  # IORails explains nothing
             return
-        for call in explained.llm_calls:
-            answers.forget_call(call)
+        answers.forget_calls(explained.llm_calls)
         explained.colang_history = ""
 
 

@@ -13,19 +13,16 @@ from turnguard.core.errors import ConfigError
 from turnguard.core.step import STAGES, Stage
 from turnguard.guard import Guard, GuardLike
 from turnguard.nemo import drop_in, engine
-from turnguard.nemo.host import RAILS, Host
+from turnguard.nemo.host import KIND, RAILS, Host
 
 if TYPE_CHECKING:
     from nemoguardrails import LLMRails, RailsConfig
 
 log = logging.getLogger("turnguard")
 
-_IN_COLANG_2: Mapping[str, Stage] = {"turnguard check input": "input", "turnguard check output": "output"}
-"""Flows execute them there, no configuration lists them."""
 _FILE = "turnguard.yaml"
 _NEMOS_REFUSAL = "I'm sorry, I can't respond to that."
 IMPORT_PATH = "turnguard/rails"
-_KINDS = ("input", "output", "tool_output", "tool_input", "retrieval")
 
 
 def init(app: LLMRails) -> None:
@@ -37,10 +34,10 @@ def init(app: LLMRails) -> None:
 
 
 def _install(app: LLMRails) -> None:
-    engine.require_supported()
+    engine.require_known(app)
     config = app.config
     _require_known_flows(config)
-    guard = _given.pop(id(config), None) or _guard(config)
+    guard = _guard(config)
     policy = (config.custom_data or {}).get("turnguard_policy")
     guard.chosen(policy)
     if guard.checks.input == "beside":
@@ -48,39 +45,32 @@ def _install(app: LLMRails) -> None:
             "checks.input: beside has no effect in NeMo Guardrails, whose engine runs its input rails before the main "
             "model: the input is checked before"
         )
-    own = dict(_own_flows(config) if config.colang_version == "1.0" else _own_in_colang_2(config))
-    if not own and not (config.colang_version == "1.0" and _runs_our_actions(config)):
+    first_version = config.colang_version == "1.0"
+    own = dict(_own_flows(config) if first_version else _own_in_colang_2(config))
+    if not own and not (first_version and _runs_our_actions(config)):
         raise ConfigError(
             "custom_data.turnguard is given, and none of Turnguard's flows is listed: nothing would be checked. List "
             "them, such as rails: {input: {flows: [turnguard check input]}, output: {flows: [turnguard check output]}} "
             "(in Colang 2.x let main.co run them in its flows 'input rails' and 'output rails')"
         )
-    exceptions = bool(config.enable_rails_exceptions)
-    listed = {*config.rails.input.flows, *config.rails.output.flows}
+    rails, output = config.rails, config.rails.output
     host = Host(
         guard,
         frozenset(own.values()),
-        exceptions,
-        first_flows=(first := frozenset(flow for flow in own if _starts_with_us(flow, config))),
-        others=not listed <= RAILS.keys(),
+        policy,
+        exceptions=bool(config.enable_rails_exceptions),
+        others=not {*rails.input.flows, *output.flows} <= RAILS.keys(),
+        late=tuple(flow for flow in output.flows if flow not in own or not _starts_with_us(flow, config)),
         own_refusal=_own_refusal(guard, config),
-        alone=own.keys() >= {*config.rails.input.flows, *config.rails.tool_input.flows},
-        policy=policy,
+        alone=own.keys() >= {*rails.input.flows, *rails.tool_input.flows},
     )
-    output = config.rails.output
-    if output.streaming.enabled and output.streaming.stream_first and "output" in host.stages:
-        late = [flow for flow in output.flows if flow not in first]
-        if late:
-            log.warning(
-                "rails.output.streaming.stream_first: Turnguard judges text before it is shown, and NeMo runs %r "
-                "after that: set stream_first: false",
-                late[0],
-            )
+    if host.late and output.streaming.enabled and output.streaming.stream_first and "output" in host.stages:
+        log.warning(
+            "rails.output.streaming.stream_first: Turnguard judges text before it is shown, and NeMo runs %r after "
+            "that: set stream_first: false",
+            host.late[0],
+        )
     drop_in.install(app, host)
-
-
-_given: dict[int, Guard] = {}
-"""Guards that `checked_rails` hands to `init`, by the configuration's identity."""
 
 
 def guard_of(app: LLMRails) -> Guard:
@@ -118,15 +108,8 @@ def checked_rails(
         if stage in stages and flow not in flows:
             flows.insert(0, flow)
     if guard is not None:
-        _given[id(config)] = Guard.of(guard)
-    try:
-        return LLMRails(config, **options)
-    except RuntimeError as error:
-        if isinstance(error.__cause__, ConfigError):
-            raise error.__cause__ from None
-        raise
-    finally:
-        _given.pop(id(config), None)
+        config.custom_data = {**(config.custom_data or {}), "turnguard": Guard.of(guard)}
+    return LLMRails(config, **options)
 
 
 def _own_refusal(guard: Guard, config: RailsConfig) -> str | None:
@@ -137,8 +120,10 @@ def _own_refusal(guard: Guard, config: RailsConfig) -> str | None:
 
 
 def _guard(config: RailsConfig) -> Guard:
-    _require_one_policy(config)
     settings = (config.custom_data or {}).get("turnguard")
+    if isinstance(settings, Guard):  # by `checked_rails`
+        return settings
+    _require_one_policy(config)
     if settings is None:
         raise ConfigError(
             "custom_data.turnguard is missing: name the file with Turnguard's settings there "
@@ -188,20 +173,24 @@ def _folders(config: RailsConfig) -> list[Path]:
 def _require_known_flows(config: RailsConfig) -> None:
     """NeMo checks the names of input, output and retrieval flows, and not those of tool flows."""
     problems = []
-    for kind in _KINDS:
-        for flow in getattr(config.rails, kind).flows:
-            if config.colang_version != "1.0" and flow in RAILS and kind not in ("input", "output"):
-                problems.append(f"rails.{kind}.flows: {flow!r} is not supported with Colang 2.x: use Colang 1.0")
-                continue
-            if not flow.lower().startswith("turnguard") or (_is_defined(flow, config) and flow not in RAILS):
-                continue
-            if flow not in RAILS:
-                near = difflib.get_close_matches(flow, RAILS, 1, 0.4) or list(RAILS)[:1]
-                problems.append(f"rails.{kind}.flows: there is no flow {flow!r}; did you mean {near[0]!r}?")
-            elif RAILS[flow][0] != kind:
-                problems.append(f"rails.{kind}.flows: {flow!r} belongs under rails.{RAILS[flow][0]}.flows")
+    for kind, flow in _listed(config):
+        if config.colang_version != "1.0" and flow in RAILS and kind not in ("input", "output"):
+            problems.append(f"rails.{kind}.flows: {flow!r} is not supported with Colang 2.x: use Colang 1.0")
+            continue
+        if not flow.lower().startswith("turnguard") or (_is_defined(flow, config) and flow not in RAILS):
+            continue
+        if flow not in RAILS:
+            near = difflib.get_close_matches(flow, RAILS, 1, 0.4) or list(RAILS)[:1]
+            problems.append(f"rails.{kind}.flows: there is no flow {flow!r}; did you mean {near[0]!r}?")
+        elif RAILS[flow][0] != kind:
+            problems.append(f"rails.{kind}.flows: {flow!r} belongs under rails.{RAILS[flow][0]}.flows")
     if problems:
         raise ConfigError(*problems)
+
+
+def _listed(config: RailsConfig) -> list[tuple[str, str]]:
+    """The flows that the configuration lists, each with the kind of rail."""
+    return [(kind, flow) for kind in KIND.values() for flow in getattr(config.rails, kind).flows]
 
 
 def _is_defined(flow: str, config: RailsConfig) -> bool:
@@ -210,24 +199,22 @@ def _is_defined(flow: str, config: RailsConfig) -> bool:
 
 def _own_flows(config: RailsConfig) -> Iterator[tuple[str, Stage]]:
     """The flows that the rails list and that check with us: ours, and users' own that execute our actions."""
-    for kind in _KINDS:
-        for flow in getattr(config.rails, kind).flows:
-            if flow in RAILS:
-                yield flow, RAILS[flow][1]
-                continue
-            stage = next(stage for each, stage in RAILS.values() if each == kind)
-            if f"turnguard_check_{stage}" in _actions(flow, config):
-                yield flow, stage
+    stages = dict(RAILS.values())
+    for kind, flow in _listed(config):
+        if flow in RAILS:
+            yield flow, RAILS[flow][1]
+        elif f"turnguard_check_{stages[kind]}" in _actions(flow, config):
+            yield flow, stages[kind]
 
 
 def _own_in_colang_2(config: RailsConfig) -> Iterator[tuple[str, Stage]]:
     """The flows of ours that flows of the user's run there, or whose actions they do."""
-    for flow, stage in _IN_COLANG_2.items():
-        names = [f"name={name!r}" for name in (flow, f"TurnguardCheck{stage.title()}Action")]
-        others = (repr(each.elements) for each in config.flows if each.name != flow)
-        listed = getattr(config.rails, RAILS[flow][0]).flows
-        if flow in listed or any(name in elements for elements in others for name in names):
-            yield flow, stage
+    for flow, (kind, stage) in RAILS.items():
+        if stage in ("input", "output"):
+            names = [f"name={name!r}" for name in (flow, f"TurnguardCheck{stage.title()}Action")]
+            others = (repr(each.elements) for each in config.flows if each.name != flow)
+            if (kind, flow) in _listed(config) or any(name in elements for elements in others for name in names):
+                yield flow, stage
 
 
 def _actions(flow: str, config: RailsConfig, seen: frozenset[str] = frozenset()) -> list[str]:

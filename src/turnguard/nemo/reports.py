@@ -9,11 +9,11 @@ from typing import Any
 
 from turnguard.core.action import SEVERITY
 from turnguard.core.decision import Decision
-from turnguard.core.step import STAGES
+from turnguard.core.step import STAGES, Stage
 
-_KINDS = {"tool_call": "tool_output", "tool_result": "tool_input"}
+_KINDS: Mapping[Stage, str] = {"tool_call": "tool_output", "tool_result": "tool_input"}
 """What NeMo calls the rails of a stage, where it has another name."""
-_TOKENS = ("prompt_tokens", "completion_tokens")
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def strictest(decisions: Sequence[Decision]) -> Decision | None:
@@ -21,58 +21,37 @@ def strictest(decisions: Sequence[Decision]) -> Decision | None:
     return max(decisions, key=lambda decision: SEVERITY[decision.action], default=None)
 
 
+def options_of(given: Any) -> Any:
+    """The options as NeMo's `GenerationOptions`; None without any."""
+    if not isinstance(given, Mapping):
+        return given
+    from nemoguardrails.rails.llm.options import GenerationOptions
+
+    return GenerationOptions(**given)
+
+
 def report(answer: Any, decisions: Sequence[Decision], options: Any) -> Any:
     """Add a rail of ours for each stage that was judged to the answer's log, where the options ask for one."""
-    wanted = options.get("log") if isinstance(options, Mapping) else getattr(options, "log", None)
-    if not wanted or not hasattr(answer, "log"):
+    if not hasattr(answer, "log"):
         return answer
-    rails, calls = (
-        wanted.get(name) if isinstance(wanted, Mapping) else getattr(wanted, name, False)
-        for name in ("activated_rails", "llm_calls")
-    )
-    if not rails and not calls:
+    wanted = getattr(options_of(options), "log", None)
+    if wanted is None or not (wanted.activated_rails or wanted.llm_calls):
         return answer
     from nemoguardrails.rails.llm.options import GenerationLog
 
     log = answer.log = answer.log or GenerationLog()
     for stage in STAGES:
         about = [decision for decision in decisions if decision.stage == stage]
-        if not about:
+        if (decisive := strictest(about)) is None:
             continue
-        rail = _rail(stage, about)
+        rail = _rail(about, decisive)
         asked = rail.executed_actions[0].llm_calls
-        if rails:
+        if wanted.activated_rails:
             log.activated_rails.append(rail)
-        if calls:
+        if wanted.llm_calls:
             log.llm_calls = [*(log.llm_calls or ()), *asked]
-        _count(log.stats, rail.type, rail.duration, asked)
+        _count(log.stats, rail, asked)
     return answer
-
-
-def calls_of(decisions: Sequence[Decision]) -> list[Any]:
-    """The moderator's calls for these decisions as NeMo records a model's. What was remembered cost none."""
-    from nemoguardrails.logging.explain import LLMCallInfo
-
-    now = time.time()
-    # parts that were judged together share their verdict
-    asked = {id(each.verdict): (decision, each.verdict) for decision in decisions for each in decision.judgements}
-    return [
-        LLMCallInfo(
-            id=os.urandom(16).hex(),
-            task=f"turnguard_check_{decision.stage}",
-            started_at=now - (verdict.latency or 0.0),
-            finished_at=now,
-            duration=verdict.latency or 0.0,
-            prompt="",  # it is content, and a log outlives the turn
-            completion=verdict.raw or verdict.failure or "",
-            **dict(zip(_TOKENS, verdict.tokens or (0, 0), strict=True)),
-            total_tokens=sum(verdict.tokens or ()),
-            llm_model_name=verdict.model or "unknown",
-            llm_provider_name="turnguard",
-        )
-        for decision, verdict in asked.values()
-        if not verdict.remembered
-    ]
 
 
 def record(decisions: Sequence[Decision]) -> None:
@@ -84,33 +63,54 @@ def record(decisions: Sequence[Decision]) -> None:
     from nemoguardrails.logging.processing_log import processing_log_var
     from nemoguardrails.logging.stats import LLMStats
 
-    calls = calls_of(decisions)
-    explained, log = explain_info_var.get(), processing_log_var.get()
-    statistics = llm_stats_var.get()
-    if calls and statistics is None:
-        llm_stats_var.set(statistics := LLMStats())
-    for call in calls:
+    explained, log, statistics = explain_info_var.get(), processing_log_var.get(), llm_stats_var.get()
+    for call in _calls(decisions):
+        if statistics is None:
+            llm_stats_var.set(statistics := LLMStats())
         if explained is not None:
             explained.llm_calls.append(call)
         if log is not None:
             log.append({"type": "llm_call_info", "timestamp": call.finished_at, "data": call})
         statistics.inc("total_calls")
         statistics.inc("total_time", call.duration)
-        for name in (*_TOKENS, "total_tokens"):
+        for name in _TOKENS:
             statistics.inc(f"total_{name.removeprefix('total_')}", getattr(call, name))
 
 
-def _rail(stage: str, decisions: Sequence[Decision]) -> Any:
+def _calls(decisions: Sequence[Decision]) -> list[Any]:
+    """The moderator's calls for these decisions as NeMo records a model's. What was remembered cost none."""
+    from nemoguardrails.logging.explain import LLMCallInfo
+
+    now = time.time()
+    # parts that were judged together share their verdict
+    asked = {id(each.verdict): (decision.stage, each.verdict) for decision in decisions for each in decision.judgements}
+    return [
+        LLMCallInfo(
+            id=os.urandom(16).hex(),
+            task=f"turnguard_check_{stage}",
+            started_at=now - (verdict.latency or 0.0),
+            finished_at=now,
+            duration=verdict.latency or 0.0,
+            prompt="",  # it is content, and a log outlives the turn
+            completion=verdict.raw or verdict.failure or "",
+            **dict(zip(_TOKENS, (*(tokens := verdict.tokens or (0, 0)), sum(tokens)), strict=True)),
+            llm_model_name=verdict.model or "unknown",
+            llm_provider_name="turnguard",
+        )
+        for stage, verdict in asked.values()
+        if not verdict.remembered
+    ]
+
+
+def _rail(decisions: Sequence[Decision], decisive: Decision) -> Any:
     from nemoguardrails.rails.llm.options import ActivatedRail, ExecutedAction
 
-    decisive = strictest(decisions)
-    if decisive is None:
-        raise ValueError("a rail without a decision")
-    task = f"turnguard_check_{stage}"
-    calls = calls_of(decisions)
-    duration = max(decision.latency for decision in decisions)
+    stage, took = decisive.stage, max(decision.latency for decision in decisions)
     action = ExecutedAction(
-        action_name=task, return_value=metadata_of(decisions, decisive), llm_calls=calls, duration=duration
+        action_name=f"turnguard_check_{stage}",
+        return_value=metadata_of(decisions, decisive),
+        llm_calls=_calls(decisions),
+        duration=took,
     )
     return ActivatedRail(
         type=_KINDS.get(stage, stage),
@@ -118,37 +118,39 @@ def _rail(stage: str, decisions: Sequence[Decision]) -> Any:
         decisions=[decisive.action],
         executed_actions=[action],
         stop=decisive.withheld,
-        duration=duration,
+        duration=took,
     )
 
 
-def _count(stats: Any, kind: str, duration: float, calls: Sequence[Any]) -> None:
+def _count(stats: Any, rail: Any, calls: Sequence[Any]) -> None:
     """Add what our checks took to the statistics of the turn."""
-    name = f"{kind.removeprefix('tool_')}_rails_duration"
-    if hasattr(stats, name):
-        setattr(stats, name, (getattr(stats, name) or 0.0) + duration)
-    stats.total_duration = (stats.total_duration or 0.0) + duration
-    stats.llm_calls_count = (stats.llm_calls_count or 0) + len(calls)
-    for name in (*_TOKENS, "total_tokens"):
-        total = f"llm_calls_total_{name.removeprefix('total_')}"
-        setattr(stats, total, (getattr(stats, total) or 0) + sum(getattr(call, name) for call in calls))
-    stats.llm_calls_duration = (stats.llm_calls_duration or 0.0) + sum(call.duration or 0.0 for call in calls)
+
+    def add(name: str, amount: float) -> None:
+        setattr(stats, name, (getattr(stats, name) or 0) + amount)
+
+    of_kind = f"{rail.type.removeprefix('tool_')}_rails_duration"
+    if hasattr(stats, of_kind):
+        add(of_kind, rail.duration)
+    add("total_duration", rail.duration)
+    add("llm_calls_count", len(calls))
+    add("llm_calls_duration", sum(call.duration for call in calls))
+    for name in _TOKENS:
+        add(f"llm_calls_total_{name.removeprefix('total_')}", sum(getattr(call, name) for call in calls))
 
 
 def metadata_of(decisions: Sequence[Decision], decisive: Decision) -> dict[str, Any]:
     """What explains the decisions of one rail, without content. JSON-ready."""
     details = [decision.to_dict() for decision in decisions]
-    verdict = decisive.verdict
-    probabilities = [detail["verdict"]["p_unsafe"] for detail in details if detail["verdict"]["p_unsafe"] is not None]
+    known = (detail["verdict"]["p_unsafe"] for detail in details)
     return {
         "action": decisive.action,
         "stage": decisive.stage,
         "categories": list(dict.fromkeys(name for decision in decisions for name in decision.categories)),
-        "p_unsafe": max(probabilities, default=None),
+        "p_unsafe": max((p for p in known if p is not None), default=None),
         "latency": max(decision.latency for decision in decisions),
         "failed": decisive.failed,
-        "failure": verdict.failure,
-        "cause": verdict.cause,
+        "failure": decisive.verdict.failure,
+        "cause": decisive.verdict.cause,
         "message": decisive.message or "",
         "coverage": {
             side: [entry for detail in details for entry in detail["coverage"][side]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from turnguard.core.decision import Decision
@@ -19,11 +19,36 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+METADATA = "turnguard"
+"""The variable of a context message that says whom the turn belongs to."""
 _CHUNKS = ("relevant_chunks", "relevant_chunks_sep")
 """Context variables that hold retrieved text, whole and in pieces. A prompt may use either."""
 _PLUMBING = {"type", "uid", "event_created_at", "source_uid", "action_uid"}
 """Keys of NeMo's events that hold no text."""
 _TOKEN = re.compile(r"[\w.:/+\-=]{0,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A guard, the policy of one turn, and whom that turn belongs to.
+
+    No review is held for a person: NeMo's engines have no way to go on once one has answered.
+    """
+
+    guard: Guard
+    policy: Policy
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    async def messages(
+        self, messages: Sequence[Any], only: Collection[int] | None = None
+    ) -> tuple[list[Any], list[Decision]]:
+        """The messages to use instead, and the decisions. `only` are the indexes of those to judge."""
+        return await guard_messages(self.guard, messages, only, policy=self.policy, metadata=self.metadata, hold=False)
+
+    async def parts(self, step: Step) -> list[Decision]:
+        """A decision for each part of a step."""
+        step = replace(step, metadata=self.metadata)
+        return await self.guard.acheck_parts(step, policy=self.policy, hold=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +64,7 @@ class Judged:
     changed: bool = False
 
 
-async def judge(
-    guard: Guard, messages: list[Any], policy: Policy, only: Collection[int] | None = None, *, chunks: bool = True
-) -> Judged:
+async def judge(by: Judge, messages: list[Any], only: Collection[int] | None = None, *, chunks: bool = True) -> Judged:
     """Judge the messages of a request. What is unsafe in earlier turns is taken out; in this turn it refuses.
 
     `only` are the indexes of those to judge, all without it. `chunks`: retrieved ones are judged too.
@@ -51,7 +74,7 @@ async def judge(
     if own:
         said = {text for at, each in enumerate(messages) if at not in own for text in strings(each)}
         read_as = [_as_text(message, said) if at in own else message for at, message in enumerate(messages)]
-    passed, decisions = await guard_messages(guard, read_as, only, policy=policy)
+    passed, decisions = await by.messages(read_as, only)
     start = turn_start(messages)
     lasting = {at for at, message in own.items() if message["role"] == "context" or at >= start}
     of_turn = [each for each in decisions if each.where and (each.where[0] >= start or each.where[0] in lasting)]
@@ -61,37 +84,39 @@ async def judge(
     ]
     as_given = {id(read_as[at]): message for at, message in own.items()}
     new = [as_given.get(id(message)) or _as_said(message) for message in passed] if own else passed
-    if len(new) != len(messages) or any(one is not other for one, other in zip(new, messages, strict=True)):
+    if not _same(new, messages):
         new, unsaid = _carried(new, spoken(messages), spoken(new))
         refusing += [each for each in of_turn if not each.allowed] if unsaid else []
     for message in [each for at, each in own.items() if chunks and (only is None or at in only)]:
         content = message.get("content")
         if not isinstance(content, Mapping) or not (found := chunks_in(content)):
             continue
-        decision = await guard.acheck(Step.retrieval(found, prompt=question(messages)), policy=policy)
-        of_turn.append(decision)
-        if decision.withheld:
-            refusing.append(decision)
-        elif not decision.allowed:
-            rewritten = {**message, "content": {**content, **with_chunks(content, [decision])}}
+        about = await by.parts(Step.retrieval(found, prompt=question(messages)))
+        of_turn += about
+        refusing += [each for each in about if each.withheld]
+        if not all(each.allowed for each in about):
+            rewritten = {**message, "content": {**content, **with_chunks(content, about)}}
             new = [rewritten if each is message else each for each in new]
-    changed = len(new) != len(messages) or any(one is not other for one, other in zip(new, messages, strict=True))
-    return Judged(new, of_turn, strictest(refusing), changed)
+    return Judged(new, of_turn, strictest(refusing), not _same(new, messages))
 
 
-async def offered(guard: Guard, options: Any, policy: Policy) -> tuple[Any, list[Decision]]:
+def _same(new: Sequence[Any], old: Sequence[Any]) -> bool:
+    return len(new) == len(old) and all(one is other for one, other in zip(new, old, strict=True))
+
+
+async def offered(by: Judge, options: Any) -> tuple[Any, list[Decision]]:
     """The options with the tools that the model may be offered, and the decisions about them.
 
     Definitions are the application's own, and judged if the settings say so (`checks.tools`), unless clients write the
     requests. A tool that does not pass is not offered.
     """
     params = options.get("llm_params") if isinstance(options, Mapping) else getattr(options, "llm_params", None)
-    which = guard.checks.tools
+    which = by.guard.checks.tools
     if not isinstance(params, Mapping) or not (tools := params.get("tools")):
         return options, []
-    if which == "none" or (which == "dynamic" and guard.checks.trusted_roles):
+    if which == "none" or (which == "dynamic" and by.guard.checks.trusted_roles):
         return options, []
-    decisions = await guard.acheck_parts(Step.tools(tools), policy=policy)
+    decisions = await by.parts(Step.tools(tools))
     kept = [tool for tool, decision in zip(tools, decisions, strict=True) if decision.allowed]
     if len(kept) == len(tools):
         return options, decisions
@@ -100,6 +125,29 @@ async def offered(guard: Guard, options: Any, policy: Policy) -> tuple[Any, list
     if isinstance(options, Mapping):
         return {**options, "llm_params": left}, decisions
     return options.model_copy(update={"llm_params": left}), decisions
+
+
+def addressed(messages: Sequence[Any]) -> tuple[list[Any], dict[str, str]]:
+    """The messages without what says whom the turn belongs to, and that, which no prompt ever holds.
+
+    Raises NeMo's `InvalidStateError` for what is no metadata.
+    """
+    left: list[Any] = []
+    metadata: dict[str, str] = {}
+    for message in messages:
+        content = message.get("content") if role_of(message) == "context" else None
+        if not isinstance(content, Mapping) or METADATA not in content:
+            left.append(message)
+            continue
+        try:
+            metadata.update(Step.input("-", metadata=content[METADATA]).metadata)
+        except (TypeError, ValueError) as error:
+            from nemoguardrails.exceptions import InvalidStateError
+
+            raise InvalidStateError(f"{METADATA!r} in a context message: {error}") from error
+        if rest := {key: value for key, value in content.items() if key != METADATA}:
+            left.append({**message, "content": rest})
+    return left, metadata
 
 
 def turn_start(messages: Sequence[Any]) -> int:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnguard.core.policy import Policy
-from turnguard.nemo.requests import Judged, spoken
+from turnguard.nemo.requests import Judge, Judged, spoken
 
 
 @dataclass(slots=True, eq=False)
 class Turn:
     """A request as it was judged. `call` holds what the engine is called with, `refusal` what is answered instead.
 
-    The rest is of rails inside an engine. `streaming` and `checking` say which call runs it. `told`: a flow has been
-    told of the refusal; `ended`: a rail of ours has ended the turn with it; `stopped`: not all of it was judged to its
-    end. `heard` are the texts that such a rail let pass, `pairs` what one has rewritten, old and new, for clearing the
-    engine's records. `key` and `waiting` are for the events to keep, `explained` is NeMo's record of the calls;
-    `uncounted`: it has not been told of those that judged the request.
+    The rest is of rails inside an engine. `streaming` says which call runs it; `judged_before` is false where they run
+    without one of ours. `told`: a flow has been told of the refusal; `ended`: a rail of ours has ended the turn with
+    it; `stopped`: not all of it was judged to its end. `heard` are the texts that such a rail let pass, `pairs` what
+    one has rewritten, old and new, for clearing the engine's records. `key` and `waiting` are for the events to keep,
+    `explained` is NeMo's record of the calls; `uncounted`: it has not been told of those that judged the request.
     """
 
     asked: dict[str, Any]
     judged: Judged
     call: dict[str, Any]
-    policy: Policy
+    judge: Judge
     refusal: str | None = None
     streaming: bool = False
-    checking: bool = False
+    judged_before: bool = True
     told: bool = False
     ended: bool = False
     uncounted: bool = True
@@ -65,3 +66,14 @@ current: ContextVar[Turn | None] = ContextVar("turnguard_nemo_turn", default=Non
 """The turn that an engine is running."""
 entered: ContextVar[tuple[Any, Turn] | None] = ContextVar("turnguard_nemo_entered", default=None)
 """The engine and the turn of a stream or check that has yet to reach the engine's own `generate_async`."""
+
+
+@contextmanager
+def without(*variables: ContextVar[Any]) -> Iterator[None]:
+    """Run what an action calls inside another's turn as a turn of its own."""
+    tokens = [(variable, variable.set(None)) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, token in reversed(tokens):
+            variable.reset(token)

@@ -39,10 +39,14 @@ async def guard_messages(
     *,
     policy: str | Policy | None = None,
     metadata: Mapping[str, str] | None = None,
+    hold: bool = True,
 ) -> tuple[list[Any], list[Decision]]:
-    """See `Guard.aguard_messages`. `only` names the messages to judge, as for `check_messages`."""
+    """See `Guard.aguard_messages`. `only` names the messages to judge, as for `check_messages`.
+
+    `hold` is as in `Guard.acheck`.
+    """
     chosen = guard.chosen(policy)
-    transcript = await check(guard, messages, only, policy=chosen, metadata=metadata)
+    transcript = await check(guard, messages, only, policy=chosen, metadata=metadata, hold=hold)
     decisions = transcript.decisions
     return rewritten(messages, transcript.readings, decisions, partial(guard.removed, policy=chosen)), decisions
 

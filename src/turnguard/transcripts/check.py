@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -31,7 +32,12 @@ class Judge(Protocol):
         ...
 
     async def acheck_parts(
-        self, step: Step, where: Sequence[tuple[int, int]] = (), *, policy: str | Policy | None = None
+        self,
+        step: Step,
+        where: Sequence[tuple[int, int]] = (),
+        *,
+        policy: str | Policy | None = None,
+        hold: bool = True,
     ) -> list[Decision]:
         """One decision for each part of the step."""
         ...
@@ -86,8 +92,12 @@ async def check(
     *,
     policy: str | Policy | None = None,
     metadata: Mapping[str, str] | None = None,
+    hold: bool = True,
 ) -> Transcript:
-    """What each message holds, and the decisions. Raises `TypeError` for what is no list of messages."""
+    """What each message holds, and the decisions. Raises `TypeError` for what is no list of messages.
+
+    Parts under review are held for a person, unless `hold` is false.
+    """
     if isinstance(messages, (str, bytes, Mapping)):
         raise TypeError(
             f"messages must be a list of messages, not {type(messages).__name__}: "
@@ -99,7 +109,7 @@ async def check(
     _read(transcript, guard, messages, only, judge, chosen.digest)
     if metadata:
         transcript.pieces = [replace(each, step=replace(each.step, metadata=metadata)) for each in transcript.pieces]
-    await _decide(transcript, guard, chosen)
+    await _decide(transcript, guard, chosen, hold=hold)
     for new in transcript.new.values():
         decided = tuple(new.decisions)
         guard.seen.keep(
@@ -146,18 +156,19 @@ def _read(
         transcript.new[number] = _New(message, reading, before, conversation.request, called)
 
 
-async def _decide(transcript: Transcript, guard: Judge, policy: Policy) -> None:
+async def _decide(transcript: Transcript, guard: Judge, policy: Policy, *, hold: bool) -> None:
     pieces = transcript.pieces
+    ask = partial(guard.acheck_parts, policy=policy, hold=hold)
     if len(pieces) == 1:
         (piece,) = pieces  # the usual turn: a task of its own would cost more than deciding
-        decided: Sequence[list[Decision]] = [await guard.acheck_parts(piece.step, piece.where, policy=policy)]
+        decided: Sequence[list[Decision]] = [await ask(piece.step, piece.where)]
     else:
         # a long transcript must not fill the queue by itself: what does not fit there fails
         room = asyncio.Semaphore(guard.moderator_settings.max_in_flight)
 
         async def decide(piece: Piece) -> list[Decision]:
             async with room:
-                return await guard.acheck_parts(piece.step, piece.where, policy=policy)
+                return await ask(piece.step, piece.where)
 
         decided = await asyncio.gather(*map(decide, pieces))
     for piece, decisions in zip(pieces, decided, strict=True):

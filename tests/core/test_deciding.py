@@ -53,6 +53,7 @@ def side(stage: Stage, label: Label, categories: tuple[str, ...] = (), p: float 
     return judged(label, None, categories, p)
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("label", ["safe", "unsafe"])
 @pytest.mark.parametrize("category", [None, "not in the taxonomy", *CATEGORIES])
@@ -91,6 +92,7 @@ def test_every_stage_label_category_and_action(stage: Stage, label: Label, categ
             assert outcome.reasons[0].rule.startswith("policy.")
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("failure", ["unparseable", "unavailable", "timeout", "rejected"])
 @pytest.mark.parametrize("action", ["block", "review", "flag", "allow"])

@@ -60,6 +60,7 @@ def test_delimiters_in_other_spacing_are_opened_too(spaced: str) -> None:
     assert neutralise(spaced).startswith("< ")
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("line", FORGED)
 @pytest.mark.parametrize("line_break", ["", *BREAKS])
 @pytest.mark.parametrize("indent", ["", "  ", "\t", "\u200b", "\ufeff "])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
-from collections.abc import Iterator, Sequence
 
 import pytest
-from _pytest.mark.structures import ParameterSet
 
 from tests.faults.faulty import CASES, KINDS, LENIENT, MARK, Case, World, expected
 from tests.faults.measuring import SLACK, in_use, measured, once, text
 from tests.faults.surfaces import CELLS, SURFACES, Surface, step
+from tests.pairwise import selected
 from turnguard import Guard, Step
 from turnguard.core.action import Action
 from turnguard.moderators.base import Deadline
@@ -34,34 +32,13 @@ def combinations() -> list[Combination]:
     return [(surface, stage, case, action) for surface, stage in CELLS for case, action in tried]
 
 
-def pairwise(every: Sequence[Combination]) -> set[int]:
-    """The positions of a small selection that holds every pair of values that occurs."""
-    pairs = [{frozenset(pair) for pair in itertools.combinations(enumerate(map(_key, each)), 2)} for each in every]
-    wanted = set[frozenset[tuple[int, str]]]().union(*pairs)
-    chosen: set[int] = set()
-    # taking a combination leaves the others with at most as much to add: bounds are recomputed only at the top
-    heap = [(-len(found), number) for number, found in enumerate(pairs)]
-    while wanted:
-        bound, number = heapq.heappop(heap)
-        gain = len(pairs[number] & wanted)
-        if gain < -bound:
-            heapq.heappush(heap, (-gain, number))
-            continue
-        chosen.add(number)
-        wanted -= pairs[number]
-    return chosen
+def factors(surface: Surface, stage: str, case: Case, action: Action) -> tuple[object, ...]:
+    """A surface sees no more of a fault than how the check ended."""
+    return surface.name, stage, (case.failure, case.replicas, case.cold), action
 
 
-def _key(value: object) -> str:
+def ids(value: object) -> str:
     return str(getattr(value, "name", value))
-
-
-def _cells() -> Iterator[ParameterSet]:
-    every = combinations()
-    chosen = pairwise(every)
-    for number, (surface, stage, case, action) in enumerate(every):
-        marks = [] if number in chosen else [pytest.mark.exhaustive]
-        yield pytest.param(surface, stage, case, action, marks=marks, id=f"{surface.name}-{stage}-{case.name}-{action}")
 
 
 @pytest.mark.parametrize(("surface", "stage"), CELLS, ids=lambda value: getattr(value, "name", value))
@@ -72,7 +49,8 @@ async def test_without_a_fault_the_content_passes(world: dict[int, World], surfa
     assert {(decision.action, decision.failed) for decision in outcome.decisions} == {("allow", False)}
 
 
-@pytest.mark.parametrize(("surface", "stage", "case", "action"), list(_cells()))
+@pytest.mark.pairwise(by=factors, once=lambda case, **_: case.name)
+@pytest.mark.parametrize(("surface", "stage", "case", "action"), combinations(), ids=ids)
 async def test_the_policy_decides_about_every_fault(
     world: dict[int, World], surface: Surface, stage: str, case: Case, action: Action
 ) -> None:
@@ -83,14 +61,17 @@ async def test_the_policy_decides_about_every_fault(
     assert outcome.over <= SLACK
 
 
-def test_the_selection_of_make_test_holds_every_pair() -> None:
+def test_the_selection_of_make_test_holds_every_pair_and_every_fault() -> None:
     every = combinations()
-    chosen = [every[number] for number in pairwise(every)]
+    chosen = [
+        every[number] for number in selected([factors(*each) for each in every], [each[2].name for each in every])
+    ]
     for one, other in itertools.combinations(range(4), 2):
-        assert {(_key(each[one]), _key(each[other])) for each in chosen} == {
-            (_key(each[one]), _key(each[other])) for each in every
+        assert {(factors(*each)[one], factors(*each)[other]) for each in chosen} == {
+            (factors(*each)[one], factors(*each)[other]) for each in every
         }
-    assert len(chosen) < len(every) / 2
+    assert {case for _, _, case, _ in chosen} == set(CASES)
+    assert len(chosen) < len(every) / 5
 
 
 # ---------------------------------------------------------------- the measure itself

@@ -36,6 +36,14 @@ LONG = "word " * 30
 BAD = f"{LONG} {UNSAFE} {LONG}"
 
 
+def factors(how: str, kind: str = "", **rest: str) -> tuple[str, ...]:
+    """What a way of streaming and a kind of model are made of, for selections of their product."""
+    way, _, mode = how.partition(":")
+    mode, _, sub = mode.partition(":")
+    what, _, config = kind.partition(" ")
+    return (way, mode, sub, what, config, *rest.values())
+
+
 async def shown(built: Any, how: str, given: Any = None, config: Any = None) -> list[Any]:
     """Everything that a way of streaming shows; less LangChain's own exposure of a tool's raw output."""
     given = said() if given is None else given
@@ -103,6 +111,7 @@ def agent_with(search: Any, *others: Any, judge: Any = None, saver: Any = None, 
 KINDS = [f"{what}{how}" for what in ("model", "streamed", "agent") for how in ("", " named", " runtime")]
 
 
+@pytest.mark.pairwise(by=factors)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", SYNC + ASYNC)
 async def test_what_an_unguarded_model_says_inside_a_tool_is_not_shown(how: str, kind: str) -> None:
@@ -113,6 +122,7 @@ async def test_what_an_unguarded_model_says_inside_a_tool_is_not_shown(how: str,
     assert "Done." in repr(seen) or "custom" in how
 
 
+@pytest.mark.pairwise(by=factors)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["stream:messages", "stream:values:sub", "astream:messages:sub", "v2", "v3", "av3"])
 async def test_a_guarded_tool_shows_nothing_unjudged_either(how: str, kind: str) -> None:
@@ -146,6 +156,7 @@ async def test_the_measure_finds_it_without_a_guard(how: str) -> None:
     assert UNSAFE in repr(await shown(create_agent(model, [one if how in SYNC else other]), how))
 
 
+@pytest.mark.pairwise(by=factors)
 @pytest.mark.parametrize("kind", ["model", "streamed", "model named", "model runtime", "streamed named"])
 @pytest.mark.parametrize("how", ["stream:messages", "astream:messages", "v2", "v3", "av3"])
 async def test_a_guarded_model_inside_a_tool_speaks_in_pieces_as_it_is_judged(how: str, kind: str) -> None:
@@ -393,6 +404,7 @@ HISTORY: Any = {"messages": [("user", "a"), ("ai", "b"), ("user", "c"), ("ai", "
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 
 
+@pytest.mark.pairwise(by=factors)
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("how", SYNC + ASYNC)
 async def test_a_guarded_model_of_another_middleware_is_nowhere_unjudged(how: str, order: str) -> None:

@@ -61,6 +61,7 @@ async def test_each_place_is_judged_at_its_stage(dialect: str, place: str) -> No
     assert stages == {stage(place)} or (place == "tool name" and stages == {"tool_call", "tool_result"})
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("action", ["block", "review", "rewrite", "flag"])
 @pytest.mark.parametrize(("dialect", "place"), CASES)
 async def test_what_is_passed_on_is_valid_and_without_the_unsafe_part(dialect: str, place: str, action: str) -> None:

@@ -9,6 +9,13 @@ import pytest
 from tests.faults.faulty import World, worlds
 from tests.faults.measuring import nothing_left
 from turnguard.testing import FakeVLLM
+from turnguard.text import language
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _languages_are_read() -> None:
+    """The first guess of a process reads a model in a thread of its own, which would look like one left behind."""
+    language.guess("Guten Morgen, wie geht es dir heute?")
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ CERTIFICATES := $(or $(SSL_CERT_FILE),$(wildcard /etc/ssl/certs/ca-certificates.
 UV := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(if $(CERTIFICATES),SSL_CERT_FILE=$(CERTIFICATES)) $(BIN)/uv
 UV_VERSION := uv>=0.8,<1
 LOCKED := pyproject.toml uv.lock
-PYTEST := $(BIN)/python -m pytest -n auto
+# Slow tests stand side by side: a worker that runs out of work takes some of another's.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # Nothing is removed that another target put there: `make demo` after `make test` is instant.
 SYNC := sync --frozen --inexact --quiet
 

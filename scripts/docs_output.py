@@ -248,24 +248,27 @@ def same(shown: str, told: str) -> bool:
 
 
 @contextlib.contextmanager
-def surroundings() -> Iterator[str]:
-    """The sandbox, warmed up; an empty folder to be in; an environment without anything of this machine's."""
+def servers() -> Iterator[tuple[str, str]]:
+    """The base URLs of the sandbox, warmed up, and of the gateway before it."""
     import turnguard.nemo  # noqa: F401 - NeMo finds the rails of an editable install only after this (see make_importable)
     from turnguard.sandbox import Sandbox
 
-    before, folder = dict(os.environ), Path.cwd()
-    with (
-        Sandbox(announce=lambda _line: None) as sandbox,
-        Gateway(sandbox.base_url) as gateway,
-        tempfile.TemporaryDirectory() as empty,
-    ):
+    with Sandbox(announce=lambda _line: None) as sandbox, Gateway(sandbox.base_url) as gateway:
         _warm(sandbox.base_url)
-        os.environ.update(TURNGUARD_BASE_URL=sandbox.base_url, GATEWAY_URL=gateway.base_url, NO_COLOR="1")
+        yield sandbox.base_url, gateway.base_url
+
+
+@contextlib.contextmanager
+def surroundings(sandbox: str, gateway: str) -> Iterator[str]:
+    """An empty folder to be in, and an environment that names the servers and nothing of this machine's."""
+    before, folder = dict(os.environ), Path.cwd()
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ.update(TURNGUARD_BASE_URL=sandbox, GATEWAY_URL=gateway, NO_COLOR="1")
         os.environ.update(TURNGUARD_RECORDS_KEY="a key for the pages, 32 characters or more")
         os.environ.pop("TURNGUARD_API_KEY", None)
         os.chdir(empty)
         try:
-            yield sandbox.base_url
+            yield sandbox
         finally:
             os.chdir(folder)
             os.environ.clear()
@@ -300,17 +303,17 @@ def rewritten(page: Path, base_url: str) -> str:
 
 def main() -> int:
     check = "--check" in sys.argv[1:]
+    named = [name for name in sys.argv[1:] if name != "--check"]
     differs = []
-    for name in [name for name in PAGES if len(sys.argv) < 2 or "--check" in sys.argv or name in sys.argv]:
-        page = ROOT / "docs" / name
-        if not page.exists():
-            continue
-        with surroundings() as base_url:
-            new = rewritten(page, base_url)
-        if new != page.read_text(encoding="utf-8"):
-            differs.append(name)
-            if not check:
-                page.write_text(new, encoding="utf-8")
+    with servers() as urls:
+        for name in (name for name in PAGES if name in named or not named):
+            page = ROOT / "docs" / name
+            with surroundings(*urls) as base_url:
+                new = rewritten(page, base_url)
+            if new != page.read_text(encoding="utf-8"):
+                differs.append(name)
+                if not check:
+                    page.write_text(new, encoding="utf-8")
     sys.stdout.write(("\n".join(differs) or "nothing changed") + "\n")
     return int(check and bool(differs))
 

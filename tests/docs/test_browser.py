@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.test_site import site
-
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-__all__ = ["site"]
 
 CHROMIUM = shutil.which("chromium")
 ASKED = {

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,27 +17,23 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_output", ROOT / "scripts" / "docs_output.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up there
-    spec.loader.exec_module(module)
-    return module
+script: Any = importlib.import_module("scripts.docs_output")
 
 
-script: Any = _script()
-
-
-@pytest.fixture
-def base_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[str, str]]:
     for module in ("nemoguardrails", "langchain"):
         pytest.importorskip(module, reason="the pages use every wing")
     if not available():
         pytest.skip("the pages show a sandbox that reads pictures")
+    with script.servers() as urls:
+        yield urls
+
+
+@pytest.fixture
+def base_url(servers: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.delenv("NO_PROXY", raising=False)
-    with script.surroundings() as url:
+    with script.surroundings(*servers) as url:
         yield url
 
 

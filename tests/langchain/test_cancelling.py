@@ -115,7 +115,7 @@ async def from_step(way: str, stride: int, first: int = 0) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("first", [0, 4])
+@pytest.mark.parametrize("first", [0, pytest.param(4, marks=pytest.mark.exhaustive)])
 async def test_a_run_cancelled_at_some_step_leaves_nothing(way: str, first: int) -> None:
     assert await from_step(way, FEW, first) > 1
 

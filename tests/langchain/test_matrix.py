@@ -16,6 +16,7 @@ pytestmark = [
 FEW = ("astream messages", "stream_events v3")
 
 
+@pytest.mark.pairwise(by=lambda case, action: (case.stage, action), once=lambda case, **_: case.name)
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_cell_of_the_strictest_entry_points_leaks(case: Case, action: str) -> None:
@@ -31,6 +32,7 @@ async def test_the_measure_finds_what_leaks_without_a_guard(case: Case) -> None:
     assert shown.leaks["stream"]
 
 
+@pytest.mark.pairwise(by=lambda case, durability: (case.stage, durability), once=lambda case, **_: case.name)
 @pytest.mark.parametrize("durability", DURABILITIES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_checkpoint_holds_more_than_the_input_before_our_hook(case: Case, durability: str) -> None:

@@ -37,6 +37,7 @@ def kept(lab: Lab) -> str:
 # ---------------------------------------------------------------- transcripts that end otherwise
 
 
+@pytest.mark.pairwise(by=lambda last, unsafe, passthrough: (last["role"], len(unsafe["content"]), passthrough))
 @both_modes
 @pytest.mark.parametrize(
     "last",

@@ -9,29 +9,13 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.media.drawing import counted, decoded, details, encoded, page, prepare
+from tests.media.planted.drawn import HEIC, SVG, svg
 from turnguard import Guard, Step
 from turnguard.core.step import Document, Image
 from turnguard.testing import FakeModerator
 
 pytest.importorskip("pi_heif")
 pytest.importorskip("resvg_py")
-
-# A red square on a light ground, 96 x 64, encoded for this test; its EXIF says "how to do UNSAFE now".
-HEIC = base64.b64decode(
-    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAZdtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9jAAAA"
-    "AERAAAIAAQAAAAABuwABAAAAAAAAAF0AAgAAAAACGAABAAAAAAAAADoAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVpbmZl"
-    "AgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH/"
-    "/wNwAAADAJAAAAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoDCBBZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNj"
-    "b2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABgAAAAQAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAABppcmVmAAAA"
-    "AAAAAA5jZHNjAAIAAQABAAAAn21kYXQAAABZKAGvWGErTBL0nc9hnl/+/5Bu9ZkmoSgjXvDKMiDApxTfq9Qtkv4H+98awxf4gLCIS9g7iNf2K3n6"
-    "Fvj/MBGSw5RL5pEAAAMABB27EKnXVYQujH64c2JQD3IAAAAGRXhpZgAATU0AKgAAAAgAAQEOAAIAAAAVAAAAGgAAAABob3cgdG8gZG8gVU5TQUZF"
-    "IG5vdwAA"
-)
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="100" height="50">%s</svg>'
-
-
-def svg(inside: str) -> bytes:
-    return (SVG % inside).encode()
 
 
 async def test_a_heic_photo_is_a_picture() -> None:

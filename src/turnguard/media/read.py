@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from turnguard.media import sniff as _sniff
@@ -28,12 +28,18 @@ class Abandoned(Exception):
 def needs_child(data: bytes, found: tuple[Reading, ...]) -> bool:
     """Whether an untrusted decoder must read it: anything but ordinary pictures and text without files in it."""
     if found in (("image",), ("unread",)):
-        return _sniff.image_type(data) == "image/heic"
+        return any(_sniff.image_type(each) == "image/heic" for each in _one_behind_another(data))
     if found == ("text",):
         from turnguard.media.documents.text import is_plain
 
         return not is_plain(data)
     return True
+
+
+def _one_behind_another(data: bytes) -> Iterator[bytes]:
+    while data:
+        yield data
+        data = data[_sniff.behind(data) :]
 
 
 def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[], bool], said: As = _SAID) -> Made:
@@ -91,6 +97,8 @@ def _draw(found: Found, data: bytes, where: str) -> None:
 def _read_as(reading: Reading, found: Found, data: bytes, where: str, said: As, depth: int) -> None:
     if reading == "image":
         found.picture(where, data)
+        if behind := data[_sniff.behind(data) :]:
+            found.file(behind, joined(where, "behind its end"), As(), depth + 1)
     elif reading == "pdf":
         from turnguard.media.documents.pdf.read import read_pdf
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 What = Literal["image", "pdf", "svg", "postscript", "office", "text", "audio", "video", "other"]
@@ -154,6 +155,20 @@ def end_of(data: bytes) -> int | None:
     return end if end is not None and end <= len(data) else None
 
 
+def behind(data: bytes) -> int:
+    """Where a picture, a film or a sound begins behind a picture's own data; the length of the file where none does.
+
+    Phones put gain maps, second pictures and short films there.
+    """
+    end = end_of(data)
+    if end is None:
+        return len(data)
+    film = data.find(b"ftyp", end) - 4
+    gap = len(data) - len(data[end:].lstrip(b"\0"))
+    starts = (end, gap, film if film >= end else len(data))
+    return next((at for at in starts if what(data[at : at + 4096]) in ("image", "video", "audio")), len(data))
+
+
 def size_of(data: bytes) -> tuple[int, int] | None:
     """Width and height by the header of a PNG, GIF, BMP, WebP or JPEG; None for what only its decoder can tell."""
     kind = image_type(data)
@@ -200,11 +215,20 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def png_chunks(data: bytes, at: int = 8) -> Iterator[tuple[bytes, bytes]]:
+    """The name and the body of each chunk of a PNG, `IEND` the last."""
+    while at + 8 <= len(data):
+        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        yield name, data[at + 8 : at + 8 + length]
+        at += 12 + length
+        if name == b"IEND":
+            return
+
+
 def _png_end(data: bytes) -> int | None:
     at = 8
-    while at + 12 <= len(data):
-        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        at += 12 + length
+    for name, body in png_chunks(data):
+        at += 12 + len(body)
         if name == b"IEND":
             return at
     return None

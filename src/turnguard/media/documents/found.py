@@ -105,7 +105,8 @@ class Found:
 
     def draw(self, read_picture: ReadPicture) -> None:
         """Make views of the pictures that were collected: the views that are left are shared among them."""
-        for at, (where, data) in enumerate(self.pictures):
+        # the small ones leave the large ones what they do not need
+        for at, (where, data) in enumerate(sorted(self.pictures, key=lambda picture: len(picture[1]))):
             self.limits.check()
             room = self.room
             share = -(-room.views // (len(self.pictures) - at))

@@ -8,10 +8,11 @@ see otherwise: then both are judged.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from turnguard.media.pictures.code_points import Colours, shown
 from turnguard.media.pictures.compare import bands
 
 if TYPE_CHECKING:
@@ -29,11 +30,14 @@ _STEP = 4
 _LEVELS = 256 // _STEP
 
 
-def managed(profile: bytes | None, gamma: float | None, *, has_ink: bool) -> Iterator[tuple[str, Draw, bool]]:
-    """How viewers that apply the profile or PNG's gamma would show the picture, where that may differ in substance.
+def managed(
+    profile: bytes | None, gamma: float | None, colours: Iterable[Colours] = (), *, has_ink: bool = False
+) -> Iterator[tuple[str, Draw, bool]]:
+    """How viewers that apply the profile, PNG's gamma or other colours would show the picture, where that may differ in
+    substance.
 
-    Gives (label, what turns the bare rendition into the managed one, whether it takes inks instead). Both are tried:
-    a viewer that finds a profile broken goes by the gamma.
+    Gives (label, what turns the bare rendition into the managed one, whether it takes inks instead). All are tried: a
+    viewer that finds a profile broken goes by the gamma.
     """
     if profile and (made := _transform(profile)) is not None:
         draw, space = made
@@ -43,6 +47,16 @@ def managed(profile: bytes | None, gamma: float | None, *, has_ink: bool) -> Ite
             yield "with its colour profile", draw, False
     if gamma is not None and 0.01 <= gamma <= 100 and _separates(_by_gamma(gamma)):
         yield "with its gamma", _by_gamma(gamma), False
+    for coded in colours:
+        applied = shown(coded)
+        if applied is not None and _differs(coded):
+            yield "with its own colours", applied, False
+
+
+@lru_cache(maxsize=64)
+def _differs(coded: Colours) -> bool:
+    draw = shown(coded)
+    return draw is not None and _separates(draw)
 
 
 def _transform(profile: bytes) -> tuple[Draw, str] | None:

@@ -6,26 +6,29 @@ Pillow's global limits are left alone: they belong to the application, and chang
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from turnguard.media import sniff as _sniff
 from turnguard.media.memo import Made
+from turnguard.media.pictures.beside import others
+from turnguard.media.pictures.code_points import Unknown, coded, named
 from turnguard.media.pictures.metadata import metadata_of
 from turnguard.media.pictures.metadata.blocks import Block
 from turnguard.media.pictures.quiet import quiet
 from turnguard.media.pictures.renditions import Rendition, normalised, renditions
-from turnguard.media.pictures.thumbnails import other_thumbnails
 from turnguard.media.pictures.views import Limits, views_of
 from turnguard.media.types import Skipped, Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "ICO")  # MPO comes with JPEG
+_FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "ICO")
 _MOST_FRAMES = 1000  # looking for repeats among more would take too long
 _TOO_MANY = f"more than {_MOST_FRAMES:,} frames"
 _ORIENTATION = 0x0112
+_TONE_MAP = re.compile(rb"infe.{8,10}tmap", re.DOTALL)  # an item made of a picture and its gain map (ISO 21496-1)
 
 
 def read_picture(data: bytes, limits: Limits) -> Made:
@@ -37,7 +40,9 @@ def read_picture(data: bytes, limits: Limits) -> Made:
         file = PictureFile(data, limits.max_pixels)
         made = views_of(file, limits)
     skipped = made.skipped
-    said, cut = metadata_of(data, file.blocks())
+    if file.left_out:
+        skipped += (Skipped("colours", file.left_out, True),)
+    said, cut = metadata_of(data[: _sniff.behind(data)], file.blocks())
     if cut:
         skipped += (Skipped("metadata", "more text than is read", True),)
     return made._replace(texts=(("metadata", said),) if said else (), skipped=skipped)
@@ -60,6 +65,13 @@ class PictureFile:
             self._check(size)
         if _sniff.has_more_frames(data, _MOST_FRAMES):
             raise Unreadable(_TOO_MANY)
+        self.left_out = ""
+        try:
+            self._colours = coded(data)
+        except Unknown:
+            self._colours, self.left_out = set(), "code points of colours that are not applied here"
+        if kind == "image/avif" and _TONE_MAP.search(data):
+            self.left_out = "a gain map, which is not read here"
         self._deep = kind == "image/png" and data[24:25] == b"\x10"  # bits of a sample
         self._file = self._open(data, kind)
         self._icons = len(self._file.ico.entry) if self._file.format == "ICO" else 0
@@ -79,12 +91,15 @@ class PictureFile:
     def _open(self, data: bytes, kind: str) -> Any:
         if kind == "image/heic":
             return self._heic(data)
-        from PIL import Image, features
+        from PIL import Image, JpegImagePlugin, features
 
         if kind == "image/avif" and not ("AVIF" in Image.OPEN and features.check("avif")):
             raise Unreadable("AVIF needs Pillow 11.3 or later")
         try:
-            file = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+            if kind == "image/jpeg":  # the first picture alone: a second one behind it is a file of its own
+                file: Any = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+            else:
+                file = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise Unreadable(f"more than {self._max_pixels:,} pixels") from None
         except Exception as error:  # noqa: BLE001 - decoders raise anything on malformed files
@@ -122,12 +137,13 @@ class PictureFile:
         from PIL import Image, ImageOps
 
         try:
+            auxiliary = list(self._auxiliary())
             frame = self._icon(index) if self._icons else self._seek(index)
-            if frame.im.size != frame.size:  # Pillow leaves them apart for some malformed MPO files
+            if frame.im.size != frame.size:  # Pillow leaves them apart for some malformed files
                 raise Unreadable("cannot be decoded (inconsistent size)")
             profile, gamma = frame.info.get("icc_profile"), frame.info.get("gamma")
             orientation = frame.getexif().get(_ORIENTATION, 1)
-            more = [] if index else other_thumbnails(self._data, frame, self._check)
+            more = [] if index else others(self._data, frame, auxiliary, self._check)
             if orientation != 1:
                 frame = ImageOps.exif_transpose(frame)
             if self._deep and isinstance(level := frame.info.get("transparency"), tuple):
@@ -138,14 +154,26 @@ class PictureFile:
                 self._file.close()  # the copy is all that is needed: halves the peak
             if gamma is not None and ("srgb" in frame.info or abs(gamma - 1 / 2.2) < 0.02):
                 gamma = None
+            colours = self._colours | (named(frame.info.get("chromaticity")) if "srgb" not in frame.info else set())
             profile = profile if isinstance(profile, bytes) else None
-            return picture, [*renditions(picture, profile, gamma, orientation, ink), *more]
+            return picture, [*renditions(picture, profile, gamma, orientation, ink, colours), *more]
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise Unreadable(f"more than {self._max_pixels:,} pixels") from None
         except Unreadable:
             raise
         except Exception as error:  # noqa: BLE001
             raise Unreadable(f"cannot be decoded ({type(error).__name__})") from None
+
+    def _auxiliary(self) -> Iterator[tuple[str, Any]]:
+        """Gain maps, depths and the like of a HEIC file, which has them until it is loaded."""
+        heif = getattr(self._file, "_heif_file", None)
+        if heif is not None:
+            picture = heif[self._file.tell()]
+            for numbers in picture.info.get("aux", {}).values():
+                for number in numbers:
+                    yield "its auxiliary picture", picture.get_aux_image(number)
+            for depth in picture.info["depth_images"]:
+                yield "its depth", depth
 
     def regions(self, index: int) -> None:
         """Anything may stand anywhere in a picture."""

@@ -7,9 +7,10 @@ no numpy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from turnguard.media.pictures.code_points import Colours
 from turnguard.media.pictures.compare import VISIBLE, bands
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def renditions(
     gamma: float | None = None,
     orientation: int = 1,
     ink: PillowImage | None = None,
+    colours: Collection[Colours] = (),
 ) -> list[Rendition]:
     """The ways to show a normalised, upright picture that may differ visibly, the most usual first.
 
@@ -78,10 +80,10 @@ def renditions(
     else:
         ways = [Rendition("", opaque)]
     shown = ways[0].draw
-    if profile or gamma:
+    if profile or gamma or colours:
         from turnguard.media.pictures.colours import managed
 
-        for label, draw, takes_ink in managed(profile, gamma, has_ink=ink is not None):
+        for label, draw, takes_ink in managed(profile, gamma, colours, has_ink=ink is not None):
             ways.append(Rendition(label, draw if takes_ink else _after(shown, draw), base=ink if takes_ink else None))
     if orientation in _UNDO:
         ways.append(Rendition("as stored, not turned upright", _turned_back(shown, orientation), whole_only=True))

@@ -1,4 +1,4 @@
-"""The parent's side: a few threads, each with a child of its own that is kept warm and replaced once it was killed.
+"""The parent's side: a few threads, and children that are kept warm and replaced once they were killed.
 
 One pool serves the whole process, whatever guards, threads and event loops it has. A child is started by a command
 rather than by `multiprocessing`, so that it depends neither on how the parent was started nor on what it has imported.
@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from turnguard.media.memo import Made
 from turnguard.media.types import Skipped
@@ -29,6 +29,7 @@ log = logging.getLogger("turnguard")
 MOST = max(4, min(8, os.cpu_count() or 1))
 """Children at most. More than the cores of a small machine: files that hang must not keep others waiting."""
 _IDLE = 300.0  # seconds until a child that nobody needs is let go
+_LONG = 3.0  # seconds at a file from which on a spare child is kept
 _BASE = 1_500_000_000  # bytes of address space; libraries reserve much more than they use
 _PER_PIXEL = 24  # bytes: a page or a picture of `max_pixels`, in a few copies
 _KEPT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "TZ")  # no credentials
@@ -80,8 +81,18 @@ class Job:
         return self.stopped is None
 
 
+class _Child(NamedTuple):
+    """A process, and the bytes of address space that it may use."""
+
+    process: subprocess.Popen[bytes]
+    memory: int
+
+
 class _Pool:
-    """Threads start when a job finds none idle, up to MOST. All are daemons: none keeps the process from ending."""
+    """Threads start when a job finds none idle, up to MOST, and share the children that wait for a job.
+
+    All are daemons: none keeps the process from ending.
+    """
 
     def __init__(self) -> None:
         self._begin_anew()
@@ -93,6 +104,7 @@ class _Pool:
         self._idle = 0
         self._threads = 0
         self._children: set[subprocess.Popen[bytes]] = set()
+        self._warm: list[_Child] = []
         self._closed = False
 
     def _after_fork(self) -> None:
@@ -119,24 +131,25 @@ class _Pool:
             job.end(_unread("no thread could be started for its reader"), whole=False)
 
     def _work(self) -> None:
-        process: subprocess.Popen[bytes] | None = None
-        memory = 0
         while (job := self._next()) is not None:
-            if process is not None and (memory < job.memory or process.poll() is not None):
-                self._let_go(process)
-                process = None
-            made, whole = _unread("its reader could not be started"), False
+            child: _Child | None = None
+            # a file that takes long may be killed: the next one then finds a child that has started already
+            spare = threading.Timer(_LONG, self._keep_warm, (job.memory,))
+            spare.daemon = True
             try:
-                if process is None:
-                    process, memory = self._start(job.memory), job.memory
-                made, whole = _ask(process, job)
+                child = self._take(job.memory)
+                spare.start()
+                made, whole = _ask(child.process, job)
             except Exception as error:  # noqa: BLE001 - out of descriptors, memory or threads: nobody may wait for ever
-                made = _unread(f"its reader could not be started ({type(error).__name__})")
-            if not job.end(made, whole=whole) and process is not None:
-                self._let_go(process)
-                process = self._replacement(memory)
-        if process is not None:
-            self._let_go(process)
+                made, whole = _unread(f"its reader could not be started ({type(error).__name__})"), False
+            spare.cancel()
+            good = job.end(made, whole=whole)
+            if child is not None and good:
+                with self._changed:
+                    self._warm.append(child)
+            elif child is not None:
+                self._let_go(child)
+                self._keep_warm(job.memory)
 
     def _next(self) -> Job | None:
         with self._changed:
@@ -145,10 +158,34 @@ class _Pool:
             self._idle -= 1
             if not given:
                 self._threads -= 1
-                return None
-            return self._waiting.popleft()
+                count = 1 if self._threads else len(self._warm)
+                gone, self._warm = self._warm[:count], self._warm[count:]
+            else:
+                return self._waiting.popleft()
+        for child in gone:
+            self._let_go(child)
+        return None
 
-    def _start(self, memory: int) -> subprocess.Popen[bytes]:
+    def _take(self, memory: int) -> _Child:
+        """A warm child, else a new one."""
+        while True:
+            with self._changed:
+                child = self._warm.pop() if self._warm else None
+            if child is None:
+                return self._start(memory)
+            if child.memory >= memory and child.process.poll() is None:
+                return child
+            self._let_go(child)
+
+    def _keep_warm(self, memory: int) -> None:
+        """Start a child for the next job unless one waits already. Where that fails, the job will try."""
+        if not self._closed and not self._warm and len(self._children) < MOST:
+            with contextlib.suppress(OSError, MemoryError, RuntimeError):
+                child = self._start(memory)
+                with self._changed:
+                    self._warm.append(child)
+
+    def _start(self, memory: int) -> _Child:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [_python(), "-I", "-c", _START, str(memory), json.dumps(_path())],
             stdin=subprocess.PIPE,
@@ -160,18 +197,10 @@ class _Pool:
         )
         with self._changed:
             self._children.add(process)
-        return process
+        return _Child(process, memory)
 
-    def _replacement(self, memory: int) -> subprocess.Popen[bytes] | None:
-        """A child for the next job, which then need not wait for its start. None where that fails: the job will try."""
-        if self._closed:
-            return None
-        try:
-            return self._start(memory)
-        except (OSError, MemoryError, RuntimeError):
-            return None
-
-    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
+    def _let_go(self, child: _Child) -> None:
+        process = child.process
         with self._changed:
             self._children.discard(process)
         process.kill()

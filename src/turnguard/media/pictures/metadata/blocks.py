@@ -113,13 +113,9 @@ def _unfolded(data: bytes) -> bytes:
 
 def _png(data: bytes) -> Iterator[Block]:
     at = 8
-    while at + 8 <= len(data):
-        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        body = data[at + 8 : at + 8 + length]
-        at += 12 + length
+    for name, body in _sniff.png_chunks(data):
+        at += 12 + len(body)
         if name in _PNG_WORDLESS:
-            if name == b"IEND":
-                break
             continue
         key, _, value = body.partition(b"\0")
         if name == b"tEXt":

@@ -111,9 +111,9 @@ def add_requests(
         for window in cut:
             detail = window.detail if unit.kind == "text" else _joined("text", window.detail)
             shows = unit.within(window)
-            if not (shown_beside and window is beside):
-                ask(shows, window.text, detail)
             undone = undisguise(window.text)
+            if not (shown_beside and window is beside) or undone.beside:
+                ask(shows, "\n".join(filter(None, (window.text, undone.beside))), detail)
             if undone.bound is not None:
                 cause = f"undisguising reached its bound ({undone.bound})"
                 plan.not_judged.extend(Covered(part, unit.kind, detail, cause) for part in shows.parts)

@@ -18,7 +18,7 @@ from typing import Final
 
 from turnguard.text.undisguise.escapes import decode
 from turnguard.text.undisguise.glance import Glance, look
-from turnguard.text.undisguise.joins import across_seams, join
+from turnguard.text.undisguise.joins import across_seams, join, new_words
 from turnguard.text.undisguise.reading import GROWTH, MOST_UNPACKED, Bound, Reading
 from turnguard.text.undisguise.runs import write_out
 from turnguard.text.undisguise.undress import show, undress
@@ -33,11 +33,14 @@ MOST_ROUNDS: Final = 32
 class Undisguised:
     """The result of `undisguise`.
 
-    `plain` is what the text says without its disguises; None where that is what it says anyway. `bound` names the limit
-    that was reached, so that something may be left: `size` (unpacked data was cut) or `rounds`; None when nothing is.
+    `plain` is what the text says without its disguises; None where that is what it says anyway. `beside` stands in its
+    place where only a few words were taken apart by markup, as in many a web page: these words, each with its
+    neighbours, to be read with the text as given. `bound` names the limit that was reached, so that something may be
+    left: `size` (unpacked data was cut) or `rounds`; None when nothing is.
     """
 
     plain: str | None = None
+    beside: str | None = None
     bound: Bound | None = None
 
 
@@ -63,7 +66,11 @@ def undisguise(text: str) -> Undisguised:
         seen = look(reading.text)
     else:
         reading.bound = reading.bound or "rounds"
-    return Undisguised(reading.text if reading.told and reading.text != text else None, reading.bound)
+    if reading.text == text or not (reading.told or reading.cut):
+        return Undisguised(bound=reading.bound)
+    if not reading.told and (words := new_words(text, reading.text)) is not None:
+        return Undisguised(beside=words, bound=reading.bound)
+    return Undisguised(reading.text, bound=reading.bound)
 
 
 def _take_off(reading: Reading, seen: Glance) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from turnguard.text.undisguise.glance import Glance
@@ -36,6 +37,13 @@ _NOTHING = re.compile(r"[^A-Za-z\\%&=\x80-\U0010ffff]*")
 _SINGLES = re.compile(r"(?<!\S)\S(?:\s{1,16}\S(?!\S)){5,}")
 _LIGHT = frozenset(" \t\n.-*_\u00b7\u2022")
 _GAPS = re.compile(r"[^\W_]")
+_WORDS = re.compile(r"\w+")
+_NEAR = 1
+"""Words on each side of one that was taken apart which are read with it."""
+_FEW = 4
+"""Words that markup took apart are few where they and their neighbours are not most of the text's, and one part in so
+many of its length: a window has that much to spare.
+"""
 _SEAM = 500
 """Characters on each side of a seam that are read with it."""
 
@@ -62,9 +70,19 @@ def _without_tags(match: re.Match[str], reading: Reading) -> str:
     before, after = around(match)
     end = match.string[match.end() : match.end() + 2]
     plural = len(tags) == 1 and match[0].startswith("</") and end[:1] == "s" and not end[1:].isalnum()
-    reading.told |= before.isalpha() and after.isalpha() and not plural
+    reading.cut |= before.isalpha() and after.isalpha() and not plural
     reading.aside.extend(tag[0].strip("</>!-") for tag in tags if len(tag[0]) > len(tag[1]) + 4)
     return ""
+
+
+def new_words(before: str, after: str) -> str | None:
+    """The words that `after` says more often than `before`, each between its neighbours; None where they are many."""
+    words = _WORDS.findall(after)
+    more = Counter(words) - Counter(_WORDS.findall(before))
+    new = [at for at, word in enumerate(words) if word in more]
+    shown = sorted({near for at in new for near in range(max(0, at - _NEAR), min(len(words), at + _NEAR + 1))})
+    said = " ".join(words[at] for at in shown)
+    return said if len(shown) * 2 <= len(words) and len(said) * _FEW <= len(before) else None
 
 
 def _tight(match: re.Match[str], reading: Reading) -> str:

@@ -20,6 +20,7 @@ class Reading:
     """A text while its disguises come off.
 
     `told` says whether anything was undone that changes what a reader understands: a hidden letter, not a line break.
+    `cut` says whether markup stood between two letters of a word.
     `aside` holds text that stood inside a word, such as a tag's attributes; `settle` puts it behind the rest. `room` is
     how many characters unpacking may still add.
     """
@@ -27,6 +28,7 @@ class Reading:
     text: str
     room: int
     told: bool = False
+    cut: bool = False
     bound: Bound | None = None
     aside: list[str] = field(default_factory=list)
 

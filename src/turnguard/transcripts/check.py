@@ -128,11 +128,11 @@ def _read(
     trusted = guard.checks.trusted_roles
     now = time.monotonic()
     for number, message in enumerate(messages):
-        fields: Mapping[str, Any] = message if isinstance(message, (dict, Mapping)) else {}
-        role = fields.get("role")
+        wanted = only is None or number in only
+        role = message.get("role") if isinstance(message, (dict, Mapping)) else None
         if isinstance(role, str) and role in trusted:
             transcript.readings.append(None)
-            if only is None or number in only:
+            if wanted:
                 transcript.unjudged.append(((number, 0), _unjudged(f"message {number} ({role})", "trusted role")))
             continue
         before = conversation.request
@@ -140,14 +140,14 @@ def _read(
         if known is not None:
             transcript.readings.append(known.reading)
             conversation.skip(known.reading, known.after)
-            if only is None or number in only:
+            if wanted:
                 transcript.decisions += known.at(number)
             continue
         reading = read_message(message)
         transcript.readings.append(reading)
         called = conversation.called(reading)
         found = conversation.pieces(number, reading)
-        if only is not None and number not in only:
+        if not wanted:
             continue
         if not found:
             transcript.unjudged.append(((number, 0), _unjudged(f"message {number}", "empty")))

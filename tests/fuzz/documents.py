@@ -8,6 +8,7 @@ streams hold, too. An exception that a reader lets through ends the run; so does
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import json
 import random
@@ -23,7 +24,9 @@ from benchmarks.media import high_water
 
 from tests.fuzz.media import mutated
 from tests.media.planted import markup, office, pdf
-from tests.media.planted.marks import Planted
+from tests.media.planted.drawn import HEIC, svg
+from tests.media.planted.marks import WORDS, Planted, red_png
+from tests.media.planted.markup import mail, page
 from turnguard.config.settings import MediaSettings
 from turnguard.media.memo import Made
 from turnguard.media.read import read
@@ -52,11 +55,44 @@ def _texts() -> list[Planted]:
     ]
 
 
+def _archives() -> list[Planted]:
+    files = {"a.txt": WORDS.encode(), "a.html": page(), "a.eml": mail(), "a.png": red_png(), "b/a.svg": svg("<g/>")}
+    plain = _zipped(files)
+    nested = _zipped({"a.zip": plain, "nameless": b"no name", "a.docx": office.word()}).replace(b"nameless", bytes(8))
+    return [Planted(plain, "a.zip"), Planted(nested), Planted(b"text before it\n" + plain, "a.txt", "text/plain")]
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = b"a comment"
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def _drawings() -> list[Planted]:
+    picture = base64.b64encode(red_png()).decode()
+    inside = (
+        '<rect width="9" height="9" fill="#c81e1e"/>',
+        f"<text x='4' y='20' style='font-size:12pt'>{WORDS}</text><desc>more</desc>",
+        f'<image width="9" height="9" xlink:href="data:image/png;base64,{picture}"/>',
+        '<defs><linearGradient id="g"><stop stop-color="red"/></linearGradient></defs><path d="M0 0L9 9z" fill="url(#g)"/>',
+        "<style>@import url(http://a.example/a.css); rect {fill: red}</style><script>1</script><animate/>",
+    )
+    return [Planted(svg(each), name) for each in inside for name in ("a.svg", "a.txt")]
+
+
 READERS: dict[str, Callable[[], list[Planted]]] = {
     "pdf": lambda: _files(pdf.WORDS_IN, pdf.PICTURE_IN),
-    "office": lambda: _files(office.DOCX, office.XLSX, office.PPTX),
+    "docx": lambda: _files(office.DOCX),
+    "xlsx": lambda: _files(office.XLSX),
+    "pptx": lambda: _files(office.PPTX),
     "html": lambda: _files(markup.HTML),
     "mail": lambda: _files(markup.MAIL),
+    "zip": _archives,
+    "heic": lambda: [Planted(HEIC)],
+    "svg": _drawings,
     "text": _texts,
 }
 
@@ -86,7 +122,10 @@ def _repacked(data: bytes, chance: random.Random) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
         for member in old.infolist():
             content = old.read(member)
-            new.writestr(member.filename, mutated(content, chance) if chance.random() < 0.5 and content else content)
+            new.writestr(
+                member.filename or "nameless",
+                mutated(content, chance) if chance.random() < 0.5 and content else content,
+            )
     return out.getvalue()
 
 

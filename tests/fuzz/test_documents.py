@@ -16,6 +16,8 @@ from tests.media.planted.marks import Planted
 
 pytest.importorskip("pypdfium2")
 pytest.importorskip("pypdf")
+pytest.importorskip("pi_heif")
+pytest.importorskip("resvg_py")
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 1_000_000
 

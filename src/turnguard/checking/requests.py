@@ -17,7 +17,7 @@ from turnguard.core.step import Kind, Step
 from turnguard.core.verdict import Covered
 from turnguard.media import View
 from turnguard.text.undisguise import across_seams, undisguise
-from turnguard.text.windows import Head, Window, head, split
+from turnguard.text.windows import Head, Window, head, split, too_long
 
 UNDISGUISED = "as normalised"
 UNDISGUISED_WINDOWS = 4
@@ -149,7 +149,12 @@ def _windows(
         earlier = history if unit.kind == "text" else ""
         shown = earlier + unit.text
         most = max(1, left - (len(units) - number - 1)) if left else 0
-        found = head(shown, tokens, most) if most else Head((), 0, 0)
+        if len(shown) > tokens * most > 0 and unit.kind not in limits.partly and too_long(shown, tokens, most):
+            first = head(shown, tokens, 1)  # nothing of it can pass: how much would fit is only estimated
+            end, keep = (min(at * most, len(shown) - 1) for at in (first.end, first.keep))
+            found = first._replace(end=end, keep=keep)
+        else:
+            found = head(shown, tokens, most) if most else Head((), 0, 0)
         if found.end < len(shown):
             before = shown[: found.end] if most else "".join(entry.text for entry, _ in windows)
             _cut(unit, found.keep - len(earlier), longer_than(before), plan, anything=bool(windows))

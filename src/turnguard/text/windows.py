@@ -114,9 +114,14 @@ def _keep(text: str, pieces: list[tuple[int, int, float]], notice: int) -> int:
     return next((place for place in range(at, near, -1) if text[place - 1].isspace()), at)
 
 
+def too_long(text: str, tokens: int, most: int) -> bool:
+    """Whether the text surely needs more than `most` windows."""
+    return len(text) * _SMALLEST_COST > tokens * most
+
+
 def split(text: str, tokens: int, max_windows: int) -> tuple[Window, ...] | None:
     """Windows that leave nothing of the text out; None when more than `max_windows` are needed."""
-    if not fits(text, tokens) and len(text) * _SMALLEST_COST > tokens * max_windows:
+    if too_long(text, tokens, max_windows):
         return None
     found = head(text, tokens, max_windows)
     return found.windows if found.end == len(text) else None

@@ -73,11 +73,11 @@ def bulk_settings(path: Path, deadline: str | None = None, moderators: str | Non
     return replace(settings, moderator=moderator, media=media)
 
 
-def open_guard(path: Path, deadline: str | None = None, moderators: str | None = None) -> tuple[Guard, Config]:
+def open_guard(path: Path, deadline: str | None = None) -> tuple[Guard, Config]:
     """Return the guard and the configuration of a file, as `bulk_settings` gives it."""
     from turnguard.guard import Guard
 
-    settings = bulk_settings(path, deadline, moderators)
+    settings = bulk_settings(path, deadline)
     return Guard.from_config(settings), settings
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +14,6 @@ from turnguard.cli._bulk import DEADLINE_HELP
 if TYPE_CHECKING:
     from turnguard.config.document import Config
     from turnguard.evaluation.batch_record import Summary
-    from turnguard.evaluation.rows import Rows
 
 CONFIG = Path("turnguard.yaml")
 Engine = Literal["local", "ray"]
@@ -54,103 +55,99 @@ def batch(
 
     Exit: 0 everything was judged, withheld or not; 3 something was not judged; 2 usage.
     """
-    import asyncio
-
     from turnguard.cli import output
-    from turnguard.cli._bulk import bar, bulk_settings, few_collections, open_guard
-    from turnguard.evaluation.batch import moderate
-    from turnguard.evaluation.bulk import ServerGone
-    from turnguard.evaluation.ledger import LedgerError
+    from turnguard.cli._bulk import bulk_settings
 
     if redecide is not None:
         if out is not None:
             raise output.UsageError("--redecide takes OUT alone: there is no IN")
-        return _decide_again(redecide, Path(source), config)
+        return _finished(source, partial(_decide_again, redecide, Path(source), config))
     if out is None:
         raise output.UsageError("OUT is missing: turnguard batch IN OUT")
-    if engine == "ray":
-        settings = bulk_settings(config, deadline, moderators)
-        with bar() as progress:
-            options = {"concurrency": concurrency, "anywhere": anywhere, "kind": parts, "verdicts": verdicts}
-            return _over_ray(settings, source, out, address=address, workers=workers, progress=progress, **options)
-    rows = _rows(Path(source), Path(out), anywhere=anywhere)
-    guard, settings = open_guard(config, deadline, moderators)
-
-    async def work() -> Summary:
-        async with guard:
-            with few_collections(), bar() as progress:
-                return await moderate(
-                    guard,
-                    settings,
-                    rows,
-                    Path(out),
-                    verdicts=None if verdicts is None else Path(verdicts),
-                    concurrency=concurrency,
-                    progress=progress,
-                )
-
-    try:
-        summary = asyncio.run(work())
-    except LedgerError as error:
-        raise output.UsageError(str(error)) from None
-    except ServerGone as error:
-        output.note(str(error))
-        return output.FAILED
-    return _ended(summary, out)
-
-
-def _over_ray(settings: Config, source: str, out: str, **options: Any) -> int:
-    from turnguard.cli import output
-    from turnguard.evaluation.batch_ray import distribute
-    from turnguard.evaluation.bulk import ServerGone
-    from turnguard.evaluation.ledger import LedgerError
-
-    try:
-        summary = distribute(settings, source, out, **options)
-    except LedgerError as error:
-        raise output.UsageError(str(error)) from None
-    except ServerGone as error:
-        output.note(str(error))
-        return output.FAILED
-    code = _ended(summary, out)
-    if code:
+    _apart(source, out)
+    settings = bulk_settings(config, deadline, moderators)
+    if engine == "local":
+        into, said = _local(out, "OUT"), None if verdicts is None else _local(verdicts, "--verdicts")
+        judge = partial(_here, settings, source, into, verdicts=said)
+    else:
+        named = {"verdicts": verdicts, "address": address, "workers": workers, "kind": parts}
+        judge = partial(_over_ray, settings, source, out, **named)
+    code = _finished(out, partial(judge, concurrency=concurrency, anywhere=anywhere))
+    if code and engine == "ray":
         output.line(f"  every row that was not judged is named in {out.rstrip('/')}/not-judged.jsonl")
     return code
 
 
-def _rows(source: Path, out: Path, *, anywhere: bool) -> Rows:
+def _finished(out: str, run: Callable[..., Summary]) -> int:
+    """Run, and tell what came of it."""
     from turnguard.cli import output
-    from turnguard.evaluation.rows import open_rows
-
-    rows = open_rows(source, anywhere=anywhere)
-    if out.exists() and out.resolve() == source.resolve():
-        raise output.UsageError("IN and OUT are the same file")
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise output.UsageError("OUT stands inside the folder IN: it would be judged itself")
-    return rows
-
-
-def _decide_again(verdicts: Path, out: Path, config: Path) -> int:
-    from turnguard.cli import output
-    from turnguard.cli._bulk import bar, bulk_settings, few_collections
-    from turnguard.evaluation.batch_verdicts import redecide
+    from turnguard.cli._bulk import bar, few_collections
+    from turnguard.evaluation.bulk import ServerGone
     from turnguard.evaluation.ledger import LedgerError
 
-    settings = bulk_settings(config)
     try:
         with few_collections(), bar() as progress:
-            summary = redecide(verdicts, settings, out, progress=progress)
+            summary = run(progress=progress)
     except LedgerError as error:
         raise output.UsageError(str(error)) from None
-    return _ended(summary, out)
-
-
-def _ended(summary: Summary, out: Path | str) -> int:
-    from turnguard.cli import output
-
+    except ServerGone as error:
+        output.note(str(error))
+        return output.FAILED
     for text in told(summary, out):
         output.line(text)
     return output.PASSED if summary.complete else output.FAILED
+
+
+def _here(settings: Config, source: str, out: Path, *, anywhere: bool, **options: Any) -> Summary:
+    import asyncio
+
+    from turnguard.evaluation.batch import moderate
+    from turnguard.evaluation.batch_places import opened
+    from turnguard.guard import Guard
+
+    async def work() -> Summary:
+        with opened(source, anywhere=anywhere) as (rows, place):
+            async with Guard.from_config(settings) as guard:
+                return await moderate(guard, settings, rows, out, place=place, **options)
+
+    return asyncio.run(work())
+
+
+def _over_ray(settings: Config, source: str, out: str, **options: Any) -> Summary:
+    from turnguard.evaluation.batch_ray import distribute
+
+    return distribute(settings, source, out, **options)
+
+
+def _decide_again(verdicts: Path, out: Path, config: Path, **options: Any) -> Summary:
+    from turnguard.cli._bulk import bulk_settings
+    from turnguard.evaluation.batch_verdicts import redecide
+
+    return redecide(verdicts, bulk_settings(config), out, **options)
+
+
+def _local(where: str, what: str) -> Path:
+    from turnguard.cli import output
+    from turnguard.evaluation.batch_places import local
+
+    path = local(where)
+    if path is None:
+        raise output.UsageError(f"{what} is a URL of another place: only --engine ray writes there")
+    return path
+
+
+def _apart(source: str, out: str) -> None:
+    """Refuse to judge what this run writes."""
+    from turnguard.cli import output
+    from turnguard.evaluation.batch_places import local
+
+    path, into = local(source), local(out)
+    if path is None or into is None or not path.exists():
+        return
+    if into.resolve() == path.resolve():
+        raise output.UsageError("IN and OUT are the same")
+    if path.is_dir() and into.resolve().is_relative_to(path.resolve()):
+        raise output.UsageError("OUT stands inside the folder IN: it would be judged itself")
 
 
 def told(summary: Summary, out: Path | str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from turnguard.config.document import Config
+from turnguard.evaluation.batch_places import Place
 from turnguard.evaluation.batch_record import Summary, record, summarise
 from turnguard.evaluation.batch_verdicts import write
 from turnguard.evaluation.bulk import Progress, Run, pace_of, run
@@ -22,12 +23,14 @@ async def moderate(
     rows: Rows,
     out: Path,
     *,
+    place: Place | None = None,
     verdicts: Path | None = None,
     concurrency: int | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Judge every row of `rows` into `out` (JSON lines). Goes on where an interrupted run with the same settings
-    stopped. `verdicts` is a Parquet file to write what the model said to.
+    stopped. `place` is where the files are that rows name, else the folder of `rows`. `verdicts` is a Parquet file to
+    write what the model said to.
     """
     origin = {
         "format": FORMAT,
@@ -36,8 +39,10 @@ async def moderate(
         "evidence": verdicts is not None,
     }
 
+    files = place or Place(rows.base, rows.anywhere)
+
     async def judged(row: Row) -> bytes:
-        return await record(guard, row, rows, evidence=verdicts is not None)
+        return await record(guard, row, files, evidence=verdicts is not None)
 
     job = Run(lambda: rows, judged, pace_of(guard, concurrency), rows.progress)
     if progress is not None:

@@ -7,21 +7,20 @@ command again asks only for parts that are missing and for rows that failed.
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from turnguard.config.document import Config
 from turnguard.core.errors import ConfigError
 from turnguard.core.verdict import Coverage, Judgement, Verdict
-from turnguard.evaluation.batch_parts import Parts, copied, fetch
-from turnguard.evaluation.batch_record import Summary, ending, example_of, line, record, summarise, unreadable
+from turnguard.evaluation.batch_parts import Parts
+from turnguard.evaluation.batch_places import Place, opened
+from turnguard.evaluation.batch_record import Summary, ending, example_of, line, record, unreadable
 from turnguard.evaluation.bulk import GIVES_UP_AFTER, Finished, Progress, ServerGone, pace_of, strained
 from turnguard.evaluation.examples import BadRow
 from turnguard.evaluation.ledger import failed
@@ -44,22 +43,12 @@ CPUS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker needs to know. `place` is the URL that rows name files under, None where it is a local folder."""
+    """What a worker needs to know."""
 
     config: Config
-    base: Path
-    place: str | None
-    anywhere: bool
+    place: Place
     concurrency: int
     evidence: bool
-
-
-class _Place:
-    """Where a worker finds the files that rows name."""
-
-    def __init__(self, base: Path, anywhere: bool) -> None:
-        self.base = base
-        self.anywhere = anywhere
 
 
 class _Worker:
@@ -84,15 +73,11 @@ class _Worker:
 
     async def _ask(self, rows: list[Row]) -> list[bytes]:
         made: list[bytes] = []
-        with tempfile.TemporaryDirectory(prefix="turnguard-") as folder:
-            place = _Place(Path(folder) if self._job.place is not None else self._job.base, self._job.anywhere)
 
-            async def work(row: Row) -> bytes:
-                if self._job.place is not None:
-                    row = await asyncio.to_thread(fetch, row, self._job.place, place.base)
-                return await record(self._guard, row, place, evidence=self._job.evidence)
+        async def work(row: Row) -> bytes:
+            return await record(self._guard, row, self._job.place, evidence=self._job.evidence)
 
-            await in_order(rows, work, made.append, self._pace, strained)
+        await in_order(rows, work, made.append, self._pace, strained)
         return made
 
 
@@ -117,14 +102,15 @@ def distribute(
     `ServerGone`; the parts stay valid.
     """
     started = time.monotonic()
-    with copied(source, anywhere=anywhere) as (rows, place), _cluster(address) as ray:
+    with opened(source, anywhere=anywhere) as (rows, place), _cluster(address) as ray:
         parts = Parts(out, rows, config, kind=kind, verdicts=verdicts, part_rows=part_rows)
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1) / CPUS))
         at_once = concurrency or config.moderator.max_in_flight
-        job = Job(config, rows.base, place, anywhere, max(1, -(-at_once // count)), verdicts is not None)
+        job = Job(config, place, max(1, -(-at_once // count)), verdicts is not None)
         options = {"num_cpus": CPUS, "max_restarts": -1, "max_task_retries": ENDS_AFTER}
         actor = ray.remote(**options)(_Worker)
-        summary, judged = _run(ray, [actor.remote(job) for _ in range(count)], rows, parts, config, part_rows, progress)
+        actors = [actor.remote(job) for _ in range(count)]
+        summary, judged = _run(ray, actors, rows, parts, job, part_rows, progress)
     summary.finished = Finished(sum(summary.statuses.values()), judged, time.monotonic() - started, 0)
     return summary
 
@@ -134,23 +120,30 @@ def _run(
     actors: list[Any],
     rows: Rows,
     parts: Parts,
-    config: Config,
+    job: Job,
     part_rows: int,
     progress: Progress | None,
 ) -> tuple[Summary, int]:
     """Give parts to workers as they have room, and write each when it comes back."""
     summary = Summary()
     judged = in_a_row = 0
+
+    def taken(records: list[bytes]) -> list[dict[str, Any]]:
+        parsed = [json.loads(text) for text in records]
+        for found in parsed:
+            summary.count(found["row"], found["status"], found)
+        parts.note(parsed)
+        return parsed
+
     room = [actor for _ in range(AHEAD) for actor in actors]
     chunks = enumerate(_chunks(rows, part_rows))
     waiting: dict[Any, tuple[int, list[Row], Any]] = {}
     while True:
         while room and (found := next(chunks, None)) is not None:
             number, chunk = found
-            before = parts.read(number)
+            before = parts.read(number, chunk)
             if before is not None and not any(map(failed, before)):
-                parts.note(before)
-                summarise(before, summary)
+                taken(before)
                 continue
             actor = room.pop(0)
             waiting[actor.judge.remote(chunk, before)] = (number, chunk, actor)
@@ -163,11 +156,10 @@ def _run(
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:
-            records = [_died(row, rows, config, type(error).__name__) for row in chunk]
+            records = [_died(row, job, type(error).__name__) for row in chunk]
         room.append(actor)
-        parts.write(number, records)
+        parts.write(number, records, taken(records))
         judged += len(records)
-        summarise(records, summary)
         in_a_row = in_a_row + len(records) if all(map(failed, records)) else 0
         if in_a_row >= GIVES_UP_AFTER:
             raise ServerGone(
@@ -202,15 +194,15 @@ def _weight(value: Any) -> int:
     return len(value) if isinstance(value, (str, bytes)) else 8
 
 
-def _died(row: Row, rows: Rows, config: Config, error: str) -> bytes:
+def _died(row: Row, job: Job, error: str) -> bytes:
     """The record of a row over whose part a worker died again and again: the next run asks for it once more."""
     try:
-        example = example_of(row, rows)
+        example = example_of(row, job.place.base, anywhere=job.place.anywhere)
     except BadRow as problem:
         return unreadable(row, str(problem))
     verdict = Verdict(failure="unavailable", cause=f"a worker died over this part {ENDS_AFTER + 1} times ({error})")
     made = Evidence((Judgement(verdict, side_of(example.stage), (0,)),), Coverage(), example.language)
-    outcome = made.decide(config.policy, example.stage)
+    outcome = made.decide(job.config.policy, example.stage)
     return line(row.number, example.id, ending(example.stage, example.label, made, outcome))
 
 

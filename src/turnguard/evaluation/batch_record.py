@@ -5,18 +5,21 @@ Nothing in a record varies between runs: no times, no ids of decisions, no mark 
 
 from __future__ import annotations
 
+import asyncio
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
 from turnguard.core.decision import Outcome
 from turnguard.core.step import Stage
 from turnguard.core.verdict import merged
+from turnguard.evaluation.batch_places import Place, fetch, names_files
 from turnguard.evaluation.bulk import Finished
 from turnguard.evaluation.examples import BadRow, Example, from_row
 from turnguard.evaluation.rows import Row
@@ -27,18 +30,18 @@ SHOWN = 5
 """How many sentences about single rows a summary repeats."""
 
 
-class Place(Protocol):
-    """Where the files that rows name are."""
-
-    base: Path
-    anywhere: bool
-    """Whether a row may name files outside `base`."""
-
-
-async def record(guard: Guard, row: Row, rows: Place, *, evidence: bool = False) -> bytes:
+async def record(guard: Guard, row: Row, place: Place, *, evidence: bool = False) -> bytes:
     """Judge a row and give its record, a line of JSON. With `evidence` it holds what it takes to decide again."""
+    if place.remote is None or not names_files(row):
+        return await _record(guard, row, place.base, anywhere=place.anywhere, evidence=evidence)
+    with tempfile.TemporaryDirectory(prefix="turnguard-") as folder:
+        row = await asyncio.to_thread(fetch, row, place.remote, Path(folder))
+        return await _record(guard, row, Path(folder), anywhere=False, evidence=evidence)
+
+
+async def _record(guard: Guard, row: Row, base: Path, *, anywhere: bool, evidence: bool) -> bytes:
     try:
-        example = example_of(row, rows)
+        example = example_of(row, base, anywhere=anywhere)
         step = example.step()
     except BadRow as problem:
         return unreadable(row, str(problem))
@@ -48,11 +51,11 @@ async def record(guard: Guard, row: Row, rows: Place, *, evidence: bool = False)
     return line(row.number, example.id, ending(example.stage, example.label, made, decision.outcome, told))
 
 
-def example_of(row: Row, rows: Place) -> Example:
+def example_of(row: Row, base: Path, *, anywhere: bool) -> Example:
     """The row as an example. Raises `BadRow`."""
     if row.data is None or row.problem is not None:
         raise BadRow(row.problem or "cannot be read")
-    return from_row(row.data, rows.base, row.number, anywhere=rows.anywhere)
+    return from_row(row.data, base, row.number, anywhere=anywhere)
 
 
 def unreadable(row: Row, problem: str) -> bytes:
@@ -177,9 +180,9 @@ class Summary:
         return not (self.statuses["failed"] or self.statuses["unreadable"] or self.uncheckable)
 
 
-def summarise(lines: Iterable[bytes], summary: Summary | None = None) -> Summary:
-    """Read an output once and count, on top of what was counted before."""
-    summary = summary or Summary()
+def summarise(lines: Iterable[bytes]) -> Summary:
+    """Read an output once and count."""
+    summary = Summary()
     for text in lines:
         found = json.loads(text)
         summary.count(found["row"], found["status"], found)

@@ -40,7 +40,7 @@ def labelled(rows: Rows) -> Iterator[Example]:
     """
     for row in rows:
         try:
-            example = example_of(row, rows)
+            example = example_of(row, rows.base, anywhere=rows.anywhere)
             if example.label is None:
                 raise BadRow("label is missing")
             example.step()

@@ -117,7 +117,7 @@ def _plain(data: Mapping[str, Any], key: str) -> str:
     raise BadRow(f"{key} is not text but {type(value).__name__}")
 
 
-def _listed(value: Any, key: str) -> Sequence[Any]:
+def listed(value: Any, key: str) -> Sequence[Any]:
     """Return a list: the value itself, a JSON list written in a cell, or the single value."""
     if value is None or value == "":
         return ()
@@ -139,7 +139,7 @@ def unknown_columns(names: Sequence[Any]) -> str:
 
 
 def _sources(value: Any, key: str, base: Path, anywhere: bool) -> tuple[Any, ...]:
-    return tuple(_one_source(item, key, base, anywhere) for item in _listed(value, key))
+    return tuple(_one_source(item, key, base, anywhere) for item in listed(value, key))
 
 
 def _one_source(item: Any, key: str, base: Path, anywhere: bool) -> Any:
@@ -164,4 +164,4 @@ def _one_source(item: Any, key: str, base: Path, anywhere: bool) -> Any:
 def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) and not value.lstrip().startswith("["):
         return tuple(name.strip() for name in value.split(",") if name.strip())
-    return tuple(str(name) for name in _listed(value, "categories"))
+    return tuple(str(name) for name in listed(value, "categories"))

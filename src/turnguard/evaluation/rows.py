@@ -236,11 +236,31 @@ class ParquetRows(_FileRows):
         number = 0
         with self._file() as file:
             total = max(1, file.metadata.num_rows)
-            for batch in file.iter_batches(batch_size=self.BATCH):
-                for data in batch.to_pylist():
+            for batch in self._batches(file):
+                for data, problem in _values(batch):
                     number += 1
                     self._read = self._size * number // total
-                    yield Row(number, data)
+                    yield Row(number, data, problem)
+
+    def _batches(self, file: Any) -> Iterator[Any]:
+        try:
+            yield from file.iter_batches(batch_size=self.BATCH)
+        except Exception as error:  # noqa: BLE001 - as above
+            raise ConfigError(f"{self.path}: damaged, its rows cannot be read ({type(error).__name__})") from None
+
+
+def _values(batch: Any) -> Iterator[tuple[dict[str, Any] | None, str | None]]:
+    """The rows of a batch; one that Python has no values for comes with what is wrong."""
+    try:
+        yield from ((data, None) for data in batch.to_pylist())
+    except Exception:  # noqa: BLE001 - as above
+        for place in range(len(batch)):
+            try:
+                (data,) = batch.slice(place, 1).to_pylist()
+            except Exception as error:  # noqa: BLE001 - as above
+                yield None, f"holds a value that cannot be read ({type(error).__name__})"
+            else:
+                yield data, None
 
 
 class FolderRows:

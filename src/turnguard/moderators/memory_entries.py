@@ -84,10 +84,10 @@ class Entries:
         nonce = os.urandom(NONCE)
         return b"".join((self._format, nonce, self._sealed_under(name).encrypt(nonce, data, self._format)))
 
-    def open(self, name: bytes, data: bytes, now: float) -> Found:
+    def open(self, name: bytes, data: object, now: float) -> Found:
         """The verdict that lies under `name`. Raises `Refused`."""
         size = len(self._format)
-        if data[:size] != self._format:
+        if not isinstance(data, bytes) or data[:size] != self._format:
             raise Refused("version")
         try:
             plain = self._sealed_under(name).decrypt(data[size : size + NONCE], data[size + NONCE :], self._format)

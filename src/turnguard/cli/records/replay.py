@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,9 +40,14 @@ def replay(
     new = _policy(policy)
     if verdicts is not None:
         from turnguard.config.files import load
+        from turnguard.evaluation.batch_verdicts import Verdicts
 
-        settings = load(config)
-        found = replay_rows(_rows(verdicts), new, settings.policy, settings.moderator.family)
+        kept, now = Verdicts(verdicts), load(config).policy
+        kept.fit(now)
+        kept.fit(new)
+        columns = ("id", "stage", "evidence")
+        rows = (dict(zip(columns, row, strict=True)) for row in kept.rows(*columns) if row[1] is not None)
+        found = replay_rows(rows, new, now, kept.family)
     else:
         with opened(config) as store:
             found = replay_store(store, new, wanted)
@@ -82,24 +86,6 @@ def _share(text: str) -> float:
     if not 0.0 <= share <= 1.0:
         raise UsageError(f"--fail-above {text!r}: a share, such as 1% or 0.01")
     return share
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The rows of a file of verdicts that were judged."""
-    from pyarrow import parquet
-
-    from turnguard.core.errors import ConfigError
-
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    for file in files:
-        try:
-            opened_file = parquet.ParquetFile(file)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{file}: not a file of verdicts ({type(error).__name__})") from None
-        if not {"id", "stage", "evidence"} <= set(opened_file.schema_arrow.names):
-            raise ConfigError(f"{file}: not a file of verdicts; 'turnguard batch --verdicts FILE' writes one")
-        for batch in opened_file.iter_batches(columns=["id", "stage", "evidence"]):
-            yield from (row for row in batch.to_pylist() if row["stage"] is not None)
 
 
 def _page(data: dict[str, Any], path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
+from tests.scale.test_places import odd, picture
 from tests.scale.test_verdicts import records
 from turnguard.cli import main
 from turnguard.config.document import from_dict
@@ -33,18 +36,68 @@ pytestmark = [
 ]
 
 
+START = [
+    sys.executable,
+    "-m",
+    "ray.scripts.scripts",
+    "start",
+    "--block",
+    "--num-cpus=1",
+    "--object-store-memory=80000000",
+]
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of this test " * 4, "RAY_USAGE_STATS_ENABLED": "0"}
+TOKEN["RAY_raylet_start_wait_time_s"] = "120"  # a loaded machine takes longer than the 30 of its own
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster of two nodes with a core each."""
+    with pytest.MonkeyPatch.context() as patch, socket.socket() as listener:
+        for name, value in TOKEN.items():
+            patch.setenv(name, value)
+        listener.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.close()
+        nodes = [_node("--head", f"--port={address.split(':')[1]}", "--include-dashboard=false", ports=21_000)]
+        try:
+            _until(lambda: _answers(address))
+            nodes.append(_node(f"--address={address}", ports=21_100))
+            yield address
+        finally:
+            for node in reversed(nodes):
+                node.terminate()
+                try:
+                    node.wait(30)
+                except subprocess.TimeoutExpired:
+                    os.killpg(node.pid, signal.SIGKILL)
+
+
+def _node(*options: str, ports: int) -> subprocess.Popen[bytes]:
+    bounds = [f"--min-worker-port={ports}", f"--max-worker-port={ports + 99}"]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen([*START, *options, *bounds], stdout=quiet, stderr=quiet, start_new_session=True)
+
+
+def _answers(address: str) -> bool:
+    try:
+        host, port = address.split(":")
+        socket.create_connection((host, int(port)), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120.0
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _cluster() -> Iterator[None]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
-        address="local",
-        num_cpus=2,
-        object_store_memory=200_000_000,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _node_ip_address="127.0.0.1",
-    )
+def _connected(cluster: str) -> Iterator[None]:
+    ray.init(address=cluster, log_to_driver=False, logging_level="ERROR")
+    _until(lambda: ray.cluster_resources().get("CPU") == 2)
     yield
     ray.shutdown()
 
@@ -95,11 +148,11 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     ["jsonl", pytest.param("csv", marks=pytest.mark.exhaustive), pytest.param("parquet", marks=pytest.mark.exhaustive)],
 )
 def test_the_records_are_those_of_the_local_engine(kind: str, tmp_path: Path, config: Path) -> None:
-    found = rows(110)
+    found = rows(198)
     source = tmp_path / f"in.{kind}"
-    if kind == "jsonl":
-        written(source, found)
-        source.write_text(source.read_text() + "{broken\n\n" + json.dumps({"text": 7}) + "\n")
+    if kind == "jsonl":  # one row of a hundred cannot be read
+        lines = [json.dumps(row) for row in found]
+        source.write_text("\n".join([*lines[:50], "{broken", *lines[50:120], "", '{"text": 7}', *lines[120:], ""]))
     elif kind == "csv":
         source.write_text("id,text\n" + "".join(f'{row["id"]},"{row["text"]}\n2"\n' for row in found) + "short\n")
     else:
@@ -124,9 +177,12 @@ def test_a_second_run_asks_for_what_is_missing_or_failed_alone(tmp_path: Path, c
     fake.heal()
     (out / "part-000004.jsonl").unlink()
     (out / "part-000003.jsonl.1.tmp").write_text("half a part")
+    half = (out / "part-000001.jsonl").read_bytes()
+    (out / "part-000001.jsonl").write_bytes(half[: len(half) // 2])  # cut within a line
+    (out / "part-000003.jsonl").write_bytes(b"".join((out / "part-000003.jsonl").read_bytes().splitlines(True)[:7]))
     asked = len(fake.chats)
     assert over_ray(config, source, out) == 0
-    assert len(fake.chats) - asked <= 20 + 10
+    assert len(fake.chats) - asked <= 3 * 20 + 10
     assert [record["row"] for record in parts(out)] == list(range(1, 101))
     assert {record["status"] for record in parts(out)} == {"judged"}
     assert (out / "not-judged.jsonl").read_text() == ""
@@ -148,17 +204,21 @@ def test_another_input_or_policy_is_refused(tmp_path: Path, config: Path, capsys
     assert parts(out) == before
 
 
-def test_a_worker_killed_midway_loses_and_doubles_nothing(tmp_path: Path, config: Path, fake: FakeVLLM) -> None:
-    source = written(tmp_path / "in.jsonl", rows(600))
-    fake.latency = 0.01
+@pytest.mark.parametrize(
+    ("count", "deaths"), [(300, 1), pytest.param(10_000, 5, marks=[pytest.mark.exhaustive, pytest.mark.timeout(1200)])]
+)
+def test_a_worker_killed_midway_loses_and_doubles_nothing(
+    count: int, deaths: int, tmp_path: Path, config: Path, fake: FakeVLLM
+) -> None:
+    source = written(tmp_path / "in.jsonl", rows(count))
+    fake.latency = 0.03 if count < 1000 else 0.01
     killed: list[int] = []
     over = threading.Event()
 
     def kill() -> None:
-        while len(killed) < 3 and not over.is_set():
-            time.sleep(0.4)
+        while len(killed) < deaths and not over.wait(0.05):
             workers = [pid for pid in _workers() if pid not in killed]
-            if workers and len(fake.chats) > 40 * (1 + len(killed)):
+            if workers and len(fake.chats) > count * (1 + len(killed)) / (2 + deaths):
                 os.kill(workers[0], signal.SIGKILL)
                 killed.append(workers[0])
 
@@ -169,13 +229,13 @@ def test_a_worker_killed_midway_loses_and_doubles_nothing(tmp_path: Path, config
     finally:
         over.set()
         assassin.join()
-    assert killed
+    assert len(killed) == deaths
     fake.latency = 0.0
     assert main(["batch", str(source), str(tmp_path / "local.jsonl"), "--config", str(config)]) == 0
     assert parts(tmp_path / "out") == records(tmp_path / "local.jsonl")
 
 
-def _workers() -> list[int]:
+def _workers(name: bytes = b"ray::_Worker.judge") -> list[int]:
     """The processes of guards, by what Ray calls them."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -184,7 +244,7 @@ def _workers() -> list[int]:
                 told = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if told.startswith(b"ray::_Worker.judge"):
+            if told.startswith(name):
                 found.append(int(entry.name))
     return found
 
@@ -207,6 +267,38 @@ def test_a_place_that_only_this_process_sees_is_read_and_written(tmp_path: Path,
     assert records(again) == found
 
 
+@pytest.mark.exhaustive
+def test_a_folder_of_another_place(tmp_path: Path, config: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for number in range(20):
+        path = tmp_path / "in" / f"{number % 3}" / f"{number:02}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a bomb" if number % 7 == 3 else "text")
+        memory.pipe_file(f"/in/{path.relative_to(tmp_path / 'in').as_posix()}", path.read_bytes())
+    try:
+        assert main(["batch", str(tmp_path / "in"), str(tmp_path / "local.jsonl"), "--config", str(config)]) == 0
+        assert over_ray(config, (tmp_path / "in").as_uri(), (tmp_path / "out").as_uri()) == 0
+        assert parts(tmp_path / "out") == records(tmp_path / "local.jsonl")
+        # workers do not see this process's memory: every file is named, and none passes
+        assert over_ray(config, "memory://in", tmp_path / "unseen") == 3
+    finally:
+        memory.store.clear()
+    missed = (tmp_path / "unseen" / "not-judged.jsonl").read_text().splitlines()
+    assert len(missed) == 20
+    assert all("cannot be fetched (FileNotFoundError)" in text for text in missed)
+    assert {record["action"] for record in parts(tmp_path / "unseen")} == {None}
+
+
+@pytest.mark.exhaustive
+def test_parquet_of_odd_types_gives_the_records_of_the_local_engine(tmp_path: Path, config: Path) -> None:
+    source = odd(tmp_path / "in.parquet")
+    assert over_ray(config, source, tmp_path / "out", "--parts", "parquet") == 3
+    assert main(["batch", str(source), str(tmp_path / "local.jsonl"), "--config", str(config)]) == 3
+    (part,) = (tmp_path / "out").glob("part-*.parquet")
+    made = [json.loads(text) for text in pq.read_table(part).column("record").to_pylist()]
+    assert made == records(tmp_path / "local.jsonl")
+
+
 def test_a_folder_of_mixed_files_names_what_was_not_judged(tmp_path: Path, config: Path) -> None:
     folder = tmp_path / "in"
     for number in range(60):
@@ -222,12 +314,6 @@ def test_a_folder_of_mixed_files_names_what_was_not_judged(tmp_path: Path, confi
     assert parts(tmp_path / "out") == records(tmp_path / "local.jsonl")
 
 
-def picture() -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (16, 16), "green").save(out, "PNG")
-    return out.getvalue()
-
-
 @pytest.mark.exhaustive
 def test_parts_may_be_parquet(tmp_path: Path, config: Path) -> None:
     source = written(tmp_path / "in.jsonl", rows(45))
@@ -239,23 +325,39 @@ def test_parts_may_be_parquet(tmp_path: Path, config: Path) -> None:
     assert table.column("categories").to_pylist()[3] == ["Violence"]
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1:%d", "ray://localhost:%d"])
 def test_an_address_where_no_ray_runs_is_named(
-    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = name % listener.getsockname()[1]
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-
-    def init(**settings: Any) -> None:
-        assert settings["address"] == "127.0.0.1:1"
-        raise ConnectionError("no")
-
-    monkeypatch.setattr(ray, "init", init)
     source = written(tmp_path / "in.jsonl", rows(2))
-    assert over_ray(config, source, tmp_path / "out", "--address", "127.0.0.1:1") == 2
-    assert "--address 127.0.0.1:1: no Ray answers there" in capsys.readouterr().err
+    assert over_ray(config, source, tmp_path / "out", "--address", address) == 2
+    assert f"--address {address}: no Ray answers there (ConnectionRefusedError)" in capsys.readouterr().err
+
+
+def test_workers_run_on_every_node_of_the_cluster_at_an_address(tmp_path: Path, config: Path, cluster: str) -> None:
+    source = written(tmp_path / "in.jsonl", rows(200))
+    out = tmp_path / "out"
+    given = ["batch", source, out, "--engine", "ray", "--address", cluster, "--config", config, "--concurrency", 4]
+    run = subprocess.Popen([sys.executable, "-m", "turnguard", *map(str, given)], stderr=subprocess.PIPE)
+    raylets: set[str] = set()
+    while run.poll() is None:
+        for pid in _workers(b"ray::_Worker"):
+            with contextlib.suppress(OSError):
+                raylets.add(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        time.sleep(0.05)
+    assert run.communicate()[1] is not None
+    assert run.returncode == 0
+    assert len(raylets) == 2  # the parents of workers: one for each node
+    assert main(["batch", str(source), str(tmp_path / "local.jsonl"), "--config", str(config)]) == 0
+    assert parts(out) == records(tmp_path / "local.jsonl")
 
 
 def test_a_guard_s_configuration_travels_to_a_worker(config: Path) -> None:
     found = from_dict({"moderator": {"base_url": "http://localhost:1/v1", "api_key": "secret"}}, {})
-    again = ray.get(ray.remote(lambda given: given).remote(found))
+    again = ray.get(ray.put(found))
     assert again.moderator.api_key.get_secret_value() == "secret"
     assert again.policy.digest == found.policy.digest

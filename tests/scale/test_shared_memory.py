@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
 import threading
@@ -312,6 +313,69 @@ async def test_a_store_that_hangs_takes_a_tenth_of_the_deadline_at_most(store: S
     assert waits[0] <= 0.02
     assert waits[1] == 0.05
     assert memory.counts["failed"] == 2
+
+
+@asynccontextmanager
+async def saying(reply: bytes) -> AsyncIterator[str]:
+    """A store that takes any greeting, and replies this to every look-up."""
+
+    served: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            while asked := await reader.read(10_000):
+                if b"GET" in asked:
+                    writer.write(reply)
+                    await writer.drain()
+                if reply.endswith(b"!"):
+                    break
+            writer.close()
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        await asyncio.gather(*filter(None, served))
+
+
+@pytest.mark.parametrize(
+    ("reply", "counted"),
+    [
+        (b":5\r\n", "refused"),
+        (b"*1\r\n:5\r\n", "refused"),
+        (b"+OK\r\n", "refused"),
+        (b"$5\r\nTG1zz\r\n", "refused"),
+        (b"$-1\r\n", "miss"),
+        (b"-MOVED 12 127.0.0.1:1\r\n", "failed"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "failed"),
+        (b"$100\r\nhalf a reply!", "failed"),
+        (b"!", "failed"),
+        (b"$2000000\r\n" + b"x" * 1_500_000, "failed"),
+    ],
+)
+async def test_a_store_that_replies_nonsense_is_not_believed(reply: bytes, counted: str) -> None:
+    from turnguard.moderators.base import Deadline
+
+    async with saying(reply) as url:
+        memory = SharedMemory(url, KEY, 60.0)
+        for _ in range(2):
+            assert await memory.get("model", b"content", Deadline.after(60.0)) is None
+        await memory.aclose()
+    assert dict(memory.counts) == {counted: 2}
+
+
+async def test_a_connection_that_broke_while_idle_is_made_again(store: Store) -> None:
+    with FakeVLLM() as server:
+        configured = settings(server, store.url)
+        await ask(configured, "one", "two")
+        async with worker(configured) as guard:
+            assert (await guard.acheck(Step.input("one"))).remembered
+            with store.client as client:
+                client.client_kill_filter(_type="normal")
+            await asyncio.sleep(0.1)
+            assert (await guard.acheck(Step.input("two"))).remembered
+            assert counts(guard) == {"hit": 2}
 
 
 # ---------------------------------------------------------------- loops, threads, processes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ def fake() -> Iterator[FakeVLLM]:
         yield server
 
 
-def config(path: Path, url: str, policy: str) -> Path:
-    path.write_text(f"moderator: {{base_url: '{url}', deadline: 20s}}\npolicy: {policy}\n")
+def config(path: Path, url: str, policy: str, family: str = "nemotron-3") -> Path:
+    moderator = f"{{base_url: '{url}', deadline: 20s, family: {family}}}"
+    path.write_text(f"moderator: {moderator}\npolicy: {policy}\n")
     return path
 
 
@@ -161,6 +163,82 @@ def test_what_is_no_file_of_verdicts_is_named(
     lenient = tmp_path / "lenient.yaml"
     assert main(["batch", "--redecide", str(verdicts), str(tmp_path / "again.jsonl"), "-c", str(lenient)]) == 2
     assert said in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- own categories
+
+
+OWN = "{default: flag, custom: {Rivals: {definition: '%s', action: block}}}"
+
+
+def replayed(verdicts: Path, policy: Path, now: Path) -> list[str]:
+    return ["records", "replay", "--verdicts", str(verdicts), "--policy", str(policy), "-c", str(now)]
+
+
+def test_own_categories_are_decided_again_under_the_same_definitions(
+    tmp_path: Path, rows: Path, fake: FakeVLLM, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.when("damn", categories=["Rivals"])
+    own = config(tmp_path / "own.yaml", fake.base_url, OWN % "Praises a rival.", "nemotron-3.5")
+    other = config(tmp_path / "other.yaml", fake.base_url, OWN % "Names a rival.", "nemotron-3.5")
+    none = config(tmp_path / "none.yaml", fake.base_url, LENIENT, "nemotron-3.5")
+    softer = config(
+        tmp_path / "softer.yaml", fake.base_url, (OWN % "Praises a rival.").replace("block", "flag"), "nemotron-3.5"
+    )
+    with_own, without = tmp_path / "own.parquet", tmp_path / "none.parquet"
+    for verdicts, policy in ((with_own, own), (without, none)):
+        out = tmp_path / f"{policy.stem}.jsonl"
+        assert main(["batch", str(rows), str(out), "--verdicts", str(verdicts), "-c", str(policy)]) == 3
+    again = tmp_path / "again.jsonl"
+    assert main(["batch", "--redecide", str(with_own), str(again), "-c", str(softer)]) == 3
+    assert records(tmp_path / "own.jsonl")[3]["action"] == "block"
+    assert records(again)[3]["action"] == "flag"
+    capsys.readouterr()
+    # the model was asked about other things: what it would say now is not known
+    for verdicts, policy, mine in ((with_own, other, own), (with_own, none, own), (without, own, none)):
+        for command in (
+            ["batch", "--redecide", str(verdicts), str(tmp_path / "no.jsonl"), "-c", str(policy)],
+            replayed(verdicts, policy, mine),
+        ):
+            assert main(command) == 2
+            assert "was asked about other categories under policy.custom" in capsys.readouterr().err
+    assert not (tmp_path / "no.jsonl").exists()
+
+
+def test_records_replay_reads_the_same_file(
+    tmp_path: Path, rows: Path, fake: FakeVLLM, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdicts = judged(tmp_path, rows, fake)
+    lenient, strict = tmp_path / "lenient.yaml", config(tmp_path / "strict.yaml", fake.base_url, STRICT)
+    again = tmp_path / "again.jsonl"
+    assert main(["batch", "--redecide", str(verdicts), str(again), "-c", str(strict)]) == 3
+    asked = len(fake.chats)
+    capsys.readouterr()
+    assert main([*replayed(verdicts, strict, lenient), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    pairs = [
+        (old["action"], new["action"])
+        for old, new in zip(records(tmp_path / "out.jsonl"), records(again), strict=True)
+        if old["action"] is not None
+    ]
+    assert found["records"] == len(pairs)
+    moves = Counter(pair for pair in pairs if pair[0] != pair[1])
+    assert {(each["from"], each["to"]): each["count"] for each in found["changes"]} == moves
+    assert len(fake.chats) == asked
+
+
+@pytest.mark.parametrize("command", ["redecide", "replay"])
+def test_a_folder_with_the_verdicts_of_two_policies_is_refused(
+    command: str, tmp_path: Path, rows: Path, fake: FakeVLLM, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, lenient = tmp_path / "verdicts", config(tmp_path / "lenient.yaml", fake.base_url, LENIENT, "nemotron-3.5")
+    own = config(tmp_path / "own.yaml", fake.base_url, OWN % "Praises a rival.", "nemotron-3.5")
+    for policy in (lenient, own):
+        out, verdicts = tmp_path / f"{policy.stem}.jsonl", folder / f"{policy.stem}.parquet"
+        assert main(["batch", str(rows), str(out), "--verdicts", str(verdicts), "-c", str(policy)]) == 3
+    again = ["batch", "--redecide", str(folder), str(tmp_path / "again.jsonl"), "-c", str(lenient)]
+    assert main(again if command == "redecide" else replayed(folder, lenient, lenient)) == 2
+    assert "verdicts of several model families or policies" in capsys.readouterr().err
 
 
 def test_the_command_line_says_what_is_missing(tmp_path: Path, rows: Path, capsys: pytest.CaptureFixture[str]) -> None:

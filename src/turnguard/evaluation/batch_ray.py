@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ AHEAD = 2
 """Parts that a worker has at hand, so that it goes on with the next while the last rows of one are under way."""
 ENDS_AFTER = 5
 """Times that a part is given to a worker again after one died over it. Then its rows count as failed."""
+LISTENS_WITHIN = 10.0
+"""Seconds that a connection to `--address` may take."""
 CPUS = 0.5
 """Cores that Ray sets aside for a worker: it waits for the moderator most of the time."""
 
@@ -220,12 +223,24 @@ def _cluster(address: str | None) -> Iterator[Any]:
     else:
         quiet["address"] = address
     try:
+        _listens(address)
         ray.init(**quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
+        where = (
+            "a Ray of this machine does not start" if address is None else f"--address {address}: no Ray answers there"
+        )
         raise ConfigError(
-            f"--address {address}: no Ray answers there ({type(error).__name__}); 'ray start --head' starts one"
+            f"{where} ({type(error).__name__}); 'ray start --head' starts one, and clients of a cluster with token "
+            "authentication need its RAY_AUTH_TOKEN"
         ) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _listens(address: str | None) -> None:
+    """Raise `OSError` where nothing listens. Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), LISTENS_WITHIN).close()

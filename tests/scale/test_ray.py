@@ -27,6 +27,10 @@ from turnguard.config.document import from_dict
 from turnguard.evaluation import batch_ray
 from turnguard.testing import FakeVLLM
 
+SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 40, "RAY_USAGE_STATS_ENABLED": "0"}
+SETTINGS["RAY_raylet_start_wait_time_s"] = "120"  # a loaded machine takes longer than the 30 of its own
+os.environ.update(SETTINGS)  # Ray reads them as it is imported
+
 ray = pytest.importorskip("ray")
 
 pytestmark = [
@@ -45,31 +49,27 @@ START = [
     "--num-cpus=1",
     "--object-store-memory=80000000",
 ]
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of this test " * 4, "RAY_USAGE_STATS_ENABLED": "0"}
-TOKEN["RAY_raylet_start_wait_time_s"] = "120"  # a loaded machine takes longer than the 30 of its own
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a cluster of two nodes with a core each."""
-    with pytest.MonkeyPatch.context() as patch, socket.socket() as listener:
-        for name, value in TOKEN.items():
-            patch.setenv(name, value)
+    with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.close()
-        nodes = [_node("--head", f"--port={address.split(':')[1]}", "--include-dashboard=false", ports=21_000)]
-        try:
-            _until(lambda: _answers(address))
-            nodes.append(_node(f"--address={address}", ports=21_100))
-            yield address
-        finally:
-            for node in reversed(nodes):
-                node.terminate()
-                try:
-                    node.wait(30)
-                except subprocess.TimeoutExpired:
-                    os.killpg(node.pid, signal.SIGKILL)
+        port = listener.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    nodes = [_node("--head", f"--port={port}", "--include-dashboard=false", ports=21_000)]
+    try:
+        _until(lambda: _answers(port))
+        nodes.append(_node(f"--address={address}", ports=21_100))
+        yield address
+    finally:
+        for node in reversed(nodes):
+            node.terminate()
+            try:
+                node.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(node.pid, signal.SIGKILL)
 
 
 def _node(*options: str, ports: int) -> subprocess.Popen[bytes]:
@@ -78,10 +78,9 @@ def _node(*options: str, ports: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*START, *options, *bounds], stdout=quiet, stderr=quiet, start_new_session=True)
 
 
-def _answers(address: str) -> bool:
+def _answers(port: int) -> bool:
     try:
-        host, port = address.split(":")
-        socket.create_connection((host, int(port)), 1.0).close()
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
     except OSError:
         return False
     return True

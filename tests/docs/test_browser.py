@@ -27,6 +27,7 @@ ASKED = {
     "shadow": "Policy",
     "fastapi": "In a FastAPI application",
     "workers": "Operate",
+    "troubleshooting": "Troubleshooting by message",
     "proxy": "Gateways, proxies and certificates",
     "llama guard": "Come from another guardrail",
 }
@@ -76,6 +77,27 @@ def test_the_search_finds_the_page_that_answers(page: Page) -> None:
         results = page.locator(".md-search-result__item").all_inner_texts()
         found[question] = [text.strip().splitlines()[0] for text in results[:3]]
     assert {question: title for question, title in ASKED.items() if title not in found[question]} == {}, found
+
+
+CUT_OFF = """() => {
+  const wide = (element) => element.scrollWidth - element.clientWidth > 1;
+  const cut = [...document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset__table")].filter(wide);
+  return [...(wide(document.documentElement) ? ["the page"] : []), ...cut.map((table) => table.innerText.slice(0, 60))];
+}"""
+"""What does not fit into the window: the page, or tables by how they begin."""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_table_is_cut_off(width: int, page: Page, site: Path) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    cut: dict[str, list[str]] = {}
+    for file in sorted(site.rglob("index.html")):
+        if "<table" in file.read_text(encoding="utf-8"):
+            page.goto(f"/{file.parent.relative_to(site).as_posix()}/")
+            page.wait_for_selector(".md-typeset__table", state="attached")  # the theme wraps tables when it starts
+            cut[file.parent.name] = page.evaluate(CUT_OFF)
+    assert len(cut) >= 20
+    assert {name: found for name, found in cut.items() if found} == {}
 
 
 def test_a_copy_button_takes_the_commands_and_nothing_else(page: Page) -> None:

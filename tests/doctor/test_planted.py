@@ -88,7 +88,10 @@ def _reasoning_parser(server: FakeVLLM) -> None:
 PLANTED: dict[str, tuple[Callable[[FakeVLLM], None], tuple[str, ...]]] = {
     "text only: pictures are dropped": (_text_only, ("--enable-multimodal",)),
     "text only: the text decides": (_text_decides, ("image_url",)),
-    "one replica of two is text only": (_one_replica_of_two_is_text_only, ("image_url", "--no-enable-prefix-caching")),
+    "one replica of two is text only": (
+        _one_replica_of_two_is_text_only,
+        ("image_url", "--no-enable-prefix-caching", "no proxy split"),
+    ),
     "the first picture answers for all": (_first_picture_answers_for_all, ("image_url", "--no-enable-prefix-caching")),
     "prefix caching mixes pictures": (_caching_by_the_text, ("--no-enable-prefix-caching",)),
     "prefix caching mixes half of them": (_caching_by_the_text_half_of_the_time, ("--no-enable-prefix-caching",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tests.sandbox.pictures import image_part, png
 from turnguard.sandbox import Sandbox
 from turnguard.sandbox import ocr as ocr_module
 from turnguard.sandbox.ocr import OcrUnavailable, available
+from turnguard.sandbox.server import notice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -202,3 +204,10 @@ async def test_latency_by_request(client: aiohttp.ClientSession) -> None:
         assert (await post(client, sometimes, ask("quick")))[0] == 200
         assert not slow.done()
         assert (await slow)[0] == 200
+
+
+def test_the_notice_says_whether_pictures_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "and OCR on the CPU" in notice()
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    assert "without OCR (requests with pictures are refused" in notice()
+    assert "judges no pictures" in notice("qwen3guard")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.records.conftest import in_child
 from turnguard import ConfigError, Guard, Policy, Step
 from turnguard.config.settings import AuditSettings
 from turnguard.testing import FakeModerator, FakeVLLM
@@ -95,16 +96,12 @@ def test_two_guards_of_one_process_share_a_file(tmp_path: Path) -> None:
 def test_a_forked_child_leaves_the_parents_lock_alone(tmp_path: Path) -> None:
     guard = guarded(tmp_path / "audit.{pid}.jsonl")
     guard.check(Step.input("parent"))
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            guard.check(Step.input("child"))
-            guard.close()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def record() -> None:
+        guard.check(Step.input("child"))
+        guard.close()
+
+    child = in_child(record)
     guard.check(Step.input("parent again"))
     guard.close()
     assert len((tmp_path / f"audit.{os.getpid()}.jsonl").read_text().splitlines()) == 2

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.records.conftest import KEY, Opener
+from tests.records.conftest import KEY, Opener, in_child
 from tests.records.postgres import Postgres
 from turnguard import ConfigError, Guard, Policy, Step, Verdict
 from turnguard.config.settings import RecordsSettings
@@ -341,16 +341,12 @@ def test_several_processes_write_one_database(url: str, opened: Opener) -> None:
 def test_a_forked_child_records_too(url: str, opened: Opener) -> None:
     guard = recording(url)
     guard.check(Step.input("parent"))
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            guard.check(Step.input("child"))
-            guard.close()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def record() -> None:
+        guard.check(Step.input("child"))
+        guard.close()
+
+    in_child(record)
     guard.check(Step.input("parent again"))
     guard.close()
     assert len(kept(opened())) == 3

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import quantiles
 
@@ -45,45 +46,37 @@ def overview(store: Store, wanted: Filter) -> Overview:
     c, where, count = records.c, list(wanted.conditions()), sa.func.count()
     start, end = wanted.since, wanted.until
     width = max(1, (end - start) // BUCKETS)
-    bucket = ((c.time - start) // width).label("bucket")
-    differing = replace(wanted, shadow_differs=True).conditions()
+    # one pass over the span: everything is cut from these few groups
+    groups = (((c.time - start) // width).label("bucket"), c.action, c.failed, c.complete, c.rule, c.asked, c.shadow)
     with store.begin() as connection:
-        # one pass over the span: everything below is cut from these few groups
-        grouped = connection.execute(
-            sa.select(bucket, c.action, c.failed, c.complete, count)
-            .where(*where)
-            .group_by(bucket, c.action, c.failed, c.complete)
-        ).all()
-        rules = connection.execute(
-            sa.select(c.rule, c.action, count)
-            .where(*where, c.rule.is_not(None), c.action != "allow")
-            .group_by(c.rule, c.action)
-            .order_by(count.desc(), c.rule)
-            .limit(TOP)
-        ).all()
-        shadow = connection.execute(
-            sa.select(c.asked, c.shadow, count).where(*differing).group_by(c.asked, c.shadow).order_by(count.desc())
-        ).all()
+        grouped = connection.execute(sa.select(*groups, count).where(*where).group_by(*groups)).all()
         latencies = connection.scalars(sa.select(c.latency).where(*where).order_by(c.time.desc()).limit(SAMPLE)).all()
-    by_bucket: list[dict[str, int]] = [{} for _ in range(BUCKETS)]
-    actions: dict[str, int] = {}
+    by_bucket: list[Counter[str]] = [Counter() for _ in range(BUCKETS)]
+    actions, rules, shadows = Counter[str](), Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     failed = incomplete = 0
-    for number, action, is_failed, is_complete, counted in grouped:
-        into = by_bucket[min(int(number), BUCKETS - 1)]
-        into[action] = into.get(action, 0) + counted
-        actions[action] = actions.get(action, 0) + counted
+    for number, action, is_failed, is_complete, rule, asked, shadow, counted in grouped:
+        by_bucket[min(int(number), BUCKETS - 1)][action] += counted
+        actions[action] += counted
         failed += counted if is_failed else 0
         incomplete += 0 if is_complete else counted
+        if rule is not None and action != "allow":
+            rules[rule, action] += counted
+        if shadow is not None and shadow != asked:
+            shadows[asked, shadow] += counted
     times = [datetime.fromtimestamp((start + index * width) / 1000, UTC) for index in range(BUCKETS)]
     return Overview(
-        tuple(zip(times, by_bucket, strict=True)),
-        actions,
+        tuple(zip(times, map(dict, by_bucket), strict=True)),
+        dict(actions),
         failed,
         incomplete,
-        tuple((rule, action, counted) for rule, action, counted in rules),
-        tuple((asked, other, counted) for asked, other, counted in shadow),
+        tuple((*named, counted) for named, counted in sorted(rules.items(), key=_most)[:TOP]),
+        tuple((*named, counted) for named, counted in sorted(shadows.items(), key=_most)),
         _percentiles(list(latencies)),
     )
+
+
+def _most(found: tuple[tuple[str, str], int]) -> tuple[int, tuple[str, str]]:
+    return -found[1], found[0]
 
 
 def _percentiles(values: list[float]) -> tuple[float, float, float] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,32 +18,27 @@ By = Literal["rule", "category", "stage", "tenant", "action", "policy", "model",
 class Group:
     """Decisions that have something in common. Latencies are in seconds."""
 
-    count: int = 0
     failed: int = 0
     withheld: int = 0
-    latencies: array[float] = field(default_factory=lambda: array("d"))
+    latencies: list[float] = field(default_factory=list)
 
-    def add(self, action: str, failed: bool, latencies: array[float]) -> None:
+    def add(self, action: str, failed: bool, latencies: list[float]) -> None:
         """Count decisions of one action."""
-        self.count += len(latencies)
         self.failed += failed * len(latencies)
         self.withheld += (action in ("block", "review")) * len(latencies)
-        self.latencies.extend(latencies)
+        self.latencies += latencies
 
     def to_dict(self, name: str | None, total: int) -> dict[str, Any]:
         """Return the group as JSON-compatible data."""
-        ordered = array("d", sorted(self.latencies))
-        last = len(ordered) - 1
+        count, ordered = len(self.latencies), sorted(self.latencies)
+        at = {share: min(count - 1, share * count // 100) for share in (50, 95, 99)}
         return {
             "name": name,
-            "count": self.count,
-            "share": self.count / total if total else 0.0,
+            "count": count,
+            "share": count / total if total else 0.0,
             "withheld": self.withheld,
             "failed": self.failed,
-            **{
-                f"p{share}": round(ordered[min(last, share * len(ordered) // 100)], 6) if ordered else None
-                for share in (50, 95, 99)
-            },
+            **{f"p{share}": round(ordered[place], 6) if count else None for share, place in at.items()},
         }
 
 
@@ -55,23 +49,21 @@ def top(store: Store, wanted: Filter, by: By) -> dict[str, Any]:
     """
     several = by in ("rule", "category")
     column = records.c.reasons if several else records.c[by]
-    alike: dict[tuple[tuple[str | None, ...], str, bool], array[float]] = defaultdict(lambda: array("d"))
+    alike: dict[tuple[str | None, str, bool], list[float]] = defaultdict(list)
     for rows in stream(store, wanted, (column, records.c.action, records.c.failed, records.c.latency)):
         for found, action, failed, latency in rows:
-            names = _names(found, by) if several and found is not None else (found,)
-            alike[names, action, failed].append(latency)
+            alike[found, action, failed].append(latency)
     groups: dict[str | None, Group] = defaultdict(Group)
     every = Group()
-    for (names, action, failed), latencies in alike.items():
+    for (found, action, failed), latencies in alike.items():
+        latencies.sort()  # what is sorted in pieces is soon sorted as a whole
         every.add(action, failed, latencies)
-        for name in names:
+        for name in _names(found, by) if several and found is not None else (found,):
             groups[name].add(action, failed, latencies)
-    ordered = sorted(groups.items(), key=lambda each: (-each[1].count, each[0] or ""))
-    return {
-        "by": by,
-        "all": every.to_dict(None, every.count),
-        "groups": [group.to_dict(name, every.count) for name, group in ordered],
-    }
+    total = len(every.latencies)
+    made = [group.to_dict(name, total) for name, group in groups.items()]
+    made.sort(key=lambda each: (-each["count"], each["name"] or ""))
+    return {"by": by, "all": every.to_dict(None, total), "groups": made}
 
 
 def _names(reasons: str, by: str) -> tuple[str | None, ...]:

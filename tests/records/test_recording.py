@@ -280,6 +280,21 @@ async def test_without_a_required_record_the_check_has_failed(
     store.close()
 
 
+@pytest.mark.parametrize("required", [True, False])
+async def test_a_record_that_cannot_be_made_is_lost_and_where_required_the_check_has_failed(
+    url: str, required: bool
+) -> None:
+    moderator = FakeModerator(script=lambda _exchange: Verdict(user="safe", cause="no JSON holds \ud800"))
+    records = RecordsSettings.model_validate({"url": url, "required": required})
+    async with Guard(Policy.from_dict({}), moderator, records=records) as guard:
+        decision = await guard.acheck(Step.input("x"))
+        assert guard._kept is not None
+        assert guard._kept.writer is not None
+        assert guard._kept.writer.flush()
+        assert guard._kept.writer.lost > 0
+    assert (decision.action, decision.failed) == (("block", True) if required else ("allow", False))
+
+
 def test_a_required_database_that_cannot_be_used_is_an_error_when_the_guard_is_made() -> None:
     with pytest.raises(StoreError, match="the database of records"):
         recording("sqlite:////proc/nosuch/a.db", required=True)

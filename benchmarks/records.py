@@ -88,7 +88,7 @@ async def rate(folder: Path) -> None:
     assert kept is not None
     assert kept.writer is not None
     step = Step.input("What is the capital of France?", metadata={"user": "ann", "thread": "t"})
-    decision, check = await guard._decide(step, None)
+    decision, check = await guard._whole.decide(step, None)
 
     began, cpu, done = time.perf_counter(), time.process_time(), 0
     while done < RATE * SECONDS:

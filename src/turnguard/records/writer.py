@@ -35,6 +35,8 @@ QUEUE = 20_000
 QUEUE_BYTES = 256_000_000
 """Rows, and bytes of content in them, that wait for the database. What is beyond that is lost and counted."""
 BATCH = 500
+TURN = 50
+"""Rows that are made before another thread may run: it would wait for the interpreter's whole switch interval."""
 PAUSE = 0.2
 """Seconds between two batches where no check waits for its record: what a crash can lose."""
 LONGEST_PAUSE = 5.0
@@ -215,7 +217,9 @@ class Writer:
         return self.open()
 
     def _made(self, wanted: Sequence[Pending], store: Store) -> Iterator[tuple[Pending, dict[str, Any]]]:
-        for each in wanted:
+        for number, each in enumerate(wanted, 1):
+            if number % TURN == 0:
+                time.sleep(0)
             try:
                 yield each, each.row(store.keys)
             except Exception as error:  # noqa: BLE001 - whatever a step holds, the others' records are written

@@ -23,7 +23,7 @@ from typing import Any
 
 from turnguard import Guard, Policy, Step, Verdict
 from turnguard.config.settings import RecordsSettings
-from turnguard.core.verdict import Coverage, Covered, Judgement
+from turnguard.core.verdict import Coverage, Covered, Judgement, Label
 from turnguard.records.evidence import Evidence, dump_reasons
 from turnguard.records.overview import overview
 from turnguard.records.query import Filter, find, one
@@ -123,7 +123,7 @@ def made(count: int, policy: Policy, edition: str) -> Iterator[list[dict[str, An
     for number in range(count):
         unsafe = chosen.random() < 0.06
         p = chosen.betavariate(8, 1) if unsafe else chosen.betavariate(1, 30)
-        label = "unsafe" if unsafe else "safe"
+        label: Label = "unsafe" if unsafe else "safe"
         verdict = Verdict(user=label, categories=chosen.choice(names) if unsafe else (), p_user=p, model="nemotron")
         evidence = Evidence((Judgement(verdict, "user", (0,)),), Coverage((Covered(0, "text"),)))
         outcome = evidence.decide(policy, "input")

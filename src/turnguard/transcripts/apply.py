@@ -85,9 +85,11 @@ def _is_changed(decision: Decision, readings: Sequence[Reading | None]) -> bool:
     reading = readings[place[0]]
     if reading is None or place[1] >= len(reading.leaves):
         return False
+    original = reading.leaves[place[1]].block.part
+    if decision.parts[0] is original:  # the usual part
+        return False
     if decision.withheld:
         return True
-    original = reading.leaves[place[1]].block.part
     return decision.parts[0] != original and (not decision.allowed or _is_fetched(original))
 
 

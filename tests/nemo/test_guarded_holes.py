@@ -122,6 +122,29 @@ async def test_what_the_main_model_adds_to_a_refusal_of_the_engines_in_parallel(
     assert not leaks(await made.say(user("hi")))
 
 
+REFUSING = """
+define flow refuse
+  bot refuse so
+  stop
+
+define bot refuse so
+  "no"
+"""
+
+
+@llmrails
+async def test_what_the_main_model_adds_to_a_named_refusal_where_a_retrieval_rail_is_listed(
+    kind: str, lab: Make
+) -> None:
+    rails = {"input": {"flows": ["refuse"], "parallel": True}, "retrieval": {"flows": ["other"]}}
+    made = lab(kind, f"a {BAD}", colang=REFUSING + OTHER, rails=rails, passthrough=False)
+    made.engine.register_action(noop, "noop")
+    assert not leaks(await made.say(user("hi")))
+    before = len(made.prompts)
+    assert await made.say(user(BAD)) == assistant(REFUSAL)
+    assert len(made.prompts) == before
+
+
 @llmrails
 async def test_a_blocked_tool_call_is_not_returned(kind: str, lab: Make) -> None:
     made = lab(kind, called(f'{{"cmd": "{BAD}"}}'), colang=OTHER, rails={"tool_output": {"flows": ["other"]}})
@@ -136,6 +159,13 @@ async def test_a_trailing_tool_result_is_judged_and_answered(kind: str, passthro
     assert await made.say(ASK, called(), result(BAD)) == assistant(REFUSAL)
     assert made.prompts == []
     assert await made.say(ASK, called(), result("a desktop")) == assistant("fine")
+
+
+@engines
+async def test_what_follows_a_tool_result_is_judged_with_the_persons_question(kind: str, lab: Make) -> None:
+    made = lab(kind)
+    assert await made.say(ASK, called(), result("a desktop")) == assistant("fine")
+    assert ("take a screenshot", "fine", False) in made.asked
 
 
 @llmrails

@@ -111,7 +111,7 @@ async def test_whom_a_stream_and_a_check_belong_to(way: str, kept: Any) -> None:
     rows = await made.rows()
     assert {row[1:] for row in rows} == {tuple(OWNER.values())}
     assert [row[0] for row in rows].count("input") == 2
-    assert [row[0] for row in rows].count("output") > 1
+    assert "output" in [row[0] for row in rows]
 
 
 @ways

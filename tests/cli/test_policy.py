@@ -195,6 +195,13 @@ def schema() -> dict[str, Any]:
     return json_schema()
 
 
+@pytest.fixture(scope="module")
+def validator(schema: dict[str, Any]) -> Any:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema comes with the nemo extra")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
 def test_schema_is_printed(run: Run, schema: dict[str, Any]) -> None:
     assert run("policy", "schema").data == schema
     compact = run("policy", "schema", "--compact")
@@ -255,26 +262,23 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text", [*(starter(style) for style in STYLES), *SOUND])
-def test_schema_takes_what_the_loader_takes(schema: dict[str, Any], text: str) -> None:
+def test_schema_takes_what_the_loader_takes(validator: Any, text: str) -> None:
     from turnguard.config.document import parse
 
     parse(text, {}, "x")
-    assert _complaints(schema, text) == []
+    assert _complaints(validator, text) == []
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_schema_refuses_what_the_loader_refuses(schema: dict[str, Any], text: str) -> None:
+def test_schema_refuses_what_the_loader_refuses(validator: Any, text: str) -> None:
     from turnguard.config.document import parse
 
     with pytest.raises(ConfigError):
         parse(text, {}, "x")
-    assert _complaints(schema, text) != []
+    assert _complaints(validator, text) != []
 
 
-def _complaints(schema: dict[str, Any], text: str) -> list[str]:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema comes with the nemo extra")
-    validator = jsonschema.Draft202012Validator(schema)
-    validator.check_schema(schema)
+def _complaints(validator: Any, text: str) -> list[str]:
     return [error.message for error in validator.iter_errors(read_yaml(text, "x")[0])]
 
 

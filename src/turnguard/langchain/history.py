@@ -16,7 +16,7 @@ from turnguard.transcripts.seen import Unfreezable, frozen_copy
 CONVERSATIONS = 256
 """Conversations whose beginnings are recognised."""
 
-_fields = attrgetter("__dict__")
+_fields, _extras = attrgetter("__dict__"), attrgetter("__pydantic_extra__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,14 @@ class History:
         found = self._known.get(_first(messages)) if messages else None
         if found is None or len(found.frozen) > len(messages):
             return NOTHING_KNOWN
-        now: list[Any] = list(map(_fields, messages[: len(found.frozen)]))
+        known = messages[: len(found.frozen)]
+        try:
+            now, more = list(map(_fields, known)), list(map(_extras, known))
+        except AttributeError:  # something that is no message
+            return NOTHING_KNOWN
         for at in found.changeable:
-            now[at] = None
-        return found if now == found.frozen else NOTHING_KNOWN
+            now[at] = more[at] = None
+        return found if now == found.frozen and not any(more) else NOTHING_KNOWN
 
     def same(self, messages: Sequence[Any]) -> Beginning:
         """As much of this conversation as is made of the messages that were known the last time, unread."""
@@ -80,7 +84,9 @@ def _first(messages: Sequence[Any]) -> str:
 
 def _copied(message: Any) -> Any:
     """A copy of what a message holds; None where that may change unnoticed."""
+    if not isinstance(message, BaseMessage) or message.model_extra:
+        return None
     try:
-        return frozen_copy(message.__dict__)[0] if isinstance(message, BaseMessage) else None
+        return frozen_copy(message.__dict__)[0]
     except Unfreezable:
         return None

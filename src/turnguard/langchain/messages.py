@@ -122,13 +122,13 @@ def read(message: BaseMessage) -> Reading:
     """Everything in a message that needs a judgement. The same object while the message holds the same: several hooks
     look at a new message, one after the other.
     """
-    told = as_mapping(message)
+    now = {**message.__dict__, **(message.model_extra or {}), "id": None}  # which LangGraph gives it later
     known = _recent.get(id(message))
-    if known is not None and known[0] is message and known[1] == told:
+    if known is not None and known[0] is message and known[1] == now:
         return known[2]
-    reading = read_message(told)
+    reading = read_message(as_mapping(message))
     with suppress(Unfreezable):
-        _recent.put(id(message), (message, frozen_copy(told)[0], reading))
+        _recent.put(id(message), (message, frozen_copy(now)[0], reading))
     return reading
 
 

@@ -231,7 +231,7 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
                 raise
             notice = yield call.run.error(error)
             return notice
-        if call.run is not None:
+        if call.run is not None and not call.run.passed(result):
             result = yield call.run.result(result)
         return result
 

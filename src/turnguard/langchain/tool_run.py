@@ -51,10 +51,13 @@ class ToolRun:
         self._tell = tell
         self._passed: Any = None  # what was judged already: a digest, or an error
 
+    def passed(self, result: Any) -> bool:
+        """Whether this was judged when the tool's function returned it."""
+        judged = self._passed is not None and isinstance(result, ToolMessage)
+        return judged and self._judging.digest(result, self._asked()) == self._passed
+
     async def result(self, result: Any) -> Any:
         """What LangGraph takes as a result, as it may go on."""
-        if isinstance(result, ToolMessage) and self._judging.digest(result, self._asked()) == self._passed:
-            return result
         await self._heard_out()
         received, rulings = await receive(self._judging, result, self._asked(), self._name, self._surface)
         self._tell(rulings)
@@ -164,7 +167,7 @@ class JudgedTool(Extension):
             return notice if is_call(given) else notice.content
         finally:
             _entered.reset(entered)
-        if run is not None:
+        if run is not None and not run.passed(result):
             result = yield run.returned(result, pair=False)
         return result
 

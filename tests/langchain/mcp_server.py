@@ -52,6 +52,9 @@ def look(what: str) -> CallToolResult:
         "pictured error": [text, ImageContent(type="image", data=b64(picture()), mimeType="image/png")],
         "structured": [text],
     }
+    if what.startswith("http://"):
+        kind = "image/png" if what.endswith(".png") else "text/plain"
+        content[what] = [text, ResourceLink(type="resource_link", name="a", uri=AnyUrl(what), mimeType=kind)]
     structured = {"note": UNSAFE} if what == "structured" else None
     failed = what.endswith("error")
     return CallToolResult(content=content.get(what, [text]), structuredContent=structured, isError=failed)

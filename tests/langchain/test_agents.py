@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, PIIMiddleware
+from langchain.agents.middleware.human_in_the_loop import InterruptOnConfig
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -332,6 +333,36 @@ async def test_a_person_is_asked_once_where_langchains_own_review_stands_after_o
         assert "__interrupt__" not in done
         assert len(ran) == count
         assert {call["name"] for one in done["messages"] for call in getattr(one, "tool_calls", ())} == {"search"}
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("mode", ["batched", "per_call"])
+@pytest.mark.parametrize("query", ["cats", UNSAFE])
+async def test_a_person_is_asked_once_wherever_langchains_own_review_stands(
+    way: str, order: str, mode: str, query: str
+) -> None:
+    if "when" not in InterruptOnConfig.__annotations__:
+        pytest.skip("this langchain asks without conditions")
+    if mode == "per_call" and "interrupt_mode" not in HumanInTheLoopMiddleware.__init__.__annotations__:
+        pytest.skip("this langchain has no per_call mode")
+    ran: list[str] = []
+    ours = TurnguardMiddleware(guard(stages={"tool_call": {"default": "review"}}))
+    when: Any = {"search": {"allowed_decisions": ["approve", "reject"], "when": ours.unasked}}
+    human: Any = HumanInTheLoopMiddleware(when, **({"interrupt_mode": mode} if mode == "per_call" else {}))
+    agent = create_agent(
+        Scripted(script=[calls(query), "Done."]),
+        [searching(ran)],
+        middleware=[human, ours] if order == "before" else [ours, human],
+        checkpointer=InMemorySaver(),
+    )
+    paused = await go(agent, way, said(), CONFIG)
+    (asked,) = paused["__interrupt__"]
+    approve: Any = {"type": "approve"}
+    resume = {asked.id: approve} if asked.value.get("type") == "tool_approval" else {"decisions": [approve]}
+    done = await go(agent, way, Command(resume=resume), CONFIG)
+    assert "__interrupt__" not in done
+    assert ran == [query]
+    assert done["messages"][-1].content == "Done."
 
 
 async def test_a_sub_agent_in_a_tool_is_guarded_by_its_own_instance_and_its_answer_by_ours(way: str) -> None:

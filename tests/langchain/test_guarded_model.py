@@ -12,7 +12,7 @@ from langchain.agents.middleware import ModelFallbackMiddleware, ModelRequest, w
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler, get_usage_metadata_callback
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
@@ -151,6 +151,18 @@ def test_callbacks_of_the_model_itself_hear_judged_words_once() -> None:
     list(guarded.stream("hi"))
     assert sum(name == "on_chat_model_start" for name, _ in witness.seen) == 2
     assert UNSAFE not in repr(witness.seen)
+
+
+@pytest.mark.parametrize("field", ["content", "note"])
+def test_what_changes_in_a_message_that_is_known_is_judged(field: str) -> None:
+    model = Scripted(script=["Fine.", "Fine.", "Fine."])
+    guarded = guard_model(model, guard())
+    question = HumanMessage("Hello", id="1")
+    assert guarded.invoke([question]).content == "Fine."
+    assert guarded.invoke([question]).content == "Fine."
+    setattr(question, field, UNSAFE)
+    assert guarded.invoke([question]).content != "Fine."
+    assert len(model.prompts) == 2
 
 
 def test_a_remembered_answer_is_judged_and_stays_the_models_own() -> None:

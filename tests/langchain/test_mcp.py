@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import PrivateAttr
 
 from tests.langchain.kit import UNSAFE, Scripted, Witness, b64, guard, moderator, picture, said
+from turnguard.config.settings import MediaSettings
 from turnguard.core.exchange import Exchange
 from turnguard.core.verdict import Verdict
 from turnguard.langchain import TurnguardMiddleware
@@ -73,6 +75,46 @@ async def test_nothing_unsafe_of_a_server_is_seen() -> None:
             answer = model.prompts[1][-1]
             assert isinstance(answer, ToolMessage)
             assert "withheld" in str(answer.content), what
+
+
+@asynccontextmanager
+async def pages(**served: bytes) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server on the loopback, by the names of its pages; its address, and what it was asked for."""
+    asked: list[str] = []
+
+    async def page(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=served[request.path[1:].partition(".")[0]])
+
+    app = web.Application()
+    app.router.add_get("/{name}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_linked_picture_inside_allow_urls_is_judged_by_its_bytes_and_a_document_is_uncheckable() -> None:
+    async with tools() as served, pages(cat=picture(), note=b"Open from nine to five.") as (base, asked):
+        media = MediaSettings(allow_urls=(f"{base}/",), allow_private=("127.0.0.0/8",))
+        for name, script, passes in (
+            ("cat.png", None, True),
+            ("cat.png", pictures_are_unsafe, False),
+            ("note.txt", None, False),
+        ):
+            asked.clear()
+            judge, model = moderator(script=script), Scripted(script=[looking(f"{base}/{name}"), "Done."])
+            ours = TurnguardMiddleware(guard(judge, media=media, on_uncheckable="block"))
+            await create_agent(model, [served["look"]], middleware=[ours]).ainvoke(said())
+            content = str(model.prompts[1][-1].content)
+            is_picture = name == "cat.png"
+            assert asked == [f"/{name}"] * is_picture, "a picture is fetched once, and by us"
+            assert any(one.picture is not None for one in judge.asked) == is_picture
+            assert ("withheld" in content) != passes
+            assert (b64(picture()) in content) == passes, "what goes on are the bytes that were judged"
 
 
 async def test_safe_results_pass_as_they_are_and_injected_arguments_are_nobodys() -> None:

@@ -137,29 +137,12 @@ async def test_a_person_may_answer_in_the_place_of_a_tool(way: str) -> None:
         assert done["messages"][-1].content == "Done."
 
 
-class Stored:
-    """Answers that people gave outside of the run."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.asked: list[str] = []
-
-    async def answer(self, identity: str) -> dict[str, Any]:
-        self.asked.append(identity)
-        return {"type": self.kind}
-
-
-@pytest.mark.parametrize("kind", ["approve", "reject", None])
-async def test_stored_answers_are_taken_where_there_is_a_store(way: str, kind: str | None) -> None:
+async def test_stored_answers_count_as_rejections_without_a_database(way: str) -> None:
     world = World(calls("cats"), "Done.", results={"cats": f"page {UNSAFE}"})
-    answers = Stored(kind) if kind is not None else None
-    world.middleware.reviews.answers = answers
-    paused = await world.go(way, said())
+    await world.go(way, said())
     done = await world.go(way, Command(resume={"decisions": "stored"}))
     assert world.ran == ["cats"]
-    assert (UNSAFE in repr(done["messages"])) == (kind == "approve")
-    if answers is not None:
-        assert answers.asked == [asked_of(paused)["action_requests"][0]["args"]["id"]]
+    assert UNSAFE not in repr(done["messages"])
 
 
 async def test_a_result_waits_unseen_and_the_approved_bytes_go_on_without_running_the_tool_again(way: str) -> None:

@@ -30,6 +30,7 @@ from turnguard.testing import FakeVLLM
 KEY = "a key for tests of forty characters long"
 POLICY: dict[str, Any] = {"categories": {"Violence": "review"}}
 STORED = {"decisions": "stored"}
+OWNER = {"thread": "1", "user": "anna", "tenant": "acme"}
 APPROVE = {"decisions": [{"type": "approve"}]}
 RESULT = f"page {UNSAFE}"
 
@@ -61,7 +62,8 @@ class Processes:
 
     async def go(self, given: Any) -> dict[str, Any]:
         """Go on in another process."""
-        return dict(await self.agent().ainvoke(given, CONFIG))
+        config: Any = {"configurable": {"thread_id": "1", "tenant_id": "acme"}, "metadata": {"user_id": "anna"}}
+        return dict(await self.agent().ainvoke(given, config))
 
     async def answer(self, result: dict[str, Any], answer: str = "approve", note: str = "") -> None:
         """Answer everything that the interrupt asks about, from a process of its own."""
@@ -276,7 +278,8 @@ async def test_a_reviewer_sees_the_content_and_what_it_answers(folder: Path) -> 
     review, held = await world.guards[0].reviews.show(about["review"], by="Anna")
     assert held.parts[0].text == f"It is {UNSAFE}."  # type: ignore[union-attr]
     assert held.prompt == "hello"
-    assert held.metadata == {"thread": "1"}
+    assert {name: held.metadata[name] for name in ("thread", "user", "tenant")} == OWNER
+    assert review.tenant == "acme"
     assert review.stage == "output"
 
 

@@ -145,6 +145,12 @@ class TurnguardMiddleware(AgentMiddleware[Any, Any, Any]):
         context = getattr(runtime, "context", None)
         return self._run.under(context, config if config is not None else getattr(runtime, "config", None) or _config())
 
+    def unasked(self, request: Any) -> bool:
+        """Whether no person has approved this call at our question yet. As `when` of a tool in LangChain's
+        `HumanInTheLoopMiddleware` it lets each call be asked about once, wherever that middleware stands.
+        """
+        return not AgentTool(self.run(request.runtime), request).approved()
+
     # ------------------------------------------------------------ what the caller brings
 
     @hook_config(can_jump_to=["end"])

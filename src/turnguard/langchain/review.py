@@ -3,8 +3,8 @@
 For held content the interrupt carries its id, the rules and the categories, never the content. For a call the
 arguments stand in it, as LangChain's review screens expect. The answer has LangChain's own form: `{"decisions":
 [{"type": "approve" | "edit" | "reject" | "respond", "edited_action": ..., "message": ...}]}`, one decision for each
-request in order; a decision that is missing or not known counts as a rejection. `{"decisions": "stored"}` takes them
-from where people answered outside of the run.
+request in order; a decision that is missing or not known counts as a rejection. Where reviews are in a database,
+`{"decisions": "stored"}` takes the answers from there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.config import get_config
@@ -31,13 +31,6 @@ from turnguard.langchain.rulings import Ruling, Surface
 from turnguard.langchain.stored_reviews import REJECT, StoredReviews, name_of
 from turnguard.runtime.caches import Cache
 from turnguard.transcripts.conversation import Request
-
-
-class Answers(Protocol):
-    """Where people answer reviews outside of the run, such as a database."""
-
-    async def answer(self, identity: str) -> Mapping[str, Any]:
-        """The decision on a review, in LangChain's form; a rejection where nobody has approved it."""
 
 
 def has_checkpointer() -> bool:
@@ -70,13 +63,11 @@ class Reviews:
     process.
     """
 
-    answers: Answers | None = None
-    """Asked where the host resumes with `{"decisions": "stored"}`; without it that is a rejection."""
-
     def __init__(self, judging: Judging) -> None:
         self._judging = judging
         self._asked: Cache[bytes, bool] = Cache(HELD)
         self._decided: Cache[bytes, Any] = Cache(HELD)
+        self._approved: Cache[bytes, bool] = Cache(HELD)
         reviews = judging.guard.reviews
         self._store = StoredReviews(reviews, judging.holding) if reviews.stored else None
 
@@ -150,6 +141,10 @@ class Reviews:
         whenever the task runs again, or a later question in it would be given this one's answer.
         """
         return bool(self._decided) and self._call_subject(call, request) in self._decided
+
+    def approved(self, call: ToolCall, request: Request) -> bool:
+        """Whether a person has approved this very call in this thread, as it is or as they edited it."""
+        return self._judging.call_digest(call, request) + _configured("thread_id") in self._approved
 
     async def remembered(self, message: BaseMessage, request: Request) -> Ruling:
         """The ruling on a message; one that put it before a person is not made anew when the node runs again."""
@@ -292,7 +287,7 @@ class Reviews:
     async def _answered(self, call: ToolCall, decision: Decision, answer: Mapping[str, Any], request: Request) -> Any:
         """The arguments to run with after a reviewer's answer; None when the call must not run."""
         if answer.get("type") == "approve":
-            self._judging.accept_call(call, request)
+            self._accept(call, request)
             return call.arguments
         edited = questions.edited_call(call, answer)
         if edited is None:
@@ -300,8 +295,12 @@ class Reviews:
         again = await self._decision(edited, request)
         args = await self._settled_call(edited, again, request)
         if args is not None:
-            self._judging.accept_call(ToolCall(edited.name, args, edited.id), request)
+            self._accept(ToolCall(edited.name, args, edited.id), request)
         return args
+
+    def _accept(self, call: ToolCall, request: Request) -> None:
+        self._judging.accept_call(call, request)
+        self._approved.put(self._judging.call_digest(call, request) + _configured("thread_id"), True)
 
     async def _rejected(self, stand_in: BaseMessage, decision: Decision, answer: Mapping[str, Any]) -> BaseMessage:
         guard = self._judging.guard
@@ -349,8 +348,7 @@ class Reviews:
         """Pause the run until a person has answered. LangGraph gives the answer when the node runs again."""
         kept, new = list(questions), False
         if self._store is not None:
-            owner = _owner()
-            stored = [await self._store.keep(one, owner) for one in questions]
+            stored = [await self._store.keep(one) for one in questions]
             kept = [one for one, known in zip(questions, stored, strict=True) if known is not None]
             new = True in stored  # and what cannot be stored is rejected
         given = dict(zip((one.identity for one in kept), await self._answers(kept, new=new), strict=True))
@@ -372,8 +370,6 @@ class Reviews:
                 if found is None:
                     continue  # nobody has answered yet
                 return found
-            if decisions == "stored" and here and self.answers is not None:
-                return [await self.answers.answer(one.identity) for one in asked]
             listed = decisions if isinstance(decisions, list) and here else []
             given = [one if isinstance(one, Mapping) else REJECT for one in listed]
             return [*given, *[REJECT] * len(asked)][: len(asked)]
@@ -390,8 +386,3 @@ class _Sitting:
 
 def _configured(key: str) -> bytes:
     return str((get_config().get("configurable") or {}).get(key)).encode()
-
-
-def _owner() -> dict[str, str]:
-    thread = str((get_config().get("configurable") or {}).get("thread_id") or "")
-    return {"thread": thread} if thread.isprintable() and 0 < len(thread) <= 200 else {}

@@ -26,6 +26,7 @@ from turnguard.records import Reviews
 from turnguard.records.held import Held as Kept
 from turnguard.records.held import Unholdable
 from turnguard.runtime.caches import Cache
+from turnguard.runtime.surroundings import placed
 
 HOST = "the host of the run"
 """Who answered, where the run was resumed with decisions."""
@@ -65,7 +66,7 @@ class StoredReviews:
         self._holding = holding
         self._made: Cache[str, bool] = Cache(HELD)
 
-    async def keep(self, question: Question, metadata: Mapping[str, str]) -> bool | None:
+    async def keep(self, question: Question) -> bool | None:
         """Put what a question is about into the database: True where it is new there, False where it was asked about
         before, None where it cannot be kept. What was asked about waits on while the database is away.
         """
@@ -74,7 +75,7 @@ class StoredReviews:
                 return False
             if question.held is None:
                 return None
-            step, extra = self._kept(question.held, question.prompt, metadata)
+            step, extra = self._kept(question.held, question.prompt)
             decision = question.held.decision
             made = await self._reviews.hold(step, decision, identity=question.identity, extra=extra)
         except (StoreError, ConfigError, ReviewError, Unholdable, TypeError, ValueError) as error:
@@ -165,9 +166,9 @@ class StoredReviews:
 
     # ------------------------------------------------------------ what is kept
 
-    def _kept(self, held: Held, prompt: str | None, metadata: Mapping[str, str]) -> tuple[Step, str]:
+    def _kept(self, held: Held, prompt: str | None) -> tuple[Step, str]:
         """What a reviewer sees, and what a run needs to go on: the message or the call, and the calls of the message
-        that wait behind it.
+        that wait behind it. It belongs to whom the run belongs to, as a record does.
         """
         call = held.call
         state = {
@@ -179,11 +180,11 @@ class StoredReviews:
         behind = {}
         for name in notices.waiting_calls(held.message):
             if (one := self._holding.get(name)) is not None:
-                step, extra = self._kept(one, prompt, metadata)
+                step, extra = self._kept(one, prompt)
                 behind[name] = Kept.of(step, one.decision, extra).dump().decode()
         extra = json.dumps({"kind": kind, "state": base64.b64encode(data).decode("ascii"), "calls": behind})
         stage, parts = held.decision.stage, held.decision.held
-        return Step(stage, parts, prompt=prompt, metadata=metadata), extra
+        return placed(Step(stage, parts, prompt=prompt), ()), extra
 
     def _held(self, kept: Kept) -> Held:
         extra = json.loads(kept.extra or "{}")

@@ -39,6 +39,10 @@ class AgentTool:
         call, under = call_of(self._request.tool_call), self.asked()
         return self._judging.known_call(call, under) and not self._of.reviews.asked_about(call, under)
 
+    def approved(self) -> bool:
+        """Whether a person has approved this very call."""
+        return self._of.reviews.approved(call_of(self._request.tool_call), self.asked())
+
     async def judge(self) -> Any:
         """None where the call may run, as it was or with other arguments; else the notice in place of its result."""
         tool_call = self._request.tool_call

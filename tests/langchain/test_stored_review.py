@@ -18,6 +18,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
+pytest.importorskip("sqlalchemy", reason="the extra records is not installed")
+
 from tests.langchain.kit import UNSAFE, Scripted, calls, moderator, said, stored
 from tests.langchain.test_review import CONFIG, asked_of
 from tests.records import postgres

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.langchain import matrix
@@ -48,6 +49,31 @@ def _steps(found: set[tuple[int, ...]]) -> str:
     return ", ".join(map(str, steps)) or "none"
 
 
+def _through(found: Iterable[str]) -> str:
+    """The entry points, or those that are not among them where that says it in fewer words."""
+    named = [entry for entry in ENTRIES if entry in set(found)]
+    others = [entry for entry in ENTRIES if entry not in named]
+    if not named:
+        return "–"
+    if len(named) <= len(others):
+        return ", ".join(named)
+    return f"all but {', '.join(others)}" if others else "all"
+
+
+def table(cells: Iterable[tuple[str, str, Sequence[str], Iterable[str]]]) -> list[str]:
+    """A row for each content and the actions that come to the same: what is seen where, and through which entry
+    points.
+    """
+    actions: dict[tuple[str, ...], list[str]] = {}
+    for name, action, words, through in cells:
+        actions.setdefault((name, *words, _through(through)), []).append(action)
+    return [
+        f"| stage: content | action | {' | '.join(PLACES)} | host's own, through |",
+        f"| --- | --- |{' --- |' * len(PLACES)} --- |",
+        *(f"| {row[0]} | {', '.join(several)} | {' | '.join(row[1:])} |" for row, several in actions.items()),
+    ]
+
+
 def document() -> str:
     """The matrix as a page."""
     found = {(case.name, action): clean(list(matrix.cells(case, action))) for case in CASES for action in ACTIONS}
@@ -66,17 +92,16 @@ def document() -> str:
         "`clean`: found nowhere. `host`: found only where LangGraph or LangChain show it themselves, see below. A leak anywhere else",
         "fails the test, so no cell says so.",
         "",
-        f"| stage: content | action | {' | '.join(PLACES)} | host's own, through |",
-        f"| --- | --- |{' --- |' * len(PLACES)} --- |",
     ]
+    cells = []
     for (name, action), rows in found.items():
         words = []
         for place in PLACES:
             assert not any(cell.leaks[place] for _, _, cell in rows)
             words.append("host" if any(cell.host[place] for _, _, cell in rows) else "clean")
-        through = sorted({entry for entry, _, cell in rows if cell.host["stream"]}, key=ENTRIES.index)
-        lines.append(f"| {name} | {action} | {' | '.join(words)} | {', '.join(through) or '–'} |")
+        cells.append((name, action, words, {entry for entry, _, cell in rows if cell.host["stream"]}))
     lines += [
+        *table(cells),
         "",
         "## Checkpoints",
         "",

@@ -348,7 +348,8 @@ async def test_a_person_is_asked_once_wherever_langchains_own_review_stands(
     ran: list[str] = []
     ours = TurnguardMiddleware(guard(stages={"tool_call": {"default": "review"}}))
     when: Any = {"search": {"allowed_decisions": ["approve", "reject"], "when": ours.unasked}}
-    human: Any = HumanInTheLoopMiddleware(when, **({"interrupt_mode": mode} if mode == "per_call" else {}))
+    per_call: Any = {"interrupt_mode": mode} if mode == "per_call" else {}
+    human: Any = HumanInTheLoopMiddleware(when, **per_call)
     agent = create_agent(
         Scripted(script=[calls(query), "Done."]),
         [searching(ran)],

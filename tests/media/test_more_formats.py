@@ -36,6 +36,14 @@ async def test_a_truncated_heic_is_uncheckable(cut: int) -> None:
     assert counted(prepared)
 
 
+async def test_a_heic_that_crashes_its_decoder_is_uncheckable_and_harms_no_other() -> None:
+    """Found by fuzzing: pi_heif 1.4 takes it for one with a depth that it has not, and ends its process."""
+    broken = bytearray(HEIC)
+    broken[62], broken[177] = 0x93, 0xD2
+    assert counted(await prepare(bytes(broken)))
+    assert details(await prepare(HEIC)) == [""]
+
+
 async def test_a_heic_in_a_text_is_found_there() -> None:
     moderator = FakeModerator()
     uri = f"see data:image/heic;base64,{base64.b64encode(HEIC).decode()} and {base64.b64encode(HEIC).decode()}"

@@ -248,6 +248,7 @@ def _workers(name: bytes = b"ray::_Worker.judge") -> list[int]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_a_place_that_only_this_process_sees_is_read_and_written(tmp_path: Path, config: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/rows/in.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows(45)))
@@ -298,6 +299,7 @@ def test_parquet_of_odd_types_gives_the_records_of_the_local_engine(tmp_path: Pa
     assert made == records(tmp_path / "local.jsonl")
 
 
+@pytest.mark.exhaustive
 def test_a_folder_of_mixed_files_names_what_was_not_judged(tmp_path: Path, config: Path) -> None:
     folder = tmp_path / "in"
     for number in range(60):

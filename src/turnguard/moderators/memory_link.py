@@ -130,7 +130,6 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.due: deque[tuple[float, asyncio.Future[Reply]]] = deque()
-        self.lost = False
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_MORE)
         self._transport: asyncio.Transport
@@ -149,11 +148,17 @@ class _Wire(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
         for _, answer in self.due:
             _give(answer, error or ConnectionResetError("the store closed the connection"))
 
+    @property
+    def lost(self) -> bool:
+        return self._transport.is_closing()
+
     def send(self, command: Command, answer: asyncio.Future[Reply]) -> None:
+        if self.lost:  # what is written now would go nowhere
+            _give(answer, ConnectionResetError("the store closed the connection"))
+            return
         self.due.append((self._loop.time(), answer))
         self._transport.write(hiredis.pack_command(cast("Any", command)))
 
@@ -168,7 +173,6 @@ class _Wire(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        self.lost = True
         self._transport.abort()
 
 

@@ -23,6 +23,7 @@ from turnguard import Guard
 from turnguard.config.service import ServiceSettings
 from turnguard.config.settings import RecordsSettings
 from turnguard.service.app import create_app
+from turnguard.service.state import Shared, over_http
 from turnguard.testing import FakeVLLM
 
 CHECK, READ, REVIEW, ADMIN = ("check", "read", "review", "admin")
@@ -42,10 +43,13 @@ class Running:
 
 @contextmanager
 def served(
-    guard: Guard, settings: ServiceSettings | None = None, records: RecordsSettings | None = None
+    guard: Guard,
+    settings: ServiceSettings | None = None,
+    records: RecordsSettings | None = None,
+    shared: Shared = Shared(),  # noqa: B008 - frozen
 ) -> Iterator[Running]:
     """Serve a guard from a thread of this process."""
-    app = create_app(guard, settings, records=records)
+    app = create_app(guard, settings, records=records, shared=shared)
     config = uvicorn.Config(app, port=0, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     socket = config.bind_socket()
@@ -117,8 +121,6 @@ def guard_of(vllm: FakeVLLM) -> Callable[..., Guard]:
         from turnguard.config.document import from_dict
 
         config = from_dict({"moderator": {"base_url": vllm.base_url}, "policy": policy or {}, **options}, {})
-        from turnguard.service.state import over_http
-
         return Guard.from_config(over_http(config))
 
     return made

@@ -15,8 +15,9 @@ import pytest
 from tests.service.conftest import ADMIN, CHECK, KEYS, READ, REVIEW, Running, served
 from turnguard import Guard
 from turnguard.config.document import Config, parse
+from turnguard.config.files import load
 from turnguard.service.console import session as sessions
-from turnguard.service.state import over_http
+from turnguard.service.state import Shared, over_http
 from turnguard.testing import FakeVLLM
 
 TENANT_KEY = "key-of-a-reviewer-of-team-a"
@@ -27,23 +28,28 @@ policy:
 """
 
 
-def configured(vllm: FakeVLLM, folder: Path, policy: str = POLICY) -> Config:
+def configured(vllm: FakeVLLM, folder: Path, policy: str = POLICY, moderator: str = "") -> Config:
     """A configuration with records, and a key of each role and of one tenant's reviewer."""
     keys = [f"{{key: {key}, role: {role}}}" for role, key in KEYS.items()]
     keys.append(f"{{key: {TENANT_KEY}, role: review, tenant: team-a}}")
     text = f"""
-moderator: {{base_url: {vllm.base_url}, deadline: 60s}}
+moderator: {{base_url: {vllm.base_url}, deadline: 60s{moderator}}}
 records: {{url: "sqlite:///{folder}/records.db", content: true, key: {"k" * 40}}}
 service: {{keys: [{", ".join(keys)}]}}
 {policy}
 """
-    return over_http(parse(text, {}, "policies/turnguard.yaml"))
+    file = folder / "policies" / "turnguard.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return over_http(load(file))
 
 
 @contextmanager
-def console(vllm: FakeVLLM, folder: Path, policy: str = POLICY) -> Iterator[tuple[Running, Config]]:
+def console(
+    vllm: FakeVLLM, folder: Path, policy: str = POLICY, moderator: str = ""
+) -> Iterator[tuple[Running, Config]]:
     """A service with its console."""
-    config = configured(vllm, folder, policy)
+    config = configured(vllm, folder, policy, moderator)
     with served(Guard.from_config(config), config.service, records=config.records) as service:
         yield service, config
 
@@ -316,14 +322,10 @@ def test_a_form_of_megabytes_is_refused(vllm: FakeVLLM, tmp_path: Path) -> None:
     assert answer.status_code == 413
 
 
-def test_the_terminals_url_opens_one_session(
-    vllm: FakeVLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guard_of: Callable[..., Guard]
-) -> None:
+def test_the_terminals_url_opens_one_session(tmp_path: Path, guard_of: Callable[..., Guard]) -> None:
     once = tmp_path / "once"
     once.write_text("token-of-the-terminal")
-    monkeypatch.setenv(sessions.ONCE, str(once))
-    monkeypatch.setenv(sessions.SECRET, "s" * 64)
-    with served(guard_of()) as service:
+    with served(guard_of(), shared=Shared(once=once, secret="s" * 64)) as service:
         with service.client() as client:
             assert client.get("/console/login?once=wrong").status_code == 403
             assert client.get("/console/login?once=token-of-the-terminal").status_code == 303

@@ -5,13 +5,18 @@ Screenshots are kept under `build/screens/`, which CI keeps as artefacts.
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.service.conftest import KEYS, REVIEW, Running
@@ -21,18 +26,33 @@ from turnguard.testing import FakeVLLM
 CHROMIUM = shutil.which("chromium")
 SCREENS = Path(os.environ.get("TURNGUARD_SCREENS", "build/screens"))
 EVIL = "<script>window.pwned=1</script><img src=x onerror='window.pwned=1'>\"'><svg onload=window.pwned=1>{{7*7}}"
-POLICY = """
+OWN = """Rivals' "praise" & <3 {{7*7}}"""
+POLICY = f"""
 policy:
   default: block
-  categories: {Needs Caution: review, Profanity: flag, PII/Privacy: {action: rewrite, with: redact}}
-  stages: {output: {categories: {Violence: {action: block, above: 0.85, otherwise: flag}}}}
+  categories: {{Needs Caution: review, Profanity: flag, PII/Privacy: {{action: rewrite, with: redact}}}}
+  custom:
+    {json.dumps(OWN)}:
+      definition: "Praises another maker's product. {{{{7*7}}}} \"' onload=alert(1)"
+      disallowed: ["Theirs is better."]
+      allowed: ["You asked about theirs.", "Both are fine."]
+      action: flag
+  stages: {{output: {{categories: {{Violence: {{action: block, above: 0.85, otherwise: flag}}}}}}}}
+  shadow: shadow.yaml
 """
+SHADOW = "policy: {default: flag, categories: {Profanity: block, Needs Caution: review}}\n"
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed"),
     # Playwright leaves its own event loop's pipes to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+
+
+def _picture() -> str:
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +66,35 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, Any]]]:
     """A service that has seen one step of each kind, with markup in every field that a client or a model writes."""
-    with FakeVLLM() as vllm:
-        vllm.when("evil", user="unsafe", response="unsafe", categories=["Violence", EVIL], p=0.97, p_response=0.97)
+    folder = tmp_path_factory.mktemp("console")
+    (folder / "policies").mkdir()
+    (folder / "policies" / "shadow.yaml").write_text(SHADOW, encoding="utf-8")
+    with FakeVLLM(family="nemotron-3.5") as vllm:
+        both: dict[str, Any] = {"user": "unsafe", "response": "unsafe", "p": 0.97, "p_response": 0.97}
+        vllm.when("evil", **both, categories=["Violence", EVIL], reasoning=f"It asks for harm. {EVIL}")
         vllm.when("lock", user="unsafe", categories=["Needs Caution"], p=0.62)
+        vllm.when("rival", user="unsafe", categories=[OWN], p=0.8)
         vllm.when("damn", user="unsafe", categories=["Profanity"], p=0.71)
         vllm.when("mild", user="safe", response="unsafe", categories=["Violence"], p_response=0.52)
-        with console(vllm, tmp_path_factory.mktemp("console"), POLICY) as (running, _):
+        with console(vllm, folder, POLICY, ", family: nemotron-3.5, reasoning: always") as (running, _):
             owner = {"user": EVIL[:150], "thread": EVIL[:150], "request": EVIL[:150], "session": EVIL[:150]}
             made = {
                 "safe": check(running, "How long does dough rise?"),
                 "flagged": check(running, "damn oven"),
                 "blocked": check(running, f"evil {EVIL}", metadata=owner, tenant=EVIL[:150]),
                 "reviewed": check(running, f"pick a lock {EVIL}", metadata=owner),
+                "answered": check(running, "pick another lock", metadata=owner),
+                "own": check(running, "the rival"),
+                "picture": check(running, "damn picture", images=[_picture()]),
                 "mild": check(running, "mild", stage="output", prompt="Tell me"),
                 "call": check(
                     running, f'{{"evil": "{"<b>x</b>"}"}}', stage="tool_call", tool=EVIL[:150], prompt=f"go {EVIL}"
                 ),
             }
+            with running.client(KEYS[REVIEW]) as client:
+                answer = {"by": EVIL[:150], "note": f"Fine. {EVIL}"}
+                place = f"/v1/reviews/{made['answered']['review_id']}/approve"
+                assert client.post(place, json=answer).status_code == 200
             yield running, made
 
 
@@ -108,7 +140,12 @@ def _places(made: dict[str, Any]) -> dict[str, str]:
         "decision-call": f"/decisions/{made['call']['id']}",
         "decision-safe": f"/decisions/{made['safe']['id']}",
         "reviews": "/reviews",
+        "reviews-approved": "/reviews?status=approved",
         "review": f"/reviews/{made['reviewed']['review_id']}",
+        "review-answered": f"/reviews/{made['answered']['review_id']}",
+        "decision-own-category": f"/decisions/{made['own']['id']}",
+        "decisions-filtered": "/decisions?" + urlencode({"user": EVIL, "rule": EVIL, "category": OWN}),
+        "problem": "/decisions/" + quote(EVIL, safe=""),
         "policy": "/policy",
     }
 
@@ -133,7 +170,7 @@ def test_every_screen_fits_shows_no_script_and_asks_nobody_else(
         for name, place in _places(made).items():
             answer = page.goto(f"{running.url}/console{place}")
             assert answer is not None
-            assert answer.status == 200, place
+            assert answer.status == (404 if name == "problem" else 200), place
             assert len(answer.body()) < 150_000
             page.wait_for_load_state("networkidle")
             page.screenshot(path=SCREENS / f"{name}-{scheme}-{width}.png", full_page=True)
@@ -160,6 +197,50 @@ def test_content_is_shown_as_text_when_it_is_asked_for(
     expect(page.locator("blockquote")).to_contain_text("<script>window.pwned=1</script>")
     expect(page.locator("blockquote")).to_contain_text("{{7*7}}")
     page.screenshot(path=SCREENS / "decision-content-light-1280.png", full_page=True)
+    page.goto(f"{running.url}/console/decisions/{made['picture']['id']}")
+    page.get_by_role("button", name="Show what was judged").click()
+    page.get_by_text("A picture, blurred").click()
+    page.mouse.move(0, 0)
+    picture = page.get_by_role("img", name="What was judged")
+    expect(picture).to_have_css("filter", "blur(22px)")
+    page.screenshot(path=SCREENS / "decision-picture-light-1280.png", full_page=True)
+    picture.focus()
+    expect(picture).to_have_css("filter", "none")
+    assert wrong == []
+
+
+def test_the_policys_own_categories_stand_in_the_matrix_and_in_the_filter(
+    context: BrowserContext, service: tuple[Running, dict[str, Any]]
+) -> None:
+    running, made = service
+    page, wrong = _watched(context, running)
+    page.goto(f"{running.url}/console/policy")
+    row = page.get_by_role("row").filter(has_text=OWN)
+    expect(row.get_by_role("cell").first).to_contain_text("flag")
+    page.get_by_text("Allowed: 2 examples").click()
+    expect(page.get_by_text("Both are fine.")).to_be_visible()
+    page.goto(f"{running.url}/console/decisions")
+    page.get_by_label("Category").select_option(OWN)
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator(f'a[href="/console/decisions/{made["own"]["id"]}"]')).to_be_visible()
+    assert wrong == []
+
+
+def test_the_shadows_opinion_stands_beside_the_decision(
+    context: BrowserContext, service: tuple[Running, dict[str, Any]]
+) -> None:
+    running, made = service
+    page, wrong = _watched(context, running)
+    page.goto(f"{running.url}/console/decisions/{made['flagged']['id']}")
+    shadow = page.locator("section").filter(has=page.get_by_role("heading", name="Shadow"))
+    expect(shadow).to_contain_text("would have done otherwise: block")
+    expect(shadow.locator(".source .own")).to_contain_text("Profanity: block")
+    page.goto(f"{running.url}/console/policy")
+    expect(page.get_by_role("row").filter(has_text="Profanity")).to_contain_text("shadow block")
+    page.goto(f"{running.url}/console")
+    differs = page.get_by_role("table").filter(has_text="Shadow")
+    expect(differs).to_contain_text("flag")
     assert wrong == []
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -14,8 +16,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from benchmarks.service import children
 
-from tests.service.conftest import CHECK, KEYS, READ, process, served, settings
+from tests.service.conftest import CHECK, KEYS, READ, Running, process, served, settings
 from turnguard import Guard
 from turnguard.cli import main
 from turnguard.testing import FakeVLLM
@@ -50,36 +53,84 @@ def test_a_stop_answers_what_is_under_way(vllm: FakeVLLM, tmp_path: Path) -> Non
         assert running.wait(30) == 0
 
 
-def test_several_workers_share_the_port_and_one_that_dies_is_replaced(vllm: FakeVLLM, tmp_path: Path) -> None:
-    with process(_config(tmp_path, vllm, service=KEYED), "--workers", "2") as (service, _, _):
-        with service.client(KEYS[CHECK]) as client:
-            for number in range(40):
-                assert client.post("/v1/check", json={"text": f"n {number}"}).status_code == 200
-                client.headers["connection"] = "close"
-        workers = _workers(service.client(KEYS[READ]))
-        assert workers
-        os.kill(int(next(iter(workers))), signal.SIGKILL)
-        statuses: Counter[int] = Counter()
-        deadline = time.monotonic() + 60
-        while statuses[200] < 20:
-            assert time.monotonic() < deadline
-            try:
-                with service.client(KEYS[CHECK]) as client:
-                    statuses[client.post("/v1/check", json={"text": "again"}).status_code] += 1
-            except httpx.TransportError:
-                time.sleep(0.1)  # asked of the one that died
-        assert set(statuses) == {200}
+def test_a_stop_of_several_workers_answers_what_is_under_way(vllm: FakeVLLM, tmp_path: Path) -> None:
+    with process(_config(tmp_path, vllm), "--workers", "2") as (service, running, _), ThreadPoolExecutor(64) as pool:
+        _wait_for_workers(service.client(), 2)
+        workers = children(running.pid)
+        vllm.latency = 4.0
+        idle = {pid: _sockets(pid) for pid in workers}
+        answers = []
+        while any(_sockets(pid) < idle[pid] + 4 for pid in workers):  # a check holds one to the client, one beyond
+            assert len(answers) < 64, "one of the workers gets no connection"
+            answers.append(pool.submit(_ask, service, len(answers)))
+            time.sleep(0.03)
+        while len(vllm.chats) < len(answers):
+            time.sleep(0.02)
+        running.send_signal(signal.SIGTERM)
+        assert [each.result() for each in answers] == [(200, str(number)) for number in range(len(answers))]
+        assert running.wait(30) == 0
+        assert not children(running.pid)
 
 
-def _workers(client: httpx.Client) -> dict[str, float]:
-    """Checks by worker, as one scrape shows them."""
+def test_a_worker_that_is_killed_is_replaced_and_mixes_nothing_up(vllm: FakeVLLM, tmp_path: Path) -> None:
+    service_settings = _config(tmp_path, vllm, service=KEYED)
+    with process(service_settings, "--workers", "2") as (service, running, _), ThreadPoolExecutor(8) as pool:
+        _wait_for_workers(service.client(KEYS[READ]), 2)
+        first = children(running.pid)
+        stop = False
+
+        def storm(client: int) -> Counter[str]:
+            seen: Counter[str] = Counter()
+            number = 0
+            while not stop:
+                number += 1
+                try:
+                    status, row = _ask(service, f"{client}-{number}")
+                except httpx.TransportError:  # asked of the one that died: no answer at all, never half of one
+                    seen["no answer"] += 1
+                else:
+                    seen["its own" if (status, row) == (200, f"{client}-{number}") else f"wrong: {status} {row}"] += 1
+            return seen
+
+        storms = [pool.submit(storm, client) for client in range(8)]
+        try:
+            time.sleep(0.5)
+            os.kill(first[0], signal.SIGKILL)
+            _wait_for_workers(service.client(KEYS[READ]), 2, without=first[0])
+        finally:
+            stop = True
+        found = sum((each.result() for each in storms), Counter())
+    assert set(found) <= {"its own", "no answer"}, found
+    assert found["its own"] > found["no answer"]
+
+
+def _ask(service: Running, number: object) -> tuple[int, str]:
+    """A check over a connection of its own: the status, and the row that the answer is for."""
+    with service.client(KEYS[CHECK]) as client:
+        answer = client.post("/v1/check", json={"text": f"question {number}", "id": str(number)})
+    return answer.status_code, answer.json().get("row", answer.text)
+
+
+def _wait_for_workers(client: httpx.Client, number: int, without: int | None = None) -> None:
+    """Until so many workers serve: each writes its metrics as soon as it does."""
+    deadline = time.monotonic() + 100
     with client:
-        text = client.get("/metrics").text
-    found: dict[str, float] = {}
-    for line in text.splitlines():
-        if line.startswith("turnguard_check_duration_seconds_count{"):
-            worker = line.partition('worker="')[2].partition('"')[0]
-            found[worker] = found.get(worker, 0.0) + float(line.rpartition(" ")[2])
+        while True:
+            assert time.monotonic() < deadline, "the workers did not start"
+            client.headers["connection"] = "close"
+            with contextlib.suppress(httpx.TransportError):
+                workers = set(re.findall(r'worker="(\d+)"', client.get("/metrics").text))
+                if len(workers - {str(without)}) >= number:
+                    return
+            time.sleep(0.1)
+
+
+def _sockets(pid: int) -> int:
+    """How many sockets a process holds."""
+    found = 0
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += str(each.readlink()).startswith("socket:")
     return found
 
 

@@ -56,6 +56,13 @@ class Policy:
     shadow: Policy | None = field(default=None, repr=False)
     own: OwnCategories | None = field(default=None, repr=False)
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Every category that a rule may name: the taxonomy's, then those that this policy defines."""
+        from turnguard.core.taxonomy import CATEGORIES
+
+        return CATEGORIES if self.own is None else (*CATEGORIES, *(one.name for one in self.own.categories))
+
     @classmethod
     def from_dict(
         cls,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -25,33 +25,28 @@ class Body(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
-Reader = Callable[[Request], Awaitable[M]]
 AsPart = Callable[[bytes, UploadFile], Any]
 """A file of a form → what stands for it in the body."""
 
 
-def json_body(model: type[M]) -> Reader[M]:
-    """A dependency that reads a JSON body."""
-
-    async def read(request: Request) -> M:
-        _expect(request, "application/json")
-        return validated(model, parse(await request.body()))
-
-    return read
+def read(request: Request, model: type[M]) -> M:
+    """The JSON body."""
+    if not is_kind(request, "application/json"):
+        # a browser sends a form or plain text to any site without asking it first, but never JSON
+        raise Refusal(415, "the body must be application/json")
+    return validated(model, parse(request.state.body))
 
 
-def json_or_form(model: type[M], *, files: Mapping[str, AsPart], nested: frozenset[str]) -> Reader[M]:
-    """A dependency that reads a JSON body or a form. In a form the fields in `files` may come several times, each as a
-    file or as text, and those in `nested` hold JSON.
+async def read_form(request: Request, model: type[M], *, files: Mapping[str, AsPart], nested: frozenset[str]) -> M:
+    """The body as a form. The fields in `files` may come several times, each as a file or as text, and those in
+    `nested` hold JSON.
     """
+    return validated(model, await _form(request, files, nested))
 
-    async def read(request: Request) -> M:
-        if _kind(request) == "multipart/form-data":
-            return validated(model, await _form(request, files, nested))
-        _expect(request, "application/json")
-        return validated(model, parse(await request.body()))
 
-    return read
+def is_kind(request: Request, kind: str) -> bool:
+    """Whether the body is of this media type."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == kind
 
 
 def validated(model: type[M], data: Any) -> M:
@@ -68,7 +63,7 @@ def validated(model: type[M], data: Any) -> M:
 def parse(text: bytes) -> Any:
     """Strict JSON: UTF-8, no key twice, no NaN. Readers differ in what they make of those."""
     try:
-        return json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+        return _STRICT.decode(text.decode())
     except UnicodeDecodeError:
         raise Refusal(400, "the body is not UTF-8") from None
     except RecursionError:
@@ -88,14 +83,7 @@ def _no_constant(name: str) -> Any:
     raise Refusal(400, f"the body is not JSON: {name} is no number")
 
 
-def _kind(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _expect(request: Request, kind: str) -> None:
-    # a browser sends a form or plain text to any site without asking it first, but never JSON
-    if _kind(request) != kind:
-        raise Refusal(415, f"the body must be {kind}")
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
 
 
 class _InMemory(MultiPartParser):

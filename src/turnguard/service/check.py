@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import AfterValidator, Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
@@ -13,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from turnguard.core.decision import Decision, plain_part
 from turnguard.core.row import step_of_row
 from turnguard.core.step import Document, Stage
-from turnguard.service.body import Body, described, json_body, json_or_form
+from turnguard.service.body import AsPart, Body, described, is_kind, read, read_form
 from turnguard.service.errors import Refusal
 from turnguard.service.state import caller_of, service_of
 
@@ -63,7 +64,10 @@ class MessagesBody(Body):
 
 def answer(data: Any) -> Response:
     """JSON that any reader takes: half of a surrogate pair in content must not end the request."""
-    return Response(json.dumps(data, separators=(",", ":")), media_type="application/json")
+    return Response(_COMPACT.encode(data), media_type="application/json")
+
+
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 def told(decision: Decision) -> dict[str, Any]:
@@ -74,20 +78,19 @@ def told(decision: Decision) -> dict[str, Any]:
     return data
 
 
-_read = json_or_form(
-    CheckBody,
-    files={
-        "images": lambda data, _file: data,
-        "documents": lambda data, file: Document(data, file.content_type or None, file.filename or None),
-    },
-    nested=frozenset({"metadata"}),
-)
+_FILES: Mapping[str, AsPart] = {
+    "images": lambda data, _file: data,
+    "documents": lambda data, file: Document(data, file.content_type or None, file.filename or None),
+}
 
 
 @router.post("/check", openapi_extra=described(CheckBody, form=True), summary="Judge one step")
 async def check(request: Request) -> Response:
     """The decision, and with `content` what to pass on unless it was withheld."""
-    body = await _read(request)  # not a dependency: resolving one costs as much as reading the body
+    if is_kind(request, "multipart/form-data"):
+        body = await read_form(request, CheckBody, files=_FILES, nested=frozenset({"metadata"}))
+    else:
+        body = read(request, CheckBody)
     caller = caller_of(request)
     if body.prompt and body.stage in ("input", "tools"):
         raise Refusal(422, f"prompt: a step of stage {body.stage} answers no request; give what it says as text")
@@ -112,9 +115,9 @@ async def check(request: Request) -> Response:
 
 
 @router.post("/check/messages", openapi_extra=described(MessagesBody), summary="Judge a transcript")
-async def check_messages(request: Request, body: Annotated[MessagesBody, Depends(json_body(MessagesBody))]) -> Response:
+async def check_messages(request: Request) -> Response:
     """A decision for each part, and the messages to use instead, in their own dialect."""
-    caller = caller_of(request)
+    body, caller = read(request, MessagesBody), caller_of(request)
     messages, decisions = await service_of(request).guard.aguard_messages(
         body.messages, policy=caller.policy or body.policy, metadata=caller.metadata(body.metadata)
     )

@@ -39,10 +39,6 @@ class Refusal(Exception):
         self.message = message
         self.headers = dict(headers or {})
 
-    def response(self) -> JSONResponse:
-        """The refusal as it goes out."""
-        return error(self.status, self.message, self.headers)
-
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An error in the one form."""
@@ -59,25 +55,28 @@ def told(mistakes: list[Any]) -> str:
     return f"{where}: {message.removeprefix('Value error, ')}{more}"
 
 
+def response(failure: Exception) -> JSONResponse:
+    """What a request that ended in `failure` is answered."""
+    if isinstance(failure, Refusal):
+        return error(failure.status, failure.message, failure.headers)
+    if isinstance(failure, HTTPException):
+        return error(failure.status_code, str(failure.detail), failure.headers)
+    if isinstance(failure, RequestValidationError):
+        return error(422, told(list(failure.errors())))
+    if isinstance(failure, ConfigError):
+        return error(422, str(failure))
+    return error(500, "the service failed; its log names the kind of error")
+
+
+KNOWN = (Refusal, HTTPException, RequestValidationError, ConfigError)
+"""Failures that are the client's mistake, or that say themselves what went wrong."""
+
+
 def install(app: FastAPI) -> None:
     """Give every error that a route can end in the one form."""
 
-    async def refused(_request: Request, failure: Exception) -> Response:
-        assert isinstance(failure, Refusal)  # noqa: S101 - installed for this class
-        return failure.response()
+    async def told_in_the_one_form(_request: Request, failure: Exception) -> Response:
+        return response(failure)
 
-    async def http(_request: Request, failure: Exception) -> Response:
-        assert isinstance(failure, HTTPException)  # noqa: S101
-        return error(failure.status_code, str(failure.detail), failure.headers)
-
-    async def invalid(_request: Request, failure: Exception) -> Response:
-        assert isinstance(failure, RequestValidationError)  # noqa: S101
-        return error(422, told(list(failure.errors())))
-
-    async def configured(_request: Request, failure: Exception) -> Response:
-        return error(422, str(failure))
-
-    app.add_exception_handler(Refusal, refused)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(ConfigError, configured)
+    for kind in KNOWN:
+        app.add_exception_handler(kind, told_in_the_one_form)

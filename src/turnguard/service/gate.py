@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from turnguard.service import errors
 from turnguard.service.errors import Refusal
 from turnguard.service.state import Service
 
 log = logging.getLogger("turnguard.service")
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 STREAMS = frozenset({"/v1/check/stream"})
 """Paths that read their body as it comes."""
@@ -25,21 +30,21 @@ FORM = 64_000
 
 
 class Gate:
-    """The outermost middleware. Gives the request's state a `caller`."""
+    """The outermost middleware. Gives the request's state a `caller` and, where it was read, the `body`.
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    The routes in `direct` need nothing but those, and are called without FastAPI's routing and injection, which cost
+    as much as the guard.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, direct: Mapping[str, Handler]) -> None:
         self._app = app
         self._service = service
+        self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)  # the lifespan; there are no web sockets
             return
-        service = self._service
-        if service.in_flight >= service.settings.limits.in_flight and not scope["path"].startswith("/health/"):
-            await Refusal(503, "too many requests at once", {"retry-after": "1"}).response()(scope, receive, send)
-            return
-        service.in_flight += 1
         begun = False
 
         async def sent(message: Message) -> None:
@@ -47,47 +52,51 @@ class Gate:
             begun = True
             await send(message)
 
+        self._service.in_flight += 1
         try:
             await self._serve(scope, receive, sent)
-        except Refusal as refusal:
-            if not begun:
-                await refusal.response()(scope, receive, send)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not scope["state"].get("left") or task is None:
                 raise
             task.uncancel()  # the client has left: there is nobody to answer, and nothing went wrong
         except Exception as failure:  # noqa: BLE001 - a server's own traceback may quote content
-            log.error("a request ended in %s", type(failure).__name__)  # noqa: TRY400
+            if not isinstance(failure, errors.KNOWN):
+                log.error("a request ended in %s", type(failure).__name__)  # noqa: TRY400
             if not begun:  # else the answer stays unfinished, and the connection is closed on it
-                await Refusal(500, "the service failed; its log names the kind of error").response()(
-                    scope, receive, send
-                )
+                await errors.response(failure)(scope, receive, send)
         finally:
-            service.in_flight -= 1
+            self._service.in_flight -= 1
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        scope.setdefault("state", {})["caller"] = self._service.access.admit(scope["path"], headers)
-        limits = self._service.settings.limits
-        most = FORM if scope["path"].startswith("/console") else limits.body
+        path, limits, headers = scope["path"], self._service.settings.limits, Headers(scope=scope)
+        if self._service.in_flight > limits.in_flight and not path.startswith("/health/"):
+            raise Refusal(503, "too many requests at once", {"retry-after": "1"})
+        state = scope.setdefault("state", {})
+        state["caller"] = self._service.access.admit(path, headers)
+        most = FORM if path.startswith("/console") else limits.body
         if headers.get("content-encoding", "identity") != "identity":
             raise Refusal(415, "a compressed body is not accepted: send it as it is")
         if int(headers.get("content-length") or 0) > most:
             raise _too_large(most)
-        if scope["path"] in STREAMS:
+        if path in STREAMS:
             await self._app(scope, _counted(receive, most), send)
             return
-        body = b""
+        state["body"] = b""
         if scope["method"] not in ("GET", "HEAD"):
             try:
                 async with asyncio.timeout(limits.read):
-                    body = await _read(scope, receive, most)
+                    state["body"] = await _read(scope, receive, most)
             except TimeoutError:
                 raise Refusal(408, f"the body did not arrive within {limits.read:g} seconds") from None
         watcher = asyncio.ensure_future(cancel_when_gone(scope, receive))
         try:
-            await self._app(scope, _replayed(body), send)
+            direct = self._direct.get(path) if scope["method"] == "POST" else None
+            if direct is None:
+                await self._app(scope, _replayed(state["body"]), send)
+            else:
+                answer = await direct(Request(scope, _replayed(state["body"])))
+                await answer(scope, receive, send)
         finally:
             watcher.cancel()
 

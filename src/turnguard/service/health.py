@@ -52,6 +52,7 @@ async def _failure(moderator: Moderator) -> str | None:
 
 
 @router.get("/metrics", summary="Prometheus", response_class=Response)
-async def prometheus() -> Response:
+async def prometheus(request: Request) -> Response:
     """The same instruments that OpenTelemetry reads, of all workers; `worker` tells them apart."""
-    return Response(await asyncio.to_thread(metrics.exposition), media_type=metrics.CONTENT_TYPE)
+    told = await asyncio.to_thread(metrics.exposition, service_of(request).shared.metrics)
+    return Response(told, media_type=metrics.CONTENT_TYPE)

@@ -8,15 +8,15 @@ change is blocked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
 from turnguard.core.decision import Decision
 from turnguard.core.step import Step, Text
-from turnguard.service.body import described, json_body
+from turnguard.service.body import described, read
 from turnguard.service.check import answer
 from turnguard.service.state import caller_of, service_of
 
@@ -89,9 +89,9 @@ def _carried(decision: Decision, texts: Sequence[str]) -> bool:
 @router.post(
     "/beta/litellm_basic_guardrail_api", openapi_extra=described(LitellmBody), summary="LiteLLM's generic guardrail"
 )
-async def guardrail(request: Request, body: Annotated[LitellmBody, Depends(json_body(LitellmBody))]) -> Response:
+async def guardrail(request: Request) -> Response:
     """`BLOCKED` with a reason, `GUARDRAIL_INTERVENED` with other texts, or `NONE`."""
-    service, caller = service_of(request), caller_of(request)
+    body, service, caller = read(request, LitellmBody), service_of(request), caller_of(request)
     metadata, guard = caller.metadata(_metadata(body)), service.guard
     messages, context = conversation(body)
     new, decisions = await guard.aguard_messages(messages, policy=caller.policy, metadata=metadata)

@@ -7,6 +7,7 @@ and whoever is asked gives all of them, told apart by the label `worker`.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,8 +19,6 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-SHARED = "TURNGUARD_SERVICE_METRICS"
-"""The environment variable that names the workers' folder; unset where there is one worker."""
 SECONDS = 5.0
 """How often a worker writes its own."""
 
@@ -31,27 +30,19 @@ def set_up() -> None:
     api.set_meter_provider(MeterProvider(metric_readers=[PrometheusMetricReader()]))
 
 
-def exposition() -> bytes:
-    """What a scrape gets."""
-    own = generate_latest(REGISTRY)
-    folder = os.environ.get(SHARED)
+def exposition(folder: Path | None) -> bytes:
+    """What a scrape gets. `folder` is the workers', None where there is one worker."""
     if folder is None:
-        return own
-    _write(Path(folder), own)
-    return generate_latest(_Workers(Path(folder)))
+        return generate_latest(REGISTRY)
+    write(folder)
+    return generate_latest(_Workers(folder))
 
 
-def write() -> None:
+def write(folder: Path) -> None:
     """Write this worker's exposition for the others."""
-    folder = os.environ.get(SHARED)
-    if folder is not None:
-        _write(Path(folder), generate_latest(REGISTRY))
-
-
-def _write(folder: Path, own: bytes) -> None:
     mine = folder / f"{os.getpid()}.prom"
-    new = mine.with_suffix(".new")
-    new.write_bytes(own)
+    new = mine.with_suffix(f".{threading.get_ident()}")  # a scrape and the clock may come at once
+    new.write_bytes(generate_latest(REGISTRY))
     new.replace(mine)  # a reader sees the old one or the new one, never half of it
 
 

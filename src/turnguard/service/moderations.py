@@ -7,14 +7,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from turnguard.core.decision import Decision
 from turnguard.core.step import Step
 from turnguard.core.taxonomy import CATEGORIES
-from turnguard.service.body import Body, described, json_body
+from turnguard.service.body import Body, described, read
 from turnguard.service.check import ImageField, answer
 from turnguard.service.errors import Refusal
 from turnguard.service.state import caller_of, service_of
@@ -82,11 +82,9 @@ class ModerationsBody(Body):
 
 
 @router.post("/moderations", openapi_extra=described(ModerationsBody), summary="OpenAI's moderations")
-async def moderations(
-    request: Request, body: Annotated[ModerationsBody, Depends(json_body(ModerationsBody))]
-) -> Response:
+async def moderations(request: Request) -> Response:
     """A result per text, or one for a text with its pictures. `turnguard` beside each is the whole decision."""
-    service, caller = service_of(request), caller_of(request)
+    body, service, caller = read(request, ModerationsBody), service_of(request), caller_of(request)
     metadata = caller.metadata(None)
     steps = [Step.input(text, images, metadata=metadata) for text, images in _inputs(body.input)]
     room = asyncio.Semaphore(service.guard.moderator_settings.max_in_flight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from turnguard.core.decision import plain_part
 from turnguard.core.errors import ReviewError
 from turnguard.core.review import Review
 from turnguard.service.access import Caller
-from turnguard.service.body import Body, described, json_body
+from turnguard.service.body import Body, described, read
 from turnguard.service.check import answer
 from turnguard.service.errors import Refusal
 from turnguard.service.state import Service, caller_of, service_of
@@ -79,18 +79,18 @@ async def show(request: Request, identity: str, by: Name) -> Response:
 
 
 @router.post("/{identity}/approve", openapi_extra=described(AnswerBody), summary="Let it pass")
-async def approve(
-    request: Request, identity: str, body: Annotated[AnswerBody, Depends(json_body(AnswerBody))]
-) -> Response:
+async def approve(request: Request, identity: str) -> Response:
     """The review; 409 where it was answered before."""
-    service, caller = service_of(request), caller_of(request)
-    return answer((await answered(service, caller, identity, "approve", body.by, body.note)).to_dict())
+    return await _answer(request, identity, "approve")
 
 
 @router.post("/{identity}/reject", openapi_extra=described(AnswerBody), summary="Withhold it for good")
-async def reject(
-    request: Request, identity: str, body: Annotated[AnswerBody, Depends(json_body(AnswerBody))]
-) -> Response:
+async def reject(request: Request, identity: str) -> Response:
     """The review; 409 where it was answered before."""
-    service, caller = service_of(request), caller_of(request)
-    return answer((await answered(service, caller, identity, "reject", body.by, body.note)).to_dict())
+    return await _answer(request, identity, "reject")
+
+
+async def _answer(request: Request, identity: str, verb: str) -> Response:
+    body = read(request, AnswerBody)
+    review = await answered(service_of(request), caller_of(request), identity, verb, body.by, body.note)
+    return answer(review.to_dict())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import gc
 import secrets
 import signal
 import tempfile
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,18 +23,11 @@ from turnguard.config.files import load
 from turnguard.config.service import ServiceSettings
 from turnguard.core.errors import ConfigError
 from turnguard.guard import Guard
-from turnguard.service import metrics
 from turnguard.service.access import is_loopback
 from turnguard.service.app import create_app
-from turnguard.service.console.session import ONCE, SECRET
 from turnguard.service.reload import watching
-from turnguard.service.state import check_policies, over_http
+from turnguard.service.state import Shared, check_policies, over_http
 
-if TYPE_CHECKING:
-    import socket
-
-FILE, HOST, WORKERS = "TURNGUARD_SERVICE_FILE", "TURNGUARD_SERVICE_HOST", "TURNGUARD_SERVICE_WORKERS"
-"""What a worker is told by its parent, in its environment: the configuration, and what the command line says of it."""
 HUNG = 60
 """Seconds until a worker that says nothing is replaced. On a busy machine importing takes more than uvicorn's five."""
 GRACE = 5.0
@@ -56,14 +49,22 @@ def settings_of(
     return settings
 
 
-def application() -> FastAPI:
-    """One worker's application, from the environment that `serve` sets up."""
-    path = Path(os.environ[FILE])
+def application(path: Path, host: str, workers: int, shared: Shared) -> FastAPI:
+    """One worker's application. `host` and `workers` are what the command line says of the configuration."""
     config = over_http(load(path))
-    workers = int(os.environ[WORKERS])
-    settings = partial(settings_of, host=os.environ[HOST], workers=workers)
-    watch = watching(path, settings)
-    return create_app(Guard.from_config(config), settings(config), records=config.records, workers=workers, watch=watch)
+    settings = partial(settings_of, host=host, workers=workers)
+    app = create_app(
+        Guard.from_config(config),
+        settings(config),
+        records=config.records,
+        workers=workers,
+        shared=shared,
+        watch=watching(path, settings),
+    )
+    # all this stays until the end: a collection that walked it would hold up every check
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def serve(
@@ -82,23 +83,23 @@ def serve(
     with ExitStack() as stack:
         _check(config, settings)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="turnguard-serve-")))
-        environment = {FILE: str(path.resolve()), HOST: settings.host, WORKERS: str(settings.workers)}
-        if settings.workers > 1:
-            environment[metrics.SHARED] = str(folder)
-        once = ""
+        metrics, once, login = folder if settings.workers > 1 else None, None, ""
         if not settings.keys:
-            token = secrets.token_urlsafe(24)
-            (folder / "once").write_text(token, encoding="ascii")
-            environment |= {ONCE: str(folder / "once"), SECRET: secrets.token_hex(32)}
-            once = f"/login?once={token}"
-        stack.enter_context(_environment(environment))
+            token, once = secrets.token_urlsafe(24), folder / "once"
+            once.write_text(token, encoding="ascii")
+            login = f"/login?once={token}"
+        shared = Shared(metrics, once, secrets.token_hex(32))
         signal.signal(signal.SIGTERM, _stop)  # uvicorn raises it again once everything is answered
-        server = uvicorn.Server(_configured(config, settings))
+        made = partial(application, path.resolve(), settings.host, settings.workers, shared)
+        server = uvicorn.Server(_configured(made, config, settings))
         bound = server.config.bind_socket()
         stack.callback(bound.close)
         place = f"http://{_shown(settings.host)}:{bound.getsockname()[1]}"
-        announce(f"serving on {place}, console at {place}/console{once}")
-        _run(server, bound, settings.workers)
+        announce(f"serving on {place}, console at {place}/console{login}")
+        if settings.workers == 1:
+            server.run(sockets=[bound])
+        else:
+            Multiprocess(server.config, sockets=[bound]).run()
 
 
 def _stop(_number: int, _frame: object) -> None:
@@ -114,15 +115,15 @@ def _check(config: Config, settings: ServiceSettings) -> None:
         guard.close()
 
 
-def _configured(config: Config, settings: ServiceSettings) -> uvicorn.Config:
+def _configured(application: Callable[[], FastAPI], config: Config, settings: ServiceSettings) -> uvicorn.Config:
     longest = max(config.moderator.deadline, config.media.deadline) + GRACE
     return uvicorn.Config(
-        "turnguard.service.server:application",
+        application,
         factory=True,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        http=type("Protocol", (Patient,), {"patience": settings.limits.read}) if settings.workers == 1 else Patient,
+        http=partial(Patient, patience=settings.limits.read),  # type: ignore[arg-type]  # made like a class
         ws="none",
         lifespan="on",
         log_config=None,
@@ -134,17 +135,12 @@ def _configured(config: Config, settings: ServiceSettings) -> uvicorn.Config:
     )
 
 
-def _run(server: uvicorn.Server, bound: socket.socket, workers: int) -> None:
-    if workers == 1:
-        server.run(sockets=[bound])
-    else:
-        Multiprocess(server.config, sockets=[bound]).run()
-
-
 class Patient(HttpToolsProtocol):
     """A connection that is closed where the head of a request does not arrive in time: uvicorn itself waits forever."""
 
-    patience = 30.0
+    def __init__(self, *given: Any, patience: float = 30.0, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.patience = patience
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait."""
@@ -182,22 +178,3 @@ class Patient(HttpToolsProtocol):
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-class _environment:  # noqa: N801 - reads as a verb
-    """Set variables for this process and its workers, and take them back."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        self._values = values
-        self._before: dict[str, str | None] = {}
-
-    def __enter__(self) -> None:
-        self._before = {name: os.environ.get(name) for name in self._values}
-        os.environ.update(self._values)
-
-    def __exit__(self, *_exc: object) -> None:
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

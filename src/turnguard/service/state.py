@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from turnguard.config.document import Config
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     from turnguard.records.store import Store
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the workers of one service have in common: the folder of their metrics, None where there is one worker; the
+    file that the console's one-time URL stands for, None where there are keys; what signs sessions without keys.
+    """
+
+    metrics: Path | None = None
+    once: Path | None = None
+    secret: str = field(default="", repr=False)
+
+
 @dataclass(slots=True)
 class Service:
     """A guard, who may use it, and how many requests are at work.
@@ -32,20 +44,13 @@ class Service:
     settings: ServiceSettings
     access: Access
     workers: int = 1
+    shared: Shared = Shared()
     in_flight: int = 0
     failure: str | None = None
     probed: float = float("-inf")
     records: RecordsSettings | None = None
     _store: Store | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @classmethod
-    def of(
-        cls, guard: Guard, settings: ServiceSettings, workers: int = 1, records: RecordsSettings | None = None
-    ) -> Service:
-        """Raises `ConfigError` where a key names a policy that there is not."""
-        check_policies(guard.policies, settings)
-        return cls(guard, settings, Access(settings, workers), workers, records=records)
 
     def store(self) -> Store:
         """The database of records, for looking. Raises `ConfigError` where none is named, `StoreError` where it cannot

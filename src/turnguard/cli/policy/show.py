@@ -59,19 +59,13 @@ def _show_family(name: str, *, as_json: bool) -> int:
     return output.PASSED
 
 
-def _categories(policy: Policy) -> tuple[str, ...]:
-    from turnguard.core.taxonomy import CATEGORIES
-
-    return CATEGORIES if policy.own is None else (*CATEGORIES, *(one.name for one in policy.own.categories))
-
-
 def effective(policy: Policy) -> dict[str, Any]:
     """Every effective rule, JSON-ready: by stage its categories, default, unsafe_above and what stands without one."""
     return {
         "policy": policy.digest,
         "stages": {
             stage: {
-                "categories": {name: _plain(own.rule(name)) for name in _categories(policy)},
+                "categories": {name: _plain(own.rule(name)) for name in policy.categories},
                 "default": _plain(own.default),
                 "unsafe_above": own.unsafe_above,
                 "on_failure": _plain(own.on_failure),
@@ -116,7 +110,7 @@ def table(policy: Policy, *, narrow: bool = False) -> Table:
             cells.append(Text(rule_in_words(rule), "dim" if follows else STYLES[rule.action]))
         shown.add_row(Text(folded(name) if narrow else name, "bold" if bold else ""), *cells)
 
-    for name in _categories(policy):
+    for name in policy.categories:
         row(name, [own.rule(name) for own in stages])
     shown.add_section()
     row("any other, or none", [own.default for own in stages], bold=True)

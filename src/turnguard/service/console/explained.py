@@ -130,13 +130,14 @@ class Cell:
         return short(self.shadow) + limit
 
 
-def matrix(policy: Policy, names: Sequence[str]) -> list[tuple[str, list[Cell]]]:
-    """A row per category: the cells of the stages. The last rows are what no category decides."""
-    rows = [(name, [_cell(stage, policy, key, name) for key, stage in policy.stages.items()]) for name in names]
-    rows.append(("any other, or none", [_cell(stage, policy, key, None) for key, stage in policy.stages.items()]))
+def matrix(policy: Policy) -> list[tuple[str, list[Cell]]]:
+    """A row per category, the policy's own included: the cells of the stages. The last rows are what none decides."""
+    stages = policy.stages.items()
+    rows = [(name, [_cell(stage, policy, key, name) for key, stage in stages]) for name in policy.categories]
+    rows.append(("any other, or none", [_cell(stage, policy, key, None) for key, stage in stages]))
     failing = [
         Cell(stage.on_failure, policy.shadow.stages[key].on_failure if policy.shadow is not None else None, True)
-        for key, stage in policy.stages.items()
+        for key, stage in stages
     ]
     return [*rows, ("moderator failed", failing)]
 

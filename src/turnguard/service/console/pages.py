@@ -19,7 +19,6 @@ from turnguard.core.action import ACTIONS
 from turnguard.core.decision import plain_part
 from turnguard.core.errors import ConfigError, ReviewError, StoreError
 from turnguard.core.step import STAGES
-from turnguard.core.taxonomy import CATEGORIES
 from turnguard.service import reviews as answers
 from turnguard.service.console import session as sessions
 from turnguard.service.console.explained import Whole, fired, matrix, scales
@@ -105,7 +104,7 @@ async def login_page(request: Request, once: str | None = None) -> Response:
     if once is None:
         return page(request, "login", open=service.access.open, problem=None)
     response = RedirectResponse("/console", 303)
-    sessions.begin_once(response, request, once)
+    sessions.begin_once(service, response, request, once)
     return response
 
 
@@ -206,9 +205,15 @@ async def decisions_page(request: Request) -> Response:
         query=query,
         older=older,
         spans=list(SPANS),
-        categories=CATEGORIES,
+        categories=_categories(service),
         wide=True,
     )
+
+
+def _categories(service: Service) -> list[str]:
+    """What a decision may be filtered by: the categories of every policy."""
+    policies = (service.guard.policy, *service.guard.policies.values())
+    return list(dict.fromkeys(name for policy in policies for name in policy.categories))
 
 
 def _among(value: str | None, known: tuple[T, ...]) -> T | None:
@@ -351,7 +356,8 @@ async def policy_page(request: Request, name: str = "") -> Response:
         "policy",
         session=session,
         policy=policy,
-        rows=matrix(policy, CATEGORIES),
+        rows=matrix(policy),
+        own=[] if policy.own is None else [one.name for one in policy.own.categories],
         names=names,
         chosen=chosen,
         wide=True,

@@ -11,11 +11,9 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
@@ -26,10 +24,6 @@ from turnguard.service.state import Service
 
 COOKIE = "turnguard_session"
 SECONDS = 12 * 3600
-ONCE = "TURNGUARD_SERVICE_ONCE"
-"""The file that the one-time URL stands for; whoever opens the URL removes it."""
-SECRET = "TURNGUARD_SERVICE_SECRET"  # the name of a variable
-"""What signs the sessions of a service without keys."""
 LOCAL = Caller("admin", "local")
 
 
@@ -62,20 +56,20 @@ def begin(service: Service, response: Response, request: Request, key: str, pers
     return caller
 
 
-def begin_once(response: Response, request: Request, token: str) -> None:
+def begin_once(service: Service, response: Response, request: Request, token: str) -> None:
     """Open the session that the terminal's URL stands for, once. Raises `Refusal`."""
-    place, secret = os.environ.get(ONCE), os.environ.get(SECRET)
-    if place is None or secret is None:
+    once = service.shared.once
+    if once is None:
         raise Refusal(403, "this service has keys: log in with one")
     try:
-        right = hmac.compare_digest(Path(place).read_text(encoding="ascii"), token)
+        right = hmac.compare_digest(once.read_text(encoding="ascii"), token)
         if right:
-            Path(place).unlink()  # only one of several who come at once can remove it
+            once.unlink()  # only one of several who come at once can remove it
     except (OSError, TypeError):
         right = False
     if not right:
         raise Refusal(403, "this URL was used before or is wrong; start the service again for a new one")
-    _give(response, request, secret, LOCAL.name, "local")
+    _give(response, request, service.shared.secret, LOCAL.name, "local")
 
 
 def _give(response: Response, request: Request, key: str, name: str, person: str) -> None:
@@ -112,8 +106,8 @@ def session_of(request: Request, service: Service) -> Session:
 
 def _known(service: Service, name: str) -> tuple[str, Caller] | None:
     if service.access.open:
-        secret = os.environ.get(SECRET)
-        return (secret, LOCAL) if secret is not None and name == LOCAL.name else None
+        known = service.shared.once is not None and name == LOCAL.name
+        return (service.shared.secret, LOCAL) if known else None
     return service.access.named(name)
 
 

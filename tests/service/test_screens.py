@@ -33,7 +33,7 @@ policy:
   categories: {{Needs Caution: review, Profanity: flag, PII/Privacy: {{action: rewrite, with: redact}}}}
   custom:
     {json.dumps(OWN)}:
-      definition: "Praises another maker's product. {{{{7*7}}}} \"' onload=alert(1)"
+      definition: "Praises another maker's product. {{{{7*7}}}} \\"' onload=alert(1)"
       disallowed: ["Theirs is better."]
       allowed: ["You asked about theirs.", "Both are fine."]
       action: flag
@@ -178,7 +178,9 @@ def test_every_screen_fits_shows_no_script_and_asks_nobody_else(
             assert page.evaluate("window.pwned") is None, name
             assert page.locator("main script, main img, main [onerror], main [onload]").count() == 0, name
             assert page.locator("h1").count() == 1, name
-    assert wrong == []
+            if name == "problem":
+                assert "404" in wrong.pop()  # Chromium tells of the page's own status
+            assert wrong == [], name
 
 
 def test_content_is_shown_as_text_when_it_is_asked_for(

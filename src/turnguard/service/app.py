@@ -75,12 +75,12 @@ def create_app(
     )
     app.state.service = service
     errors.install(app)
+    app.mount("/console/static", StaticFiles(packages=[("turnguard.service.console", "static")]))
     for room in (check, moderations, litellm, stream, reviews, health, pages):
         app.include_router(room.router)
     # these take nothing but the request: the routes stand for the OpenAPI page, and the gate calls what is behind them
     bare = [route for room in (check, moderations, litellm) for route in room.router.routes]
     direct = {route.path: route.endpoint for route in bare if isinstance(route, APIRoute)}
-    app.mount("/console/static", StaticFiles(packages=[("turnguard.service.console", "static")]))
     app.add_middleware(Gate, service=service, direct=direct)
     return app
 

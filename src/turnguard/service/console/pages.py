@@ -362,3 +362,9 @@ async def policy_page(request: Request, name: str = "") -> Response:
         chosen=chosen,
         wide=True,
     )
+
+
+@router.get("/{elsewhere:path}")
+async def nothing_there() -> Response:
+    """Any other address: a page that says so."""
+    raise HTTPException(404)

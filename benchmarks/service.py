@@ -170,7 +170,7 @@ GROWTH = 20e6
 WRONG = ("another's", "truncated 200", "unsafe passed", "lost by the stop")
 
 
-def soak(requests: int = REQUESTS) -> int:
+def soak() -> int:
     """5 % faults, 1 % clients that leave, a worker killed in the middle, and a graceful stop at the end."""
     from turnguard.testing import FakeVLLM
 
@@ -180,19 +180,19 @@ def soak(requests: int = REQUESTS) -> int:
             fake.fail(fault, probability=0.01)
         fake.when("odd", user="unsafe", categories=["Violence"], p=0.98)
         with serving(Path(folder), fake.base_url, workers=2) as (port, parent):
-            asyncio.run(_storm(port, parent, outcomes, requests // 2))
+            asyncio.run(_storm(port, parent, outcomes, REQUESTS // 2))
             while len(children(parent)) < 2:  # the one that takes the dead one's place
                 time.sleep(0.2)
-            asyncio.run(_storm(port, None, outcomes, requests // 4))  # the new worker is warm after this
+            asyncio.run(_storm(port, None, outcomes, REQUESTS // 4))  # the new worker is warm after this
             before = {pid: _memory(pid) for pid in children(parent)}
-            asyncio.run(_storm(port, None, outcomes, requests - requests // 2))
+            asyncio.run(_storm(port, None, outcomes, REQUESTS // 2))
             grown = sum(_memory(pid) - size for pid, size in before.items())
             fake.reset()
             fake.latency = 2.0
             asyncio.run(_stopped(port, parent, lambda: len(fake.chats), outcomes))
     for name, count in sorted(outcomes.items()):
         print(f"{count:6} {name}")
-    print(f"{grown / 1e6:6.1f} MB more memory in the two workers after the last {requests // 2:,} requests")
+    print(f"{grown / 1e6:6.1f} MB more memory in the two workers after the last {REQUESTS // 2:,} requests")
     wrong = sum(outcomes[each] for each in WRONG)
     print("wrong answers:", wrong)
     return 1 if wrong or grown >= GROWTH or not outcomes["answered during the stop"] else 0

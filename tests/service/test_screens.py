@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.service.conftest import KEYS, REVIEW, Running
-from tests.service.test_console import check, console
+from tests.service.conftest import KEYS, READ, REVIEW, Running
+from tests.service.test_console import check, console, logged_in, token_of
 from turnguard.testing import FakeVLLM
 
 CHROMIUM = shutil.which("chromium")
@@ -196,8 +196,10 @@ def test_content_is_shown_as_text_when_it_is_asked_for(
         assert page.evaluate("window.pwned") is None
     page.goto(f"{running.url}/console/decisions/{made['blocked']['id']}")
     page.get_by_role("button", name="Show what was judged").click()
-    expect(page.locator("blockquote")).to_contain_text("<script>window.pwned=1</script>")
-    expect(page.locator("blockquote")).to_contain_text("{{7*7}}")
+    for shown in (page.locator("blockquote").first, page.locator("blockquote.reasoning")):
+        expect(shown).to_contain_text("<script>window.pwned=1</script>")
+        expect(shown).to_contain_text("{{7*7}}")
+    expect(page.locator("blockquote.reasoning")).to_contain_text("It asks for harm.")
     page.screenshot(path=SCREENS / "decision-content-light-1280.png", full_page=True)
     page.goto(f"{running.url}/console/decisions/{made['picture']['id']}")
     page.get_by_role("button", name="Show what was judged").click()
@@ -209,6 +211,16 @@ def test_content_is_shown_as_text_when_it_is_asked_for(
     picture.focus()
     expect(picture).to_have_css("filter", "none")
     assert wrong == []
+
+
+def test_whoever_may_not_read_content_reads_no_reasoning_either(service: tuple[Running, dict[str, Any]]) -> None:
+    running, made = service
+    place = f"/console/decisions/{made['blocked']['id']}"
+    with logged_in(running, KEYS[READ]) as client:
+        page = client.get(place)
+        answer = client.post(place, data={"token": token_of(page.text)})
+    assert (page.status_code, answer.status_code) == (200, 403)
+    assert "asks for harm" not in page.text + answer.text
 
 
 def test_the_policys_own_categories_stand_in_the_matrix_and_in_the_filter(

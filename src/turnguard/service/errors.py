@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from turnguard.core.errors import ConfigError
+from turnguard.core.errors import ConfigError, ReviewError, StoreError
 
 TYPES = {
     400: "invalid_request",
@@ -55,21 +55,32 @@ def told(mistakes: list[Any]) -> str:
     return f"{where}: {message.removeprefix('Value error, ')}{more}"
 
 
+KNOWN = (Refusal, HTTPException, RequestValidationError, ConfigError, ReviewError, StoreError)
+"""Failures that are the client's mistake, or that say themselves what went wrong."""
+
+
+def status_of(failure: Exception) -> tuple[int, str]:
+    """The status and the sentence that a failure is answered with."""
+    match failure:
+        case Refusal():
+            return failure.status, failure.message
+        case HTTPException():
+            return failure.status_code, str(failure.detail)
+        case RequestValidationError():
+            return 422, told(list(failure.errors()))
+        case ConfigError():
+            return 422, str(failure)
+        case ReviewError():
+            return 409, str(failure)
+        case StoreError():
+            return 503, str(failure)
+    return 500, "the service failed; its log names the kind of error"
+
+
 def response(failure: Exception) -> JSONResponse:
     """What a request that ended in `failure` is answered."""
-    if isinstance(failure, Refusal):
-        return error(failure.status, failure.message, failure.headers)
-    if isinstance(failure, HTTPException):
-        return error(failure.status_code, str(failure.detail), failure.headers)
-    if isinstance(failure, RequestValidationError):
-        return error(422, told(list(failure.errors())))
-    if isinstance(failure, ConfigError):
-        return error(422, str(failure))
-    return error(500, "the service failed; its log names the kind of error")
-
-
-KNOWN = (Refusal, HTTPException, RequestValidationError, ConfigError)
-"""Failures that are the client's mistake, or that say themselves what went wrong."""
+    headers = failure.headers if isinstance(failure, (Refusal, HTTPException)) else None
+    return error(*status_of(failure), headers)
 
 
 def install(app: FastAPI) -> None:

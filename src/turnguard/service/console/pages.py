@@ -10,21 +10,19 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from turnguard.core.action import ACTIONS
 from turnguard.core.decision import plain_part
-from turnguard.core.errors import ConfigError, ReviewError, StoreError
+from turnguard.core.errors import ConfigError, StoreError
 from turnguard.core.step import STAGES
 from turnguard.service import reviews as answers
 from turnguard.service.console import session as sessions
 from turnguard.service.console.explained import Whole, fired, matrix, scales
 from turnguard.service.console.render import page
 from turnguard.service.console.session import LoggedOut, Session
-from turnguard.service.errors import Refusal
+from turnguard.service.errors import KNOWN, Refusal, status_of
 from turnguard.service.state import Service, service_of
 
 T = TypeVar("T")
@@ -43,7 +41,7 @@ class Page(APIRoute):
         async def handle(request: Request) -> Response:
             try:
                 return await handler(request)
-            except (LoggedOut, Refusal, ReviewError, StoreError, HTTPException, RequestValidationError) as failure:
+            except (LoggedOut, *KNOWN) as failure:
                 return _told(request, failure)
 
         return handle
@@ -53,15 +51,7 @@ def _told(request: Request, failure: Exception) -> Response:
     """A page that says what went wrong, with the right status."""
     if isinstance(failure, LoggedOut):
         return RedirectResponse("/console/login", 303)
-    status, message = 422, "the form holds something that does not belong there"
-    if isinstance(failure, Refusal):
-        status, message = failure.status, failure.message
-    elif isinstance(failure, ReviewError):
-        status, message = 409, str(failure)
-    elif isinstance(failure, StoreError):
-        status, message = 503, str(failure)
-    elif isinstance(failure, HTTPException):
-        status, message = failure.status_code, "there is no such page" if failure.status_code == 404 else failure.detail
+    status, message = status_of(failure)
     session = None
     with contextlib.suppress(LoggedOut):
         session = sessions.session_of(request, service_of(request))
@@ -86,11 +76,11 @@ def _form(request: Request, token: str) -> tuple[Service, Session]:
 
 
 async def _asked(service: Service, work: Callable[..., T], *given: Any) -> T:
-    """Ask the database, in a thread. Raises `Refusal` 404 where there is none and 503 where it cannot be used."""
+    """Ask the database, in a thread. Raises `Refusal` 404 where there is none, `StoreError` where it cannot be used."""
     try:
         return await asyncio.to_thread(lambda: work(service.store(), *given))
-    except (StoreError, ConfigError) as error:
-        raise Refusal(503 if isinstance(error, StoreError) else 404, str(error)) from None
+    except ConfigError as error:
+        raise Refusal(404, str(error)) from None
 
 
 # ---------------------------------------------------------------- in and out
@@ -367,4 +357,4 @@ async def policy_page(request: Request, name: str = "") -> Response:
 @router.get("/{elsewhere:path}")
 async def nothing_there() -> Response:
     """Any other address: a page that says so."""
-    raise HTTPException(404)
+    raise Refusal(404, "there is no such page")

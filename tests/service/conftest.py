@@ -23,6 +23,7 @@ from turnguard import Guard
 from turnguard.config.service import ServiceSettings
 from turnguard.config.settings import RecordsSettings
 from turnguard.service.app import create_app
+from turnguard.service.server import Patient
 from turnguard.service.state import Shared, over_http
 from turnguard.testing import FakeVLLM
 
@@ -50,7 +51,7 @@ def served(
 ) -> Iterator[Running]:
     """Serve a guard from a thread of this process."""
     app = create_app(guard, settings, records=records, shared=shared)
-    config = uvicorn.Config(app, port=0, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False)
+    config = uvicorn.Config(app, port=0, http=Patient, ws="none", lifespan="on", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     socket = config.bind_socket()
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[socket])), daemon=True)

@@ -69,7 +69,7 @@ def test_a_stop_of_several_workers_answers_what_is_under_way(vllm: FakeVLLM, tmp
         running.send_signal(signal.SIGTERM)
         assert [each.result() for each in answers] == [(200, str(number)) for number in range(len(answers))]
         assert running.wait(30) == 0
-        assert not children(running.pid)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
 def test_a_worker_that_is_killed_is_replaced_and_mixes_nothing_up(vllm: FakeVLLM, tmp_path: Path) -> None:
@@ -175,6 +175,22 @@ def test_a_head_that_does_not_arrive_is_given_up(vllm: FakeVLLM, tmp_path: Path)
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             connection.sendall(b"POST /v1/che")
             assert connection.recv(1000) == b""
+
+
+def test_an_answer_arrives_whole_or_not_at_all(guard_of: GuardOf) -> None:
+    body = b'{"text": "one and the same"}'
+    head = (
+        f"POST /v1/check HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    )
+    with served(guard_of()) as service:
+        port = int(service.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            for _ in range(100):
+                connection.sendall(head.encode() + b"\r\n\r\n" + body)
+                answer = connection.recv(100_000)
+                # in one segment: a worker that is killed has sent all of it or nothing
+                assert answer.startswith(b"HTTP/1.1 200")
+                assert answer.endswith(b"}"), answer
 
 
 def test_beyond_its_limit_it_says_503_and_goes_on(guard_of: GuardOf, vllm: FakeVLLM) -> None:

@@ -135,6 +135,37 @@ def _configured(application: Callable[[], FastAPI], config: Config, settings: Se
     )
 
 
+class Whole:
+    """A transport that sends in one call what is written in one turn of the event loop.
+
+    uvicorn writes a head and its body apart: of a worker that is killed in between, a client would get half an answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send at the end of this turn."""
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Send what was written, and close."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        data, self._written = b"".join(self._written), []
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+
 class Patient(HttpToolsProtocol):
     """A connection that is closed where the head of a request does not arrive in time: uvicorn itself waits forever."""
 
@@ -144,7 +175,7 @@ class Patient(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait."""
-        super().connection_made(transport)
+        super().connection_made(Whole(transport, self.loop))  # type: ignore[arg-type] # as a transport
         self._wait()
 
     def on_message_begin(self) -> None:

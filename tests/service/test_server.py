@@ -72,9 +72,10 @@ def test_a_stop_of_several_workers_answers_what_is_under_way(vllm: FakeVLLM, tmp
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
+@pytest.mark.timeout(400)  # a worker imports everything anew
 def test_a_worker_that_is_killed_is_replaced_and_mixes_nothing_up(vllm: FakeVLLM, tmp_path: Path) -> None:
     service_settings = _config(tmp_path, vllm, service=KEYED)
-    with process(service_settings, "--workers", "2") as (service, running, _), ThreadPoolExecutor(8) as pool:
+    with process(service_settings, "--workers", "2") as (service, running, _), ThreadPoolExecutor(4) as pool:
         _wait_for_workers(service.client(KEYS[READ]), 2)
         first = children(running.pid)
         stop = False
@@ -83,6 +84,7 @@ def test_a_worker_that_is_killed_is_replaced_and_mixes_nothing_up(vllm: FakeVLLM
             seen: Counter[str] = Counter()
             number = 0
             while not stop:
+                time.sleep(0.02)
                 number += 1
                 try:
                     status, row = _ask(service, f"{client}-{number}")
@@ -92,7 +94,7 @@ def test_a_worker_that_is_killed_is_replaced_and_mixes_nothing_up(vllm: FakeVLLM
                     seen["its own" if (status, row) == (200, f"{client}-{number}") else f"wrong: {status} {row}"] += 1
             return seen
 
-        storms = [pool.submit(storm, client) for client in range(8)]
+        storms = [pool.submit(storm, client) for client in range(4)]
         try:
             time.sleep(0.5)
             os.kill(first[0], signal.SIGKILL)
@@ -113,7 +115,7 @@ def _ask(service: Running, number: object) -> tuple[int, str]:
 
 def _wait_for_workers(client: httpx.Client, number: int, without: int | None = None) -> None:
     """Until so many workers serve: each writes its metrics as soon as it does."""
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 180
     with client:
         while True:
             assert time.monotonic() < deadline, "the workers did not start"

@@ -63,7 +63,16 @@ MODELS = _http(_MODELS)
 
 
 # what the peers in benchmarks/peers ask for: OpenAI's moderation endpoint, and a judge that answers in JSON
-_NAMES = ("sexual", "hate", "harassment", "self-harm", "violence", "illicit", "sexual/minors", "hate/threatening")
+_NAMES: tuple[str, ...] = (
+    "sexual",
+    "hate",
+    "harassment",
+    "self-harm",
+    "violence",
+    "illicit",
+    "sexual/minors",
+    "hate/threatening",
+)
 _NAMES += (
     "harassment/threatening",
     "self-harm/intent",

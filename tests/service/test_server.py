@@ -11,7 +11,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -59,7 +59,7 @@ def test_a_stop_of_several_workers_answers_what_is_under_way(vllm: FakeVLLM, tmp
         workers = children(running.pid)
         vllm.latency = 4.0
         idle = {pid: _sockets(pid) for pid in workers}
-        answers = []
+        answers: list[Future[tuple[int, str]]] = []
         while any(_sockets(pid) < idle[pid] + 4 for pid in workers):  # a check holds one to the client, one beyond
             assert len(answers) < 64, "one of the workers gets no connection"
             answers.append(pool.submit(_ask, service, len(answers)))

@@ -95,6 +95,20 @@ async def test_moved_messages_have_their_new_place() -> None:
     assert [decision.where for decision in await guard.acheck_messages(moved)] == [(at, 0) for at in range(1, 5)]
 
 
+async def test_no_tenant_is_told_that_another_has_asked() -> None:
+    moderator = FakeModerator()
+    guard = Guard(Policy.from_dict({}), moderator)
+    messages = conversation(2)
+    shown = [
+        [decision.remembered for decision in await guard.acheck_messages(messages, metadata={"tenant": tenant})]
+        for tenant in ("a", "b", "b", "a")
+    ]
+    assert [any(each) for each in shown] == [False, False, True, True]
+    assert all(shown[2])
+    assert all(shown[3])
+    assert len(moderator.asked) == len(messages)
+
+
 async def test_failures_are_judged_anew() -> None:
     class Failing:
         fails = True

@@ -105,15 +105,17 @@ async def check(
         )
     chosen = guard.chosen(policy)  # once: all parts of a transcript are decided by the same policy
     judge = await guard.identity(policy=chosen)
+    tenant = (metadata or {}).get("tenant")  # no tenant is told that another has asked
+    scope = chosen.digest if tenant is None else f"{chosen.digest} {tenant}"
     transcript = Transcript()
-    _read(transcript, guard, messages, only, judge, chosen.digest)
+    _read(transcript, guard, messages, only, judge, scope)
     if metadata:
         transcript.pieces = [replace(each, step=replace(each.step, metadata=metadata)) for each in transcript.pieces]
     await _decide(transcript, guard, chosen, hold=hold)
     for new in transcript.new.values():
         decided = tuple(new.decisions)
         guard.seen.keep(
-            new.message, new.reading, decided, new.before, new.after, judge, chosen.digest, called=new.called
+            new.message, new.reading, decided, new.before, new.after, judge, scope, called=new.called
         )
     transcript.decisions.sort(key=attrgetter("where"))  # everything that was cut from a transcript has its place
     _list_unjudged(transcript.decisions, transcript.unjudged)
@@ -121,7 +123,7 @@ async def check(
 
 
 def _read(
-    transcript: Transcript, guard: Judge, messages: Sequence[Any], only: Container[int] | None, judge: str, policy: str
+    transcript: Transcript, guard: Judge, messages: Sequence[Any], only: Container[int] | None, judge: str, scope: str
 ) -> None:
     """Recognise what was judged before, and cut the rest into steps."""
     conversation = Conversation(guard.checks.history)
@@ -136,7 +138,7 @@ def _read(
                 transcript.unjudged.append(((number, 0), _unjudged(f"message {number} ({role})", "trusted role")))
             continue
         before = conversation.request
-        known = guard.seen.find(message, conversation, judge, policy, now)
+        known = guard.seen.find(message, conversation, judge, scope, now)
         if known is not None:
             transcript.readings.append(known.reading)
             conversation.skip(known.reading, known.after)

@@ -2,9 +2,9 @@
 
 A message is recognised by its very objects: the same mapping that still holds the same strings, compared by identity.
 An equal message made of new objects is recognised by its role and text, or by one digest of its content. Either way it
-must stand under the same request, and the moderator must still be the one that judged it; each policy has entries of
-its own. Entries are held by the objects themselves, so that an `id` is never reused, and are bounded in number, in
-bytes and in time.
+must stand under the same request, and the moderator must still be the one that judged it; each policy and tenant has
+entries of its own. Entries are held by the objects themselves, so that an `id` is never reused, and are bounded in
+number, in bytes and in time.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Judged:
     until: float
     size: int
     content: Any
-    policy: str
+    scope: str
     number: int
     marked: bool = False
 
@@ -72,7 +72,6 @@ class Seen:
 
     def __init__(self, entries: int = ENTRIES, max_bytes: int = BYTES, seconds: float = SECONDS) -> None:
         self._most, self._max_bytes, self._seconds = entries, max_bytes, seconds
-        # by the policy's digest, too
         self._by_object: OrderedDict[tuple[int, str], Judged] = OrderedDict()
         self._by_content: dict[tuple[Any, str], Judged] = {}
         self._bytes = 0
@@ -80,13 +79,13 @@ class Seen:
         self._lock = threading.Lock()
         watch(self)
 
-    def find(self, message: Any, conversation: Conversation, judge: str, policy: str, now: float) -> Judged | None:
+    def find(self, message: Any, conversation: Conversation, judge: str, scope: str, now: float) -> Judged | None:
         """The entry for this message at this point of a conversation, at the time `now` (monotonic seconds).
 
-        `judge` is what `Guard.identity` says, `policy` the digest of the policy.
+        `judge` is what `Guard.identity` says, `scope` the digest of the policy with the tenant.
         """
         request = conversation.request
-        entry = self._by_object.get((id(message), policy))
+        entry = self._by_object.get((id(message), scope))
         try:
             # told by identity where the objects are the same, so that this costs nothing for what nobody has replaced
             held = entry is not None and entry.message is message and bool(message == entry.frozen)
@@ -94,7 +93,7 @@ class Seen:
             held = False
         if not held:
             content = self._content(message)
-            entry = self._by_content.get((content, policy)) if content is not None else None
+            entry = self._by_content.get((content, scope)) if content is not None else None
         if entry is None or entry.judge != judge:
             return None
         if entry.reading.names and entry.called != conversation.called(entry.reading):
@@ -114,7 +113,7 @@ class Seen:
         before: Request,
         after: Request,
         judge: str,
-        policy: str,
+        scope: str,
         *,
         called: frozenset[str],
     ) -> None:
@@ -131,14 +130,14 @@ class Seen:
             return
         until = time.monotonic() + self._seconds
         entry = Judged(
-            message, frozen, reading, decisions, before, after, called, judge, until, size, content, policy, number
+            message, frozen, reading, decisions, before, after, called, judge, until, size, content, scope, number
         )
         with self._lock:
-            for old in (self._by_object.get((id(message), policy)), self._by_content.get((content, policy))):
+            for old in (self._by_object.get((id(message), scope)), self._by_content.get((content, scope))):
                 if old is not None:
                     self._forget(old)
-            self._by_object[id(message), policy] = entry
-            self._by_content[content, policy] = entry
+            self._by_object[id(message), scope] = entry
+            self._by_content[content, scope] = entry
             self._bytes += size
             while len(self._by_object) > self._most or self._bytes > self._max_bytes:
                 self._forget(next(iter(self._by_object.values())))
@@ -148,11 +147,11 @@ class Seen:
             self._forget(entry)
 
     def _forget(self, entry: Judged) -> None:
-        if self._by_object.get((id(entry.message), entry.policy)) is entry:
-            del self._by_object[id(entry.message), entry.policy]
+        if self._by_object.get((id(entry.message), entry.scope)) is entry:
+            del self._by_object[id(entry.message), entry.scope]
             self._bytes -= entry.size
-        if self._by_content.get((entry.content, entry.policy)) is entry:
-            del self._by_content[entry.content, entry.policy]
+        if self._by_content.get((entry.content, entry.scope)) is entry:
+            del self._by_content[entry.content, entry.scope]
 
     def _content(self, message: Any) -> Any:
         """What tells this message's content from any other: the strings of a plain one, else a digest."""

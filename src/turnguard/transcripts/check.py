@@ -114,9 +114,7 @@ async def check(
     await _decide(transcript, guard, chosen, hold=hold)
     for new in transcript.new.values():
         decided = tuple(new.decisions)
-        guard.seen.keep(
-            new.message, new.reading, decided, new.before, new.after, judge, scope, called=new.called
-        )
+        guard.seen.keep(new.message, new.reading, decided, new.before, new.after, judge, scope, called=new.called)
     transcript.decisions.sort(key=attrgetter("where"))  # everything that was cut from a transcript has its place
     _list_unjudged(transcript.decisions, transcript.unjudged)
     return transcript

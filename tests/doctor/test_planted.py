@@ -1,10 +1,11 @@
 """Servers that are wrong only now and then, or only in pictures: each is found, whatever comes first and by whatever luck.
 
-A hundred examinations of each run with the exhaustive tests; two of each otherwise.
+Two examinations of each, and with the exhaustive tests ten more, or as many as `TURNGUARD_PLANTED_RUNS` says.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -104,7 +105,11 @@ PLANTED: dict[str, tuple[Callable[[FakeVLLM], None], tuple[str, ...]]] = {
 """What is planted, and of which changes doctor must name one."""
 
 
-@pytest.mark.parametrize("runs", [2, pytest.param(100, marks=[pytest.mark.exhaustive, pytest.mark.timeout(1800)])])
+RUNS = int(os.environ.get("TURNGUARD_PLANTED_RUNS", "10"))
+"""Of a hundred, at most one may pass."""
+
+
+@pytest.mark.parametrize("runs", [2, pytest.param(RUNS, marks=[pytest.mark.exhaustive, pytest.mark.timeout(1800)])])
 @pytest.mark.parametrize("planted", PLANTED)
 async def test_it_is_found(planted: str, runs: int, examined: Examine, capsys: pytest.CaptureFixture[str]) -> None:
     plant, changes = PLANTED[planted]
@@ -118,14 +123,15 @@ async def test_it_is_found(planted: str, runs: int, examined: Examine, capsys: p
         named += any(change in each for change in changes for each in told)
     with capsys.disabled():
         print(f"\n{planted}: {passed} of {runs} passed, {named} of {runs} named", end="")  # noqa: T201
-    assert passed <= runs // 100
-    assert named >= runs - runs // 100
+    luck = 1 if runs > 2 else 0
+    assert passed <= luck
+    assert named >= runs - luck
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 async def test_a_right_set_up_is_never_blamed(examined: Examine) -> None:
-    for _ in range(100):
+    for _ in range(RUNS):
         with FakeVLLM() as server:
             found = await examined(base_url=moderating(server).base_url)
         assert found.failed == set(), found.by_name

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from tests.docs.test_pages import base_url, script
+from tests.docs.test_pages import base_url, script, servers
 from turnguard import Guard
 from turnguard.cli import main
 from turnguard.evaluation.benchmarks.registry import BENCHMARKS
 
-__all__ = ["base_url"]  # the fixture: an empty folder, and the sandbox behind TURNGUARD_BASE_URL
+__all__ = ["base_url", "servers"]  # fixtures: an empty folder, and the sandbox behind TURNGUARD_BASE_URL
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -145,7 +145,7 @@ def _apart(source: str, out: str) -> None:
     if path is None or into is None or not path.exists():
         return
     if into.resolve() == path.resolve():
-        raise output.UsageError("IN and OUT are the same")
+        raise output.UsageError("IN and OUT are the same file")
     if path.is_dir() and into.resolve().is_relative_to(path.resolve()):
         raise output.UsageError("OUT stands inside the folder IN: it would be judged itself")
 

@@ -106,6 +106,8 @@ MAIL: dict[str, Made] = {
     "after the parts": lambda: parts(TEXT, epilogue=WORDS),
     "a body in KOI8-R": lambda: parts(part(f"как сделать {MARK}".encode("koi8-r"), "text/plain; charset=koi8-r")),
     "a header of a part": lambda: parts(f"Content-Description: {WORDS}\r\nContent-Type: text/plain\r\n\r\nx"),
+    "a header line without a name": lambda: mail(headers=f": {WORDS}\r\n"),
+    "a part's header line without a name": lambda: parts(f": {WORDS}\r\nContent-Type: text/plain\r\n\r\nx"),
     "an attached picture": lambda: parts(TEXT, part(red_png(), "image/png", "a.png")),
     "a mail that is called text": lambda: Planted(parts(part(WORDS.encode(), "text/plain")), "a.txt", "text/plain"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from email import message_from_bytes
-from email.errors import MessageError
+from email.errors import InvalidHeaderDefect, MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from typing import Any
@@ -21,10 +21,14 @@ _WORDLESS = re.compile(
 def read_mail(found: Found, data: bytes, where: str, depth: int) -> None:
     """Collect what a message holds. The parser keeps whatever it does not understand, as a body or around the parts."""
     headers: list[str] = []
+    source_judged = False
     for number, part in enumerate(message_from_bytes(data).walk()):
         found.limits.check()
         inside = joined(where, f"part {number}" if number else "")
         headers += _headers(part)
+        if not source_judged and any(isinstance(defect, InvalidHeaderDefect) for defect in part.defects):
+            source_judged = True  # the parser drops a header line without a name, which a reader may show
+            found.file(data, joined(where, "source"), As(), depth + 1)
         for aside in (part.preamble, part.epilogue):
             if aside and aside.strip():
                 found.file(_bytes(aside), joined(inside, "between its parts"), As(), depth + 1)

@@ -28,7 +28,7 @@ def read_mail(found: Found, data: bytes, where: str, depth: int) -> None:
         headers += _headers(part)
         if not source_judged and any(isinstance(defect, InvalidHeaderDefect) for defect in part.defects):
             source_judged = True  # the parser drops a header line without a name, which a reader may show
-            found.file(data, joined(where, "source"), As(), depth + 1)
+            found.file(data, joined(where, "source"), As.of("text/plain", None), depth + 1)
         for aside in (part.preamble, part.epilogue):
             if aside and aside.strip():
                 found.file(_bytes(aside), joined(inside, "between its parts"), As(), depth + 1)

@@ -68,6 +68,8 @@ def main() -> None:
                 process.stdin.flush()
                 answer = process.stdout.readline()
                 rounds.setdefault(name, []).append(json.loads(answer))
+    if not rounds:
+        return
     print(f"{'':52}{'CPU ms':>9}{'median ms':>11}{'rate @64':>10}   CPU, turnguard / this one (spread)")
     for name, (told, _) in CONTESTANTS.items():
         if name not in rounds:

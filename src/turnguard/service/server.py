@@ -135,7 +135,7 @@ def _configured(application: Callable[[], FastAPI], config: Config, settings: Se
     )
 
 
-class Whole:
+class OneWrite:
     """A transport that sends in one call what is written in one turn of the event loop.
 
     uvicorn writes a head and its body apart: of a worker that is killed in between, a client would get half an answer.
@@ -175,7 +175,7 @@ class Patient(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait."""
-        super().connection_made(Whole(transport, self.loop))  # type: ignore[arg-type] # as a transport
+        super().connection_made(OneWrite(transport, self.loop))  # type: ignore[arg-type] # as a transport
         self._wait()
 
     def on_message_begin(self) -> None:

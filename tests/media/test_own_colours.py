@@ -130,13 +130,6 @@ async def test_a_picture_of_another_format_behind_the_end_is_judged() -> None:
     assert sorted(details(prepared)) == ["", "behind its end"]
 
 
-async def test_a_film_behind_a_photo_is_listed() -> None:
-    film = b"\0\0\0\x18ftypmp42" + bytes(400)
-    assert counted(await prepare(encoded(noise((90, 70)), "JPEG") + b"MotionPhoto_Data" + film)) == [
-        ("behind its end", "video is not judged")
-    ]
-
-
 async def test_heic_behind_a_photo_is_read_in_a_child() -> None:
     pytest.importorskip("pi_heif")
     from turnguard.media.read import needs_child
@@ -144,60 +137,3 @@ async def test_heic_behind_a_photo_is_read_in_a_child() -> None:
     data = encoded(noise((90, 70)), "JPEG") + HEIC
     assert needs_child(data, ("image",))
     assert sorted(details(await prepare(data))) == ["", "behind its end"]
-
-
-# ---------------------------------------------------------------- HEIC
-
-
-def boxed(name: bytes, *inside: bytes) -> bytes:
-    body = b"".join(inside)
-    return struct.pack(">I", 8 + len(body)) + name + body
-
-
-def boxes(data: bytes, at: int = 0) -> list[tuple[bytes, bytes]]:
-    found = []
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        found.append((data[at + 4 : at + 8], data[at + 8 : at + size]))
-        at += size
-    return found
-
-
-def with_auxiliary(kind: bytes) -> bytes:
-    """The HEIC file with its own coded picture once more, as an auxiliary one of this kind."""
-    (_, brand), (_, meta), (_, pixels) = boxes(HEIC)
-    inside = dict(boxes(meta, 4))
-    inner = dict(boxes(inside[b"iprp"]))
-    properties = boxes(inner[b"ipco"])
-    properties.append((b"auxC", bytes(4) + kind + b"\0"))
-    ipma = bytes(4) + struct.pack(">I", 2) + b"\0\1\4\x81\2\3\4" + b"\0\3\5\x81\2\3\4\x05"
-    iref = bytes(4) + boxed(b"cdsc", b"\0\2\0\1\0\1") + boxed(b"auxl", b"\0\3\0\1\0\1")
-    infe = boxed(b"infe", b"\2\0\0\0\0\3\0\0hvc1\0")
-    iinf = b"\0\0\0\0\0\3" + inside[b"iinf"][6:] + infe
-
-    def made(start: int) -> bytes:
-        places = ((1, start, 93), (2, start + 93, 58), (3, start, 93))
-        iloc = (
-            b"\0\0\0\0\x44\0"
-            + struct.pack(">H", 3)
-            + b"".join(struct.pack(">HHHII", n, 0, 1, at, size) for n, at, size in places)
-        )
-        meta = boxed(
-            b"meta", bytes(4), boxed(b"hdlr", inside[b"hdlr"]), boxed(b"iloc", iloc), boxed(b"iinf", iinf),
-            boxed(b"pitm", inside[b"pitm"]),
-            boxed(b"iprp", boxed(b"ipco", *(boxed(name, body) for name, body in properties)), boxed(b"ipma", ipma)),
-            boxed(b"iref", iref),
-        )  # fmt: skip
-        return boxed(b"ftyp", brand) + meta
-
-    return made(len(made(0)) + 8) + boxed(b"mdat", pixels)
-
-
-async def test_auxiliary_pictures_of_heic_are_shown_where_they_differ() -> None:
-    pytest.importorskip("pi_heif")
-    plain = await prepare(with_auxiliary(b"urn:example:other"))
-    assert details(plain) == [""]  # the same picture again
-    assert counted(plain) == []
-    mapped = await prepare(with_auxiliary(b"urn:com:apple:photo:2020:aux:hdrgainmap"))
-    assert details(mapped) == ["", "with its gain map"]
-    assert counted(mapped) == []

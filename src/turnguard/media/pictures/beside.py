@@ -1,4 +1,4 @@
-"""Pictures that a file carries beside its own: thumbnails, auxiliary pictures of HEIC, and gain maps.
+"""Pictures that a file carries beside its own: thumbnails, further pictures of AVIF and HEIC, and gain maps.
 
 A file manager shows a thumbnail, and a bright screen multiplies a picture with its gain map: whoever made the file may
 have put something else there.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from turnguard.media import sniff
 from turnguard.media.pictures.compare import bands
@@ -24,22 +24,27 @@ Check = Callable[[tuple[int, int]], None]
 _ALIKE = 40
 """Levels of 255 by which a block of 8 x 8 may differ: cameras sharpen thumbnails, and compress them coarsely."""
 _BLOCK = 8
-_MAPPED = re.compile(rb"hdr-?gain-?map|:iso:ts:21496", re.IGNORECASE)
-"""Names of gain maps: Adobe's and Google's, Apple's, and ISO 21496-1."""
+_MAPPED = re.compile(rb"hdr-?gain-?map|:iso:ts:21496|infe.{8,10}tmap", re.IGNORECASE | re.DOTALL)
+"""Names of gain maps: Adobe's and Google's, Apple's, and ISO 21496-1, in XMP and as an item."""
 _STOPS = 2.0
 """By how much the map's white is brighter than its black. A screen chooses its own figure: any shows what is there."""
 
 
-def others(data: bytes, stored: PillowImage, auxiliary: Iterable[tuple[str, Any]], check: Check) -> list[Rendition]:
+def others(
+    data: bytes, stored: PillowImage, further: Iterable[tuple[str, PillowImage]], check: Check
+) -> list[Rendition]:
     """Ways to show the pictures that a file holds beside the one that is `stored`, where they do not look like it.
 
-    `auxiliary` are those that only the format's reader finds, by name. What no reader could decode shows nothing.
+    `further` are those that only the format's reader finds, by name. A thumbnail that cannot be decoded shows nothing.
     """
     end = sniff.behind(data)
-    small = [("its thumbnail", thumbnail) for thumbnail in _decoded(thumbnails(data[:end]), check)]
-    named = [*small, *_auxiliary(auxiliary, check)]
+    named = [("its thumbnail", thumbnail) for thumbnail in _decoded(thumbnails(data[:end]), check)]
+    named += [(name, opaque(picture)) for name, picture in further]
+    known = [stored] if "A" not in stored.getbands() else [stored, stored.getchannel("A")]
     found = [
-        Rendition(name, opaque, whole_only=True, base=picture) for name, picture in named if not _alike(picture, stored)
+        Rendition(name, opaque, base=picture)
+        for name, picture in named
+        if not any(_alike(picture, shown) for shown in known)
     ]
     if _MAPPED.search(data):
         maps = [picture for _, picture in named]
@@ -59,12 +64,6 @@ def _decoded(files: Iterable[bytes], check: Check) -> Iterator[PillowImage]:
             yield opened.convert("RGB")
         except Exception:  # noqa: BLE001, S112 - decoders raise anything on malformed files
             continue
-
-
-def _auxiliary(pictures: Iterable[tuple[str, Any]], check: Check) -> Iterator[tuple[str, PillowImage]]:
-    for name, picture in pictures:
-        check(picture.size)
-        yield name, picture.to_pillow().convert("RGB")
 
 
 def _mapped(stored: PillowImage, gains: PillowImage) -> Rendition:

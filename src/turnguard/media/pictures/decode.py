@@ -6,13 +6,13 @@ Pillow's global limits are left alone: they belong to the application, and chang
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from turnguard.media import sniff as _sniff
 from turnguard.media.memo import Made
 from turnguard.media.pictures.beside import others
+from turnguard.media.pictures.boxes import MOST, beside
 from turnguard.media.pictures.code_points import Unknown, coded, named
 from turnguard.media.pictures.metadata import metadata_of
 from turnguard.media.pictures.metadata.blocks import Block
@@ -28,7 +28,6 @@ _FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "ICO")
 _MOST_FRAMES = 1000  # looking for repeats among more would take too long
 _TOO_MANY = f"more than {_MOST_FRAMES:,} frames"
 _ORIENTATION = 0x0112
-_TONE_MAP = re.compile(rb"infe.{8,10}tmap", re.DOTALL)  # an item made of a picture and its gain map (ISO 21496-1)
 
 
 def read_picture(data: bytes, limits: Limits) -> Made:
@@ -39,9 +38,7 @@ def read_picture(data: bytes, limits: Limits) -> Made:
     with quiet():
         file = PictureFile(data, limits.max_pixels)
         made = views_of(file, limits)
-    skipped = made.skipped
-    if file.left_out:
-        skipped += (Skipped("colours", file.left_out, True),)
+    skipped = (*made.skipped, *file.left_out)
     said, cut = metadata_of(data[: _sniff.behind(data)], file.blocks())
     if cut:
         skipped += (Skipped("metadata", "more text than is read", True),)
@@ -61,17 +58,18 @@ class PictureFile:
         kind = _sniff.image_type(data)
         if kind is None:
             raise Unreadable("not a picture format that is read here")
+        self._kind = kind
         if (size := _sniff.size_of(data)) is not None:
             self._check(size)
         if _sniff.has_more_frames(data, _MOST_FRAMES):
             raise Unreadable(_TOO_MANY)
-        self.left_out = ""
+        self.left_out: dict[Skipped, None] = {}
+        """What of it is not shown: nothing twice, as a frame may be loaded several times."""
         try:
             self._colours = coded(data)
         except Unknown:
-            self._colours, self.left_out = set(), "code points of colours that are not applied here"
-        if kind == "image/avif" and _TONE_MAP.search(data):
-            self.left_out = "a gain map, which is not read here"
+            self._colours = set()
+            self._leave_out("colours", "code points of colours that are not applied here")
         self._deep = kind == "image/png" and data[24:25] == b"\x10"  # bits of a sample
         self._file = self._open(data, kind)
         self._icons = len(self._file.ico.entry) if self._file.format == "ICO" else 0
@@ -137,15 +135,16 @@ class PictureFile:
         from PIL import Image, ImageOps
 
         try:
-            auxiliary = list(self._auxiliary())
             frame = self._icon(index) if self._icons else self._seek(index)
             if frame.im.size != frame.size:  # Pillow leaves them apart for some malformed files
                 raise Unreadable("cannot be decoded (inconsistent size)")
             profile, gamma = frame.info.get("icc_profile"), frame.info.get("gamma")
             orientation = frame.getexif().get(_ORIENTATION, 1)
-            more = [] if index else others(self._data, frame, auxiliary, self._check)
+            stored = frame
             if orientation != 1:
                 frame = ImageOps.exif_transpose(frame)
+            shown = frame if self._file.format == "AVIF" else stored  # a thumbnail in EXIF is turned like its picture
+            more = [] if index else others(self._data, shown, self._further(), self._check)
             if self._deep and isinstance(level := frame.info.get("transparency"), tuple):
                 frame.info["transparency"] = tuple(sample >> 8 for sample in level)  # Pillow reads 8 bits of each
             picture = normalised(frame)
@@ -164,16 +163,26 @@ class PictureFile:
         except Exception as error:  # noqa: BLE001
             raise Unreadable(f"cannot be decoded ({type(error).__name__})") from None
 
-    def _auxiliary(self) -> Iterator[tuple[str, Any]]:
-        """Gain maps, depths and the like of a HEIC file, which has them until it is loaded."""
-        heif = getattr(self._file, "_heif_file", None)
-        if heif is not None:
-            picture = heif[self._file.tell()]
-            for numbers in picture.info.get("aux", {}).values():
-                for number in numbers:
-                    yield "its auxiliary picture", picture.get_aux_image(number)
-            for depth in picture.info["depth_images"]:
-                yield "its depth", depth
+    def _further(self) -> Iterator[tuple[str, PillowImage]]:
+        """The pictures that a container holds beside its main one, by name. What cannot be read is left out."""
+        from PIL import ImageOps
+
+        if self._file.format not in ("AVIF", "HEIF"):
+            return
+        for at, (name, data) in enumerate(beside(self._data, frames=self._file.format == "HEIF")):
+            if at == MOST:
+                self._leave_out("further pictures", f"more than {MOST} pictures in one file")
+                return
+            try:
+                file = ImageOps.exif_transpose(self._open(data, self._kind))
+            except Exception as error:  # noqa: BLE001 - decoders raise anything on malformed files
+                told = str(error) if isinstance(error, Unreadable) else f"cannot be decoded ({type(error).__name__})"
+                self._leave_out(name, told)
+            else:
+                yield name, file
+
+    def _leave_out(self, detail: str, cause: str) -> None:
+        self.left_out[Skipped(detail, cause, counts=True)] = None
 
     def regions(self, index: int) -> None:
         """Anything may stand anywhere in a picture."""

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from turnguard.media import sniff as _sniff
+from turnguard.media.pictures.boxes import boxes
 
 _MOST = 4_000_000
 """Bytes that a compressed block may unfold into."""
@@ -52,7 +53,7 @@ class Block(NamedTuple):
     data: bytes
 
 
-def blocks(data: bytes) -> Iterator[Block]:
+def blocks_of(data: bytes) -> Iterator[Block]:
     """Every block that could say something; the rest of a file that breaks off or goes on is one block."""
     for block in _blocks(data):
         if block.kind == "binary" and b"<rdf:RDF" in block.data:
@@ -241,18 +242,12 @@ def _ico(data: bytes) -> Iterator[Block]:
     yield from _rest(data, end)
 
 
-def _boxes(data: bytes, at: int = 0, depth: int = 0) -> Iterator[Block]:
+def _boxes(data: bytes, at: int = 0, end: int | None = None, depth: int = 0) -> Iterator[Block]:
     """The boxes of AVIF and HEIC. EXIF, XMP and profiles stand among the pixels: the format's reader gives them."""
-    while at + 8 <= len(data):
-        size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        head = 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        if size < head:
-            size = len(data) - at
-        if name in _BOXES_INSIDE and depth < 8:
-            yield from _boxes(data[: at + size], at + head + _BOXES_INSIDE[name], depth + 1)
-        elif name not in _BOX_WORDLESS:
-            yield Block("binary", data[at + head + _BOX_HEADS.get(name, 0) : at + size])
-        at += size
-    yield from _rest(data, at)
+    for box in boxes(data, at, end):
+        at = box.end
+        if box.name in _BOXES_INSIDE and depth < 8:
+            yield from _boxes(data, box.start + _BOXES_INSIDE[box.name], box.end, depth + 1)
+        elif box.name not in _BOX_WORDLESS:
+            yield Block("binary", data[box.start + _BOX_HEADS.get(box.name, 0) : box.end])
+    yield from _rest(data[:end], at)

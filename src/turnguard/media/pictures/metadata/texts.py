@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from turnguard.media.pictures.metadata.blocks import Block, blocks
+from turnguard.media.pictures.metadata.blocks import Block, blocks_of
 from turnguard.media.pictures.metadata.exif import words_of_exif
 from turnguard.media.pictures.metadata.icc import words_of_profile
 from turnguard.media.pictures.metadata.runs import readable, runs
@@ -50,7 +50,7 @@ def metadata_of(data: bytes, more: Iterable[Block] = ()) -> tuple[str, bool]:
 
 def _safely(data: bytes) -> Iterator[Block]:
     try:
-        yield from blocks(data)
+        yield from blocks_of(data)
     except IndexError:  # broken off within a head: its decoder refuses it too
         yield Block("binary", data[-4096:])
 

@@ -37,8 +37,8 @@ UNREACHABLE = {
     "policy: {categories: {Sexual (minor): {action: block, above: 0.9, otherwise: review}}}": r"use 'block'",
     "policy: {stages: {output: {categories: {sexual(minor): review}}}}": r"use 'block'",
     "policy: {on_uncheckable: trim}": r"write \{text: trim, document: trim\}",
-    "policy: {on_uncheckable: {image: trim}}": r"on_uncheckable.image: only text and documents can be trimmed",
-    "policy: {stages: {input: {on_uncheckable: {audio: trim}}}}": r"input.on_uncheckable.audio: only text and documents",
+    "policy: {on_uncheckable: {image: trim}}": r"on_uncheckable.image: it cannot be trimmed: write image: block",
+    "policy: {stages: {input: {on_uncheckable: {other: trim}}}}": r"input.on_uncheckable.other: it cannot be trimmed",
     "policy: {on_failure: trim}": r"unknown value 'trim'",
     "policy: {categories: {Threat: {action: rewrite, with: trim}}}": r"with: unknown value 'trim'",
     "policy: {stages: {tools: {default: rewrite}}}": r"a tool's definition can only be rewritten with: redact",
@@ -107,7 +107,7 @@ def actions(policy: dict[str, Any]) -> dict[tuple[str, str], str]:
 
 def test_what_cannot_be_judged_has_a_default_for_each_stage_and_kind() -> None:
     for (stage, kind), action in actions({}).items():
-        cut = stage in ("tool_result", "retrieval") and kind in ("text", "document")
+        cut = kind in ("audio", "video") or (stage in ("tool_result", "retrieval") and kind in ("text", "document"))
         assert action == ("trim" if cut else "flag" if kind == "encrypted" else "block"), (stage, kind)
 
 

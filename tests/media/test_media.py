@@ -126,11 +126,11 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Ev
     started, go, abandoned = threading.Event(), threading.Event(), list[bool]()
     real: Read = reading.read
 
-    def waiting(data: bytes, settings: Any, views: int, given_up: Callable[[], bool], said: Any) -> Made:
+    def waiting(data: bytes, settings: Any, views: int, given_up: Callable[[], bool], *more: Any) -> Made:
         started.set()
         go.wait(10)
         abandoned.append(given_up())
-        return real(data, settings, views, given_up, said)
+        return real(data, settings, views, given_up, *more)
 
     monkeypatch.setattr("turnguard.media.media.read", waiting)
     return started, go, abandoned

@@ -86,7 +86,7 @@ class Inquiry:
 class Plan:
     """What will be asked about a step, what cannot be, and the parts as they will be passed on (pinned).
 
-    `kept` is the text of each part that can be cut, as far as it is judged. `failed` stands for the whole step where
+    `kept` is each part that can be cut, as far as it is judged. `failed` stands for the whole step where
     preparing it failed: then nothing is asked.
     """
 
@@ -94,7 +94,7 @@ class Plan:
     inquiries: list[Inquiry] = field(default_factory=list)
     not_judged: list[Covered] = field(default_factory=list)
     reduced: list[Reduced] = field(default_factory=list)
-    kept: dict[int, Kept] = field(default_factory=dict)
+    kept: dict[int, Kept | Image | Document] = field(default_factory=dict)
     failed: Judgement | None = None
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 from turnguard.checking.budget import prepared
 from turnguard.checking.check import Check, Limits, Plan
@@ -148,14 +150,23 @@ async def _read(
             units += _taken(one, index, file.kind, seen, plan, limits)
             continue
         kind: Kind = file.kind if one.views or one.texts or file.kind == "image" else "other"
-        texts[index] = "\n".join([texts[index], *(unit.text for unit in _taken(one, index, kind, seen, plan, limits))])
+        fixed = replace(one, without=None)  # what stands in a text or in a call cannot be exchanged there
+        words = (unit.text for unit in _taken(fixed, index, kind, seen, plan, limits))
+        texts[index] = "\n".join([texts[index], *words])
         plan.kept[index] = Kept(texts[index], len(texts[index]))
     return units, seen
 
 
 def _taken(made: Prepared, index: int, kind: Kind, seen: list[Seen], plan: Plan, limits: Limits) -> list[Unit]:
-    body = kind == "document" and any(text.strip() for detail, text in made.texts if detail != "name")
-    plan.not_judged.extend(Covered(index, kind, s.detail, s.cause, s.counts, body and s.counts) for s in made.skipped)
+    without = made.without
+    words = kind == "document" and any(text.strip() for detail, text in made.texts if detail != "name")
+    body = words and without is None
+    for each in made.skipped:
+        behind = without is not None and bool(each.recorded)
+        told = cast("Kind", each.recorded) if behind else kind
+        plan.not_judged.append(
+            Covered(index, told, each.detail, each.cause, each.counts, each.counts and (body or behind))
+        )
     if limits.images:
         seen.extend(Seen(view, index, kind) for view in made.views)
         plan.reduced.extend(Reduced(index, kind, coarse.detail, coarse.scale) for coarse in made.reduced)
@@ -167,6 +178,8 @@ def _taken(made: Prepared, index: int, kind: Kind, seen: list[Seen], plan: Plan,
         plan.not_judged.append(Covered(index, kind, cause="not an image"))
     if body:
         plan.kept[index] = Kept(text, len(text))
+    elif without is not None:
+        plan.kept[index] = without
     return [Unit(text, (index,), kind)] if text else []
 
 

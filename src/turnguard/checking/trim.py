@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from turnguard.core.step import Document, Part, Text
+from turnguard.core.step import Document, Image, Part, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +25,35 @@ Notice = Callable[[int, int], str]
 """Words for a text that lacks so many characters of so many; of a file that lacks none, something else is missing."""
 
 
-def trimmed(parts: Sequence[Part], cut: Sequence[int], kept: Mapping[int, Kept]) -> dict[int, Part | None] | None:
-    """The parts as far as they were judged, those at `cut` as text (None: nothing of it was). None where that leaves
-    nothing, or where a part cannot be cut.
+def trimmed(
+    parts: Sequence[Part], cut: Sequence[int], kept: Mapping[int, Kept | Image | Document]
+) -> dict[int, Part | None] | None:
+    """The parts as far as they were judged: those at `cut` as text (None: nothing of it was), a picture without what
+    stands behind its end. None where that leaves nothing, or where a part cannot be cut.
     """
     made: dict[int, Part | None] = dict(enumerate(parts))
     for index in cut:
-        known = kept.get(index)
-        if known is None or not isinstance(parts[index], (Text, Document)):
+        known, part = kept.get(index), parts[index]
+        if isinstance(known, (Image, Document)):
+            made[index] = known
+        elif isinstance(known, Kept) and isinstance(part, (Text, Document)):
+            made[index] = Text(known.text) if known.text.strip() else None
+        else:
             return None
-        made[index] = Text(known.text) if known.text.strip() else None
-    return made if any(kept[index].text.strip() for index in cut) or len(cut) < len(parts) else None
+    return made if any(made.values()) else None
 
 
 def with_notices(
-    parts: Sequence[Part | None], cut: Sequence[int], kept: Mapping[int, Kept], notice: Notice
+    parts: Sequence[Part | None], cut: Sequence[int], kept: Mapping[int, Kept | Image | Document], notice: Notice
 ) -> tuple[Part | None, ...]:
     """The parts with a notice at the end of each text that was cut. Parts that are cut off whole share the notice of
-    the one before them, or the first of them becomes a notice.
+    the one before them, or the first of them becomes a notice. A picture is whole without what stood behind it.
     """
     made = list(parts)
-    for run in _runs(sorted(cut), parts):
-        missing = sum(kept[index].cut for index in run)
-        told = notice(missing, sum(kept[index].total for index in run))
+    texts = {index: known for index in sorted(cut) if isinstance(known := kept[index], Kept)}
+    for run in _runs([*texts], parts):
+        missing = sum(texts[index].cut for index in run)
+        told = notice(missing, sum(texts[index].total for index in run))
         first = made[run[0]]
         made[run[0]] = Text(f"{first.text.rstrip()}\n\n{told}" if isinstance(first, Text) else told)
     return tuple(made)

@@ -10,7 +10,7 @@ from turnguard.core.calibration import Calibration
 from turnguard.core.mistakes import mistakes, unreachable
 from turnguard.core.own import known, spelling
 from turnguard.core.policy_settings import PolicySettings, RuleSettings, StageSettings, UncheckableAction
-from turnguard.core.rules import CALLABLE, REDUCED, TRIMMED, Rule, StagePolicy
+from turnguard.core.rules import CALLABLE, RECORDED, REDUCED, TEXTS, Rule, StagePolicy
 from turnguard.core.step import KINDS, STAGES, Kind, Stage
 from turnguard.core.taxonomy import MINOR
 from turnguard.core.validate import Problem
@@ -74,7 +74,7 @@ def _stage(
         unsafe_above_path=_path((*at, "unsafe_above")),
         on_failure=on_failure,
         on_uncheckable=uncheckable,
-        partly=frozenset(kind for kind in TRIMMED if uncheckable[kind].action not in ("review", "block")),
+        partly=frozenset(kind for kind in TEXTS if uncheckable[kind].action not in ("review", "block")),
         on_reduced={kind: _reduced(kind, own, settings, stage) for kind in REDUCED},
     )
 
@@ -90,7 +90,7 @@ def _uncheckable(kind: Kind, own: StageSettings, settings: PolicySettings, stage
             return _of_uncheckable(value, _path(where))
         if value is not None and kind in value:
             return _of_uncheckable(value[kind], _path((*where, kind)))
-    cut = kind in TRIMMED and stage in ("tool_result", "retrieval")
+    cut = kind in RECORDED or (kind in TEXTS and stage in ("tool_result", "retrieval"))
     return _of_uncheckable("trim" if cut else "flag" if kind == "encrypted" else "block", "policy.on_uncheckable")
 
 

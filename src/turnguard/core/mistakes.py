@@ -8,7 +8,7 @@ from turnguard.core.calibration import Calibration
 from turnguard.core.own import known, spelling
 from turnguard.core.own import mistakes as own_mistakes
 from turnguard.core.policy_settings import PolicySettings, RuleSettings, StageSettings
-from turnguard.core.rules import CALLABLE, REDUCED, TRIMMED, StagePolicy
+from turnguard.core.rules import CALLABLE, REDUCED, TEXTS, TRIMMED, StagePolicy
 from turnguard.core.step import KINDS, STAGES, Stage
 from turnguard.core.taxonomy import MINOR, canonical, nearest
 from turnguard.core.validate import Problem
@@ -103,13 +103,13 @@ def _only_redact(own: StageSettings, at: tuple[str, ...]) -> Iterator[Problem]:
 
 
 def _untrimmable(value: object, at: tuple[str, ...]) -> Iterator[Problem]:
-    form = "{" + ", ".join(f"{kind}: trim" for kind in TRIMMED) + "}"
+    form = "{" + ", ".join(f"{kind}: trim" for kind in TEXTS) + "}"
     if value == "trim":
-        yield Problem((*at, "on_uncheckable"), f"only text and documents can be trimmed: write {form}")
+        yield Problem((*at, "on_uncheckable"), f"not every kind can be trimmed: write {form}")
     elif isinstance(value, dict):
         for kind in value:
             if value[kind] == "trim" and kind not in TRIMMED:
-                told = f"only text and documents can be trimmed: write {kind}: block, or {form}"
+                told = f"it cannot be trimmed: write {kind}: block, or {form}"
                 yield Problem((*at, "on_uncheckable", kind), told)
 
 

@@ -98,8 +98,8 @@ class PolicySettings(Section):
     )
     on_uncheckable: _Uncheckable | None = Field(
         None,
-        description="What cannot be judged, per kind; one word sets all. It blocks by default, and text and documents "
-        "of tool results and retrievals are trimmed.",
+        description="What cannot be judged, per kind; one word sets all. It blocks by default, but text and documents "
+        "of tool results and retrievals are trimmed, and so is a film behind a picture.",
     )
     on_reduced: _Reduced | None = Field(
         None, description="Judged whole, but too coarsely for 12-pixel print; one word sets both."

@@ -14,8 +14,10 @@ from turnguard.core.step import Kind, Stage
 
 CALLABLE: tuple[Stage, ...] = ("tool_call", "tools")
 """Stages of structured data, in which only strings can be rewritten."""
-TRIMMED: tuple[Kind, ...] = ("text", "document")
-"""Kinds that can be cut off where judging ended."""
+TEXTS: tuple[Kind, ...] = ("text", "document")
+RECORDED: tuple[Kind, ...] = ("audio", "video")
+TRIMMED = (*TEXTS, *RECORDED)
+"""Kinds that can be cut off: text where judging ended, a sound or a film where it stands behind a picture's end."""
 REDUCED: Mapping[Kind, Action] = {"image": "block", "document": "flag"}
 """Kinds that can be judged at a low resolution, and what follows by default: of a document its text is judged too."""
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from turnguard.media import source as _source
 from turnguard.media import workers
 from turnguard.media.memo import Key, Made, Memo
-from turnguard.media.read import Abandoned, needs_child, read
+from turnguard.media.read import Abandoned, NeedsChild, needs_child, read, refuse
 from turnguard.media.readings import As, Reading, readings
-from turnguard.media.sniff import media_type
+from turnguard.media.sniff import RECORDED, media_type, one_behind_another, what
 from turnguard.media.types import Prepared, Skipped, Unreadable
 from turnguard.media.urls.allow import Allowed
 from turnguard.media.urls.once import Fetches
@@ -113,7 +113,10 @@ class Media:
         except Unreadable as cause:
             return Prepared(part, texts=texts, skipped=(Skipped("", str(cause), True),))
         made = self._memo.get((file.digest, most)) or await self._made((file.digest, most), file)
-        return Prepared(file.pinned, *made._replace(texts=texts + made.texts))
+        without = None
+        if any(entry.recorded for entry in made.skipped):
+            without = await self._in_thread(lambda: _without_recording(file))
+        return Prepared(file.pinned, *made._replace(texts=texts + made.texts), without)
 
     async def aclose(self) -> None:
         """Let the worker threads end once their work is done. The next `prepare` starts new ones."""
@@ -133,18 +136,16 @@ class Media:
 
     async def _made(self, key: Key, file: _Read) -> Made:
         """Join the preparation of these bytes, or start it. It is given up when the last one who waits is cancelled."""
-        child: workers.Job | None = None
         with self._lock:
             job = self._jobs.get(key)
+            is_new = job is None
             if job is None:
                 job = self._jobs[key] = _Job()
-                if file.in_child:
-                    child = job.child = self._for_child(job, key, file)
-                else:
+                if not file.in_child:
                     self._submit(self._run, job, key, file)
             job.waiting += 1
-        if child is not None:
-            workers.submit(child)  # without the lock: where no thread can be started, it has failed at once
+        if is_new and file.in_child:
+            self._hand_over(job, key, file)
         try:
             return await asyncio.shield(asyncio.wrap_future(job.future))
         except asyncio.CancelledError:
@@ -156,19 +157,23 @@ class Media:
                         del self._jobs[key]
             raise
 
-    def _for_child(self, job: _Job, key: Key, file: _Read) -> workers.Job:
+    def _hand_over(self, job: _Job, key: Key, file: _Read) -> None:
+        """Have a child do it. The lock must not be held: where no thread can be started, the job has failed at once."""
         head = {
             "settings": self._settings.model_dump(mode="json"),
             "views": key[1],
             "as": dataclasses.asdict(file.said),
         }
-        return workers.Job(
+        job.child = workers.Job(
             head,
             file.data,
             seconds=self._settings.deadline * _OF_DEADLINE,
             max_pixels=self._settings.max_pixels,
             done=lambda made, whole: self._finish(job, key, made, remember=whole),
         )
+        if job.abandoned.is_set():  # before there was a child that could be told
+            job.child.stop("given up")
+        workers.submit(job.child)
 
     def _finish(self, job: _Job, key: Key, made: Made, *, remember: bool) -> None:
         if remember:
@@ -181,8 +186,11 @@ class Media:
     def _run(self, job: _Job, key: Key, file: _Read) -> None:
         remember = False
         try:
-            made = read(file.data, self._settings, key[1], job.abandoned.is_set, file.said)
+            made = read(file.data, self._settings, key[1], job.abandoned.is_set, file.said, refuse)
             remember = True
+        except NeedsChild:
+            self._hand_over(job, key, file)
+            return
         except Abandoned:
             made = Made(skipped=(Skipped("", "given up", True),))
         except Exception as error:  # noqa: BLE001 - whatever a decoder does, nobody may wait for ever
@@ -201,8 +209,15 @@ class Media:
         return self._pool.submit(work, *args)
 
 
+def _without_recording(file: _Read) -> Image | Document:
+    """A picture as far as the sound or film behind it, in the form that it came in."""
+    end = next(at for at, each in one_behind_another(file.data) if what(each) in RECORDED)
+    data = file.data[:end]
+    return _pin(file.pinned, data) if isinstance(file.pinned.source, str) else replace(file.pinned, source=data)
+
+
 def _pin(part: Image | Document, data: bytes) -> Image | Document:
-    """A fetched part as a `data:` URI of the very bytes that are judged, with the type that they show themselves."""
+    """A part as a `data:` URI of the very bytes that are judged, with the type that they show themselves."""
     declared = media_type(data)
     uri = f"data:{declared};base64,{base64.b64encode(data).decode('ascii')}"
     return replace(part, source=uri, media_type=declared)

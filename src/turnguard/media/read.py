@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from turnguard.media import sniff as _sniff
-from turnguard.media.documents.found import Found, joined
+from turnguard.media.documents.found import Found, ReadFile, joined
 from turnguard.media.memo import Made
 from turnguard.media.pictures.views import Limits
 from turnguard.media.readings import As, Reading, readings
-from turnguard.media.types import Unreadable
+from turnguard.media.types import Skipped, Unreadable
 from turnguard.runtime.quiet import at_work, hush_package
 
 if TYPE_CHECKING:
@@ -25,32 +25,40 @@ class Abandoned(Exception):
     """Work was given up."""
 
 
-def needs_child(data: bytes, found: tuple[Reading, ...]) -> bool:
-    """Whether an untrusted decoder must read it: anything but ordinary pictures and text without files in it."""
-    if found in (("image",), ("unread",)):
-        return any(_sniff.image_type(each) == "image/heic" for each in _one_behind_another(data))
-    if found == ("text",):
-        from turnguard.media.documents.text import is_plain
+class NeedsChild(Abandoned):
+    """There are files in the file: a child must read it."""
 
-        return not is_plain(data)
+
+def needs_child(data: bytes, found: tuple[Reading, ...]) -> bool:
+    """Whether an untrusted decoder must read it: anything but ordinary pictures and text in UTF-8."""
+    if found in (("image",), ("unread",)):
+        return any(_sniff.image_type(each) == "image/heic" for _, each in _sniff.one_behind_another(data))
+    if found == ("text",):
+        from turnguard.media.documents.encodings import is_utf8
+
+        return not is_utf8(data)
     return True
 
 
-def _one_behind_another(data: bytes) -> Iterator[bytes]:
-    while data:
-        yield data
-        data = data[_sniff.behind(data) :]
+def read(
+    data: bytes,
+    settings: MediaSettings,
+    views: int,
+    abandoned: Callable[[], bool],
+    said: As = _SAID,
+    inside: ReadFile | None = None,
+) -> Made:
+    """Everything that `data` shows, within the limits. What cannot be read is one entry with its cause.
 
-
-def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[], bool], said: As = _SAID) -> Made:
-    """Everything that `data` shows, within the limits. What cannot be read is one entry with its cause."""
+    `inside` reads the files in the file; without one they are read as this is. Raises `Abandoned` when told to stop.
+    """
 
     def check() -> None:
         if abandoned():
             raise Abandoned
 
     limits = Limits(settings.max_pixels, settings.max_frames, views, settings.tiles == "auto", check)
-    found = Found(limits, _file)
+    found = Found(limits, inside or _file)
     for package in READERS:
         hush_package(package)
     with at_work():
@@ -60,6 +68,11 @@ def read(data: bytes, settings: MediaSettings, views: int, abandoned: Callable[[
 
             found.draw(read_picture)
         return found.made()
+
+
+def refuse(*_: object) -> None:
+    """Read no file inside a file."""
+    raise NeedsChild
 
 
 def _file(found: Found, data: bytes, where: str, said: As, depth: int) -> None:
@@ -96,9 +109,13 @@ def _draw(found: Found, data: bytes, where: str) -> None:
 
 def _read_as(reading: Reading, found: Found, data: bytes, where: str, said: As, depth: int) -> None:
     if reading == "image":
-        found.picture(where, data)
-        if behind := data[_sniff.behind(data) :]:
-            found.file(behind, joined(where, "behind its end"), As(), depth + 1)
+        for at, each in _sniff.one_behind_another(data):
+            inside = joined(where, "behind its end") if at else where
+            kind = _sniff.what(each)
+            if kind in _sniff.RECORDED:
+                found.skipped.append(Skipped(inside, _sniff.unread_cause(each), True, "" if depth else kind))
+            else:
+                found.picture(inside, each)
     elif reading == "pdf":
         from turnguard.media.documents.pdf.read import read_pdf
 

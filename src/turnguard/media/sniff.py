@@ -10,7 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
+from turnguard.media.pictures.boxes import boxes
+
 What = Literal["image", "pdf", "svg", "postscript", "office", "text", "audio", "video", "other"]
+RECORDED = ("audio", "video")
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _GIF_BLOCK = re.compile(rb"[;!,]")
@@ -20,6 +23,8 @@ _BEFORE_ROOT = ((b"<!--", b"-->"), (b"<?", b"?>"), (b"<!doctype", b">"))  # what
 
 _WEBP_CHUNKS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP ")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_FILM = (b"ftyp", b"mpvd")
+"""Boxes with which a film begins: a file of its own, and the one that Android puts behind a HEIC photo."""
 _NETPBM = re.compile(rb"P[1-7FfHh]\s")
 
 
@@ -62,7 +67,7 @@ def what(data: bytes) -> What:
         return "office"
     if head.startswith((b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")) or head[8:12] == b"WAVE":
         return "audio"
-    if head[4:8] == b"ftyp" or head.startswith(b"\x1aE\xdf\xa3") or head[8:12] == b"AVI ":
+    if head[4:8] in _FILM or head.startswith(b"\x1aE\xdf\xa3") or head[8:12] == b"AVI ":
         return "video"
     return "text" if _is_text(head) else "other"
 
@@ -145,6 +150,8 @@ def end_of(data: bytes) -> int | None:
         "image/gif": _gif_end,
         "image/webp": _webp_end,
         "image/bmp": _bmp_end,
+        "image/avif": _boxes_end,
+        "image/heic": _boxes_end,
     }.get(kind or "")
     if finder is None:
         return None
@@ -166,7 +173,15 @@ def behind(data: bytes) -> int:
     film = data.find(b"ftyp", end) - 4
     gap = len(data) - len(data[end:].lstrip(b"\0"))
     starts = (end, gap, film if film >= end else len(data))
-    return next((at for at in starts if what(data[at : at + 4096]) in ("image", "video", "audio")), len(data))
+    return next((at for at in starts if what(data[at : at + 4096]) in ("image", *RECORDED)), len(data))
+
+
+def one_behind_another(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """A picture and what stands behind its end, one after another, with where each begins."""
+    at = 0
+    while rest := data[at:]:
+        yield at, rest
+        at += behind(rest)
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
@@ -319,6 +334,16 @@ def _webp_end(data: bytes) -> int | None:
         at += 8 + size
         at += size & 1 and at < len(data)
     return at if at > 12 else None
+
+
+def _boxes_end(data: bytes) -> int | None:
+    """Where a second file or a film begins, else behind the last box."""
+    at = 0
+    for box in boxes(data):
+        if at and box.name in _FILM:
+            break
+        at = box.end
+    return at
 
 
 def _bmp_end(data: bytes) -> int | None:

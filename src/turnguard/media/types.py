@@ -24,11 +24,15 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What was not judged and why. `counts` is False for what needs no judgement: a tile of one colour, a repeat."""
+    """What was not judged and why. `counts` is False for what needs no judgement: a tile of one colour, a repeat.
+
+    `recorded` is "audio" or "video" for what stands behind a picture's end and can be cut off there.
+    """
 
     detail: str
     cause: str
     counts: bool
+    recorded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Prepared:
 
     `pinned` is what may be passed on: the very bytes that the views were made from. `views` are sorted by risk.
     `texts` are (detail, text) pairs of a document, hidden layers included, or of a picture's metadata. `wanted` is how
-    many views would show all of it at full resolution: more than `views` where the limit was lower.
+    many views would show all of it at full resolution: more than `views` where the limit was lower. `without` is a
+    picture without the sound or film behind its end, where there is one.
     """
 
     pinned: Image | Document
@@ -54,6 +59,7 @@ class Prepared:
     skipped: tuple[Skipped, ...] = ()
     reduced: tuple[Coarse, ...] = ()
     wanted: int = 0
+    without: Image | Document | None = None
 
 
 class Unreadable(Exception):

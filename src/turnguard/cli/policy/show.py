@@ -126,12 +126,12 @@ def table(policy: Policy, *, narrow: bool = False) -> Table:
 
 
 def _uncheckable(stages: list[StagePolicy]) -> list[tuple[str, list[Rule]]]:
-    """Return a row per set of kinds with the same rules; the largest set comes last, unnamed."""
+    """Return a row per set of kinds with the same rules; the one of all `other` kinds comes last, unnamed."""
     alike: dict[tuple[str, ...], list[Kind]] = {}
     rules = {kind: [own.on_uncheckable[kind] for own in stages] for kind in stages[0].on_uncheckable}
     for kind, of_kind in rules.items():
         alike.setdefault(tuple(map(rule_in_words, of_kind)), []).append(kind)
-    *named, rest = sorted(alike.values(), key=len)
+    *named, rest = sorted(alike.values(), key=lambda kinds: ("other" in kinds, len(kinds)))
     rows = [(f"uncheckable {', '.join(kinds)}", rules[kinds[0]]) for kinds in named]
     return [*rows, ("uncheckable", rules[rest[0]])]
 

@@ -19,6 +19,8 @@ MOST_UNPACKED = 250_000_000
 """Bytes of all files inside a file, together."""
 
 ReadPicture = Callable[[bytes, Limits], Made]
+ReadFile = Callable[["Found", bytes, str, As, int], None]
+"""Reads a file into what was found: (found, data, where, said, depth)."""
 
 
 @dataclass(slots=True)
@@ -26,8 +28,7 @@ class Found:
     """Collects what one part holds. Bounded: what does not fit is listed, once for each kind of bound."""
 
     limits: Limits
-    read_file: Callable[[Found, bytes, str, As, int], None]
-    """Reads a file into this: (found, data, where, said, depth)."""
+    read_file: ReadFile
     texts: list[tuple[str, str]] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)

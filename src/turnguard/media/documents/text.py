@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from turnguard.media.data_uris import split_data_uris
-from turnguard.media.documents.encodings import decodings, is_utf8
+from turnguard.media.documents.encodings import decodings
 from turnguard.media.documents.found import MOST_CHARACTERS, Found, joined
 from turnguard.media.readings import As
 from turnguard.media.types import Unreadable
-
-
-def is_plain(data: bytes) -> bool:
-    """Whether nothing in a text needs a decoder: UTF-8, and no files in it."""
-    return is_utf8(data) and not split_data_uris(data.decode("utf-8"))[1]
 
 
 def read_text(found: Found, data: bytes, where: str, said: As, depth: int) -> None:

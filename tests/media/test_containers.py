@@ -8,7 +8,7 @@ import pytest
 
 from tests.media.drawing import AVIF, counted, decoded, details, encoded, page, prepare
 from tests.media.planted.drawn import HEIC
-from turnguard.media.pictures.boxes import MOST, Box, boxes
+from turnguard.media.boxes import MOST, Box, boxes
 
 TURNED = (b"irot", b"\2")
 DEPTH = (b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from turnguard.media.pictures.boxes import boxes
+from turnguard.media.boxes import boxes
 
 What = Literal["image", "pdf", "svg", "postscript", "office", "text", "audio", "video", "other"]
 RECORDED = ("audio", "video")

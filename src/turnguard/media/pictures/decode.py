@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from turnguard.media import sniff as _sniff
+from turnguard.media.boxes import MOST, beside
 from turnguard.media.memo import Made
 from turnguard.media.pictures.beside import others
-from turnguard.media.pictures.boxes import MOST, beside
 from turnguard.media.pictures.code_points import Unknown, coded, named
 from turnguard.media.pictures.metadata import metadata_of
 from turnguard.media.pictures.metadata.blocks import Block

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from turnguard.media import sniff as _sniff
-from turnguard.media.pictures.boxes import boxes
+from turnguard.media.boxes import boxes
 
 _MOST = 4_000_000
 """Bytes that a compressed block may unfold into."""

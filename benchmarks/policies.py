@@ -1,8 +1,12 @@
-"""What a shadow and ten named policies add to a check: `python -m benchmarks.policies`. CPU, rounds alternating."""
+"""What a shadow and ten named policies add to a check: `python -m benchmarks.policies`. CPU, rounds alternating.
+
+A round is the median of many short turns: what else the machine does costs more than the difference that is measured.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 from itertools import cycle
 
 from benchmarks import rows
@@ -12,7 +16,9 @@ from turnguard import Guard, Policy, Step
 from turnguard.core.decision import Decision
 from turnguard.moderators.vllm import VLLMModerator
 
-ROUNDS = 15
+ROUNDS = 12
+TURNS = 40
+CALLS = 30
 PORT = 18_437
 RULES = {
     "categories": {"Profanity": "flag", "Guns and Illegal Weapons": {"action": "block", "above": 0.85}},
@@ -39,13 +45,18 @@ async def main() -> None:
                 return await among.acheck(step, policy=next(names))
 
             assert (await many(-1)).shadow is not None
-            await cpu(one, 0)
-            await cpu(many, 0)
+            for warm in range(10):
+                await cpu(one, -warm * 1000, CALLS)
+                await cpu(many, -warm * 1000, CALLS)
             costs: dict[str, list[float]] = {"one": [], "many": []}
-            for turn in range(ROUNDS):
-                pair = (("one", one), ("many", many))
-                for name, call in pair if turn % 2 else reversed(pair):
-                    costs[name].append(await cpu(call, (turn + 1) * 1000))
+            for start in range(0, ROUNDS * 1_000_000, 1_000_000):
+                turns: dict[str, list[float]] = {"one": [], "many": []}
+                for turn in range(TURNS):
+                    pair = (("one", one), ("many", many))
+                    for name, call in pair if turn % 2 else reversed(pair):
+                        turns[name].append(await cpu(call, start + turn * 1000, CALLS))
+                for name, found in turns.items():
+                    costs[name].append(statistics.median(found))
     middle, shown = ratio(costs["many"], costs["one"])
     rows.add(
         "one uncached check under one of ten policies with a shadow, CPU", shown, "at most 1.05 ×", met=middle <= 1.05

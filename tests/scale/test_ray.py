@@ -249,6 +249,59 @@ def _workers(name: bytes = b"ray::_Worker.judge") -> list[int]:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_machine_that_dies_midway_loses_and_doubles_nothing(
+    end: signal.Signals, tmp_path: Path, config: Path, fake: FakeVLLM, cluster: str
+) -> None:
+    source = written(tmp_path / "in.jsonl", rows(300))
+    fake.latency = 1.0  # the third machine's workers come last
+    _until(lambda: ray.cluster_resources().get("CPU") == 2)  # Ray may still count the machine of the test before
+    machine = _node(f"--address={cluster}", ports=21_200)
+    over = threading.Event()
+    ended: list[list[int]] = []
+
+    def kill() -> None:
+        while not ended and not over.wait(0.05):
+            below = _below(machine.pid)
+            if len(fake.chats) > 20 and (workers := [pid for pid in _workers() if pid in below]):
+                ended.append(workers)
+                for pid in below:
+                    os.kill(pid, end)
+                fake.latency = 0.05
+
+    killer = threading.Thread(target=kill)
+    try:
+        _until(lambda: ray.cluster_resources().get("CPU") == 3)
+        killer.start()  # six workers need all three machines
+        code = over_ray(config, source, tmp_path / "out", "--concurrency", 12, "--workers", 6)
+    finally:
+        over.set()
+        killer.join()
+        for pid in _below(machine.pid):
+            os.kill(pid, signal.SIGKILL)
+        machine.wait()
+    assert code == 0
+    assert ended
+    fake.latency = 0.0
+    assert main(["batch", str(source), str(tmp_path / "local.jsonl"), "--config", str(config)]) == 0
+    assert parts(tmp_path / "out") == records(tmp_path / "local.jsonl")
+
+
+def _below(root: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
+                parents.setdefault(int(parent), []).append(int(entry.name))
+    found = [root]
+    for pid in found:
+        found.extend(parents.get(pid, ()))
+    return found
+
+
+@pytest.mark.exhaustive
 def test_a_place_that_only_this_process_sees_is_read_and_written(tmp_path: Path, config: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/rows/in.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows(45)))
@@ -355,6 +408,17 @@ def test_workers_run_on_every_node_of_the_cluster_at_an_address(tmp_path: Path, 
     assert len(raylets) == 2  # the parents of workers: one for each node
     assert main(["batch", str(source), str(tmp_path / "local.jsonl"), "--config", str(config)]) == 0
     assert parts(out) == records(tmp_path / "local.jsonl")
+
+
+@pytest.mark.exhaustive
+def test_workers_that_die_as_they_start_end_the_run(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text("moderator: {base_url: 'https://127.0.0.1:1/v1', tls: {ca: missing.pem}}\n")
+    source = written(tmp_path / "in.jsonl", rows(20))
+    assert over_ray(config, source, tmp_path / "out") == 3
+    assert "workers die as they start (6 in a row)" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("part-*"))
 
 
 def test_a_guard_s_configuration_travels_to_a_worker(config: Path) -> None:

@@ -11,8 +11,9 @@ import json
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,8 @@ PART_BYTES = 16_000_000
 AHEAD = 2
 """Parts that a worker has at hand, so that it goes on with the next while the last rows of one are under way."""
 ENDS_AFTER = 5
-"""Times that a part is given to a worker again after one died over it. Then its rows count as failed."""
+"""Times that a part is given to another worker after one died over it; then its rows count as failed. Also the number
+of workers in a row that may die as they start."""
 LISTENS_WITHIN = 10.0
 """Seconds that a connection to `--address` may take."""
 CPUS = 0.5
@@ -69,6 +71,9 @@ class _Worker:
         for place, text in zip(again, await self._ask([rows[place] for place in again]), strict=True):
             records[place] = text
         return records
+
+    async def answer(self) -> None:
+        """Say that this worker runs."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -110,22 +115,23 @@ def distribute(
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1) / CPUS))
         at_once = concurrency or config.moderator.max_in_flight
         job = Job(config, place, max(1, -(-at_once // count)), verdicts is not None)
-        options = {"num_cpus": CPUS, "max_restarts": -1, "max_task_retries": ENDS_AFTER}
-        actor = ray.remote(**options)(_Worker)
-        actors = [actor.remote(job) for _ in range(count)]
-        summary, judged = _run(ray, actors, rows, parts, job, part_rows, progress)
+        summary, judged = _run(ray, _Workers(ray, job, count), rows, parts, job, part_rows, progress)
     summary.finished = Finished(sum(summary.statuses.values()), judged, time.monotonic() - started, 0)
     return summary
 
 
+@dataclass(slots=True)
+class _Part:
+    """Rows that are judged and written together. `before` are their records of an earlier run."""
+
+    number: int
+    rows: list[Row]
+    before: list[bytes] | None
+    deaths: int = 0
+
+
 def _run(
-    ray: Any,
-    actors: list[Any],
-    rows: Rows,
-    parts: Parts,
-    job: Job,
-    part_rows: int,
-    progress: Progress | None,
+    ray: Any, workers: _Workers, rows: Rows, parts: Parts, job: Job, part_rows: int, progress: Progress | None
 ) -> tuple[Summary, int]:
     """Give parts to workers as they have room, and write each when it comes back."""
     summary = Summary()
@@ -138,30 +144,16 @@ def _run(
         parts.note(parsed)
         return parsed
 
-    room = [actor for _ in range(AHEAD) for actor in actors]
-    chunks = enumerate(_chunks(rows, part_rows))
-    waiting: dict[Any, tuple[int, list[Row], Any]] = {}
-    while True:
-        while room and (found := next(chunks, None)) is not None:
-            number, chunk = found
+    def missing() -> Iterator[_Part]:
+        for number, chunk in enumerate(_chunks(rows, part_rows)):
             before = parts.read(number, chunk)
-            if before is not None and not any(map(failed, before)):
+            if before is None or any(map(failed, before)):
+                yield _Part(number, chunk, before)
+            else:
                 taken(before)
-                continue
-            actor = room.pop(0)
-            waiting[actor.judge.remote(chunk, before)] = (number, chunk, actor)
-        if not waiting:
-            break
-        (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
-        number, chunk, actor = waiting.pop(ready)
-        try:
-            records = ray.get(ready)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError as error:
-            records = [_died(row, job, type(error).__name__) for row in chunk]
-        room.append(actor)
-        parts.write(number, records, taken(records))
+
+    for part, records in _judged(ray, workers, missing(), job):
+        parts.write(part.number, records, taken(records))
         judged += len(records)
         in_a_row = in_a_row + len(records) if all(map(failed, records)) else 0
         if in_a_row >= GIVES_UP_AFTER:
@@ -172,8 +164,90 @@ def _run(
         if progress is not None:
             progress(sum(summary.statuses.values()), rows.progress(), "judging")
     parts.finish()
-    ray.get([actor.close.remote() for actor in actors])
     return summary, judged
+
+
+def _judged(ray: Any, workers: _Workers, todo: Iterator[_Part], job: Job) -> Iterator[tuple[_Part, list[bytes]]]:
+    """Each part with its records, as workers finish them. A part whose worker is gone goes to another."""
+    again: deque[_Part] = deque()
+    under_way: dict[Any, tuple[_Part, Any]] = {}
+    while True:
+        while workers.room and (part := again.popleft() if again else next(todo, None)) is not None:
+            actor = workers.room.pop(0)
+            under_way[actor.judge.remote(part.rows, part.before)] = part, actor
+        if workers.room and not under_way:
+            break
+        (ready, *_), _ = ray.wait([*under_way, *workers.starting], num_returns=1)
+        if ready in workers.starting:
+            workers.answered(ready)
+            continue
+        part, actor = under_way.pop(ready)
+        try:
+            records = ray.get(ready)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            workers.gone(actor)
+            part.deaths += 1
+            if part.deaths <= ENDS_AFTER:
+                again.append(part)
+                continue
+            records = [_died(row, job, type(error).__name__) for row in part.rows]
+        else:
+            workers.room.append(actor)
+        yield part, records
+    workers.close()
+
+
+class _Workers:
+    """The workers of a run. Only one that has answered gets parts: one that has no core yet may never start.
+
+    A worker that is gone is replaced by a new one, by us: Ray's own restarts say so on the terminal as long as there
+    is no core for it, and Ray spends its retries before it knows that a machine is gone.
+    """
+
+    def __init__(self, ray: Any, job: Job, count: int) -> None:
+        self._ray = ray
+        self._job = job
+        self._actor = ray.remote(num_cpus=CPUS)(_Worker)
+        self._actors: set[Any] = set()
+        self._lost = 0
+        self.room: list[Any] = []
+        self.starting: dict[Any, Any] = {}
+        for _ in range(count):
+            self._start()
+
+    def answered(self, answer: Any) -> None:
+        """Give a worker parts from now on. Raises `ServerGone` where workers die again and again as they start."""
+        actor = self.starting.pop(answer)
+        try:
+            self._ray.get(answer)
+        except self._ray.exceptions.RayError as error:
+            self._lost += 1
+            if self._lost > ENDS_AFTER:
+                raise ServerGone(f"workers die as they start ({self._lost} in a row): {error}") from None
+            self.gone(actor)
+        else:
+            self._lost = 0
+            self.room += [actor] * AHEAD
+
+    def gone(self, actor: Any) -> None:
+        """Replace a worker that did not give back what it was given."""
+        if actor in self._actors:
+            self._actors.remove(actor)
+            self.room = [other for other in self.room if other != actor]
+            self._ray.kill(actor)
+            self._start()
+
+    def close(self) -> None:
+        """Let each worker finish what it holds: records that wait to be written, and connections."""
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.get([actor.close.remote() for actor in set(self.room)])
+
+    def _start(self) -> None:
+        actor = self._actor.remote(self._job)
+        self._actors.add(actor)
+        self.starting[actor.answer.remote()] = actor
 
 
 def _chunks(rows: Rows, part_rows: int) -> Iterator[list[Row]]:

@@ -108,6 +108,10 @@ MAIL: dict[str, Made] = {
     "a header of a part": lambda: parts(f"Content-Description: {WORDS}\r\nContent-Type: text/plain\r\n\r\nx"),
     "a header line without a name": lambda: mail(headers=f": {WORDS}\r\n"),
     "a part's header line without a name": lambda: parts(f": {WORDS}\r\nContent-Type: text/plain\r\n\r\nx"),
+    "a line that continues no header": lambda: Planted(f" {WORDS}\r\n".encode() + mail(), "a.eml"),
+    "a part's line that continues no header": lambda: parts(f" {WORDS}\r\nContent-Type: text/plain\r\n\r\nx"),
+    "the envelope's line": lambda: Planted(f"From a@example.com {WORDS}\r\n".encode() + mail(), "a.eml"),
+    "an envelope's line among the headers": lambda: mail(headers=f"From {WORDS}\r\n"),
     "an attached picture": lambda: parts(TEXT, part(red_png(), "image/png", "a.png")),
     "a mail that is called text": lambda: Planted(parts(part(WORDS.encode(), "text/plain")), "a.txt", "text/plain"),
 }

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from benchmarks.media import high_water
 
 from tests.fuzz.media import mutated
+from tests.media.containers import FILM, TURNED, mpvd, with_further
 from tests.media.planted import markup, office, pdf
 from tests.media.planted.drawn import HEIC, svg
 from tests.media.planted.marks import WORDS, Planted, red_png
@@ -83,6 +84,12 @@ def _drawings() -> list[Planted]:
     return [Planted(svg(each), name) for each in inside for name in ("a.svg", "a.txt")]
 
 
+def _containers() -> list[Planted]:
+    further = [(b"thmb", False), (b"auxl", False), (None, True), (None, False)]
+    made = [with_further(HEIC, reference, TURNED, hidden=hidden) for reference, hidden in further]
+    return [Planted(data) for data in (HEIC, *made, HEIC + mpvd(FILM))]
+
+
 READERS: dict[str, Callable[[], list[Planted]]] = {
     "pdf": lambda: _files(pdf.WORDS_IN, pdf.PICTURE_IN),
     "docx": lambda: _files(office.DOCX),
@@ -91,7 +98,7 @@ READERS: dict[str, Callable[[], list[Planted]]] = {
     "html": lambda: _files(markup.HTML),
     "mail": lambda: _files(markup.MAIL),
     "zip": _archives,
-    "heic": lambda: [Planted(HEIC)],
+    "heic": _containers,
     "svg": _drawings,
     "text": _texts,
 }

@@ -21,6 +21,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from tests.media.containers import TURNED, with_further
 from tests.media.drawing import AVIF, encoded, noise, page
 from tests.media.pdfs import pdf, words
 from turnguard.config.settings import MediaSettings
@@ -75,6 +76,7 @@ def seeds() -> dict[str, bytes]:
     }
     if AVIF:
         found["avif"] = encoded(grain, "AVIF")
+        found["avif with more"] = with_further(found["avif"], b"thmb", TURNED)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.media.containers import FILM, mpvd
 from tests.media.drawing import AVIF, encoded, noise, page
 from tests.media.planted.drawn import HEIC
 from turnguard import Decision, Guard, Policy, Step, Verdict
@@ -16,14 +17,8 @@ from turnguard.core.exchange import Exchange
 from turnguard.core.step import Document, Image
 from turnguard.testing import FakeModerator
 
-FILM = b"\0\0\0\x18ftypmp42" + bytes(400)
 SOUND = b"OggS" + bytes(400)
 PHOTO = encoded(noise((90, 70)), "JPEG")
-
-
-def mpvd(film: bytes) -> bytes:
-    """The box that Android puts behind a HEIC or AVIF photo."""
-    return (8 + len(film)).to_bytes(4, "big") + b"mpvd" + film
 
 
 MOTION = {

@@ -106,9 +106,10 @@ UNDECIDED = Outcome("block")
 class Check:
     """A step, what it is judged with and by when; then what each stage of the pipeline found.
 
-    `heavy` says whether anything must be decoded or fetched; `shown` are calls and definitions of tools as text, by the
-    index of their part. `prepare` fills in `plan`; `judge` the judgements, the coverage and the outcome. `started` is a
-    moment of `perf_counter`. `fetches` keeps what was fetched for this step.
+    `heavy` says whether anything must be decoded or fetched; `shown` are the parts that are text, calls and definitions
+    of tools among them, by their index: with placeholders where `data:` URIs stood, and what those held. `prepare`
+    fills in `plan`; `judge` the judgements, the coverage and the outcome. `started` is a moment of `perf_counter`.
+    `fetches` keeps what was fetched for this step.
     """
 
     step: Step
@@ -139,16 +140,18 @@ class Check:
 
 
 def _looked_at(step: Step) -> tuple[dict[int, Shown], bool]:
-    """Calls and definitions of tools as text, and whether anything in the step must be decoded or fetched."""
-    structured: dict[int, Shown] = {}
+    """The parts that are text, and whether anything in the step must be decoded or fetched."""
+    texts: dict[int, Shown] = {}
     heavy = bool(step.prompt_images)
     for index, part in enumerate(step.parts):
-        if isinstance(part, (ToolCall, ToolDefinition)):
-            structured[index] = found = shown_call(part) if isinstance(part, ToolCall) else shown(part.definition)
-            text = found.text
-            heavy = heavy or bool(found.files)
+        if isinstance(part, Text):
+            found = Shown(part.text)
+        elif isinstance(part, (ToolCall, ToolDefinition)):
+            found = shown_call(part) if isinstance(part, ToolCall) else shown(part.definition)
         else:
-            text = part.text if isinstance(part, Text) else ""
             heavy = heavy or isinstance(part, (Image, Document))
-        heavy = heavy or (len(text) > 64 and bool(split_data_uris(text)[1]))
-    return structured, heavy
+            continue
+        text, files = split_data_uris(found.text)
+        texts[index] = Shown(text, (*files, *found.files), found.missed)
+        heavy = heavy or bool(files or found.files)
+    return texts, heavy

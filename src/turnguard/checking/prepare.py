@@ -106,11 +106,10 @@ async def _planned(check: Check, limits: Limits) -> Plan:
         elif isinstance(part, Text) and part.text in check.setup.own_words:
             plan.not_judged.append(Covered(index, "text", cause="Turnguard's own words", counts=False))
         else:
-            said, inside = (part.text, ()) if isinstance(part, Text) else _said(index, check, plan)
-            # placeholders stand where `data:` URIs stood; what those held is judged like any other part
-            texts[index], found = split_data_uris(said)
-            for file in (*found, *inside):
-                files.append((index, file))
+            said = check.shown[index]
+            texts[index] = said.text
+            files += ((index, file) for file in said.files)
+            plan.not_judged += (Covered(index, missed.kind, cause=missed.cause) for missed in said.missed)
     if check.heavy:
         check.fetches = check.fetches or check.setup.media.fetches()
     units, seen = await _read(files, texts, check, limits, plan) if files else ([], [])
@@ -126,13 +125,6 @@ async def _planned(check: Check, limits: Limits) -> Plan:
 
 
 # ---------------------------------------------------------------- reading parts
-
-
-def _said(index: int, check: Check, plan: Plan) -> tuple[str, Sequence[Image | Document]]:
-    """The text of a call or a definition, and the files inside it."""
-    found = check.shown[index]
-    plan.not_judged += (Covered(index, missed.kind, cause=missed.cause) for missed in found.missed)
-    return found.text, found.files
 
 
 async def _read(

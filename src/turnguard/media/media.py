@@ -186,7 +186,7 @@ class Media:
     def _run(self, job: _Job, key: Key, file: _Read) -> None:
         remember = False
         try:
-            made = read(file.data, self._settings, key[1], job.abandoned.is_set, file.said, refuse)
+            made = read(file.data, self._settings, key[1], job.abandoned.is_set, file.said, refuse, file.readings)
             remember = True
         except NeedsChild:
             self._hand_over(job, key, file)

@@ -47,10 +47,12 @@ def read(
     abandoned: Callable[[], bool],
     said: As = _SAID,
     inside: ReadFile | None = None,
+    known: tuple[Reading, ...] = (),
 ) -> Made:
     """Everything that `data` shows, within the limits. What cannot be read is one entry with its cause.
 
-    `inside` reads the files in the file; without one they are read as this is. Raises `Abandoned` when told to stop.
+    `inside` reads the files in the file; without one they are read as this is. `known` are its readings, if they are.
+    Raises `Abandoned` when told to stop.
     """
 
     def check() -> None:
@@ -62,7 +64,7 @@ def read(
     for package in READERS:
         hush_package(package)
     with at_work():
-        _file(found, data, "", said, 0)
+        _file(found, data, "", said, 0, known)
         if found.pictures:
             from turnguard.media.pictures.decode import read_picture
 
@@ -75,8 +77,8 @@ def refuse(*_: object) -> None:
     raise NeedsChild
 
 
-def _file(found: Found, data: bytes, where: str, said: As, depth: int) -> None:
-    found_readings = readings(data, said)
+def _file(found: Found, data: bytes, where: str, said: As, depth: int, known: tuple[Reading, ...] = ()) -> None:
+    found_readings = known or readings(data, said)
     if depth and said.media_type.startswith("image/") and not {"image", "svg"} & {*found_readings}:
         found.skip(where, "not a picture format that is read here")  # what a viewer makes of it is not known
     for reading in found_readings:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import NamedTuple
 
 TEMPLATE_TOKENS = 480
@@ -22,6 +24,7 @@ _MARGIN = 1.25
 """A server's own limit is hard: what is estimated must stay this factor below it."""
 
 _SMALLEST_COST = 0.1
+_ROUNDING = 1e-6  # of sums of costs
 NOTICE_TOKENS = 200
 """Room for the notice on a text that was cut: no built-in one is estimated at more."""
 _NEAR = 400  # characters within which a cut looks for white space
@@ -79,21 +82,13 @@ def head(text: str, tokens: int, most: int) -> Head:
     length = len(text)
     beyond = int(tokens * most / _SMALLEST_COST) + 1  # no window can reach further, whatever stands there
     pieces = _cut(text if length <= beyond else text[:beyond], tokens, tokens * most)
+    sums = [0.0, *accumulate(cost for _, _, cost in pieces)]
     spans: list[tuple[int, int]] = []
     first = last = 0
     while len(spans) < most and last < len(pieces):
-        cost = 0.0
-        last = first
-        while last < len(pieces) and (cost + pieces[last][2] <= tokens or last == first):
-            cost += pieces[last][2]
-            last += 1
+        last = max(first + 1, bisect_right(sums, sums[first] + tokens - _ROUNDING) - 1)
         spans.append((pieces[first][0], pieces[last - 1][1]))
-        back = 0.0
-        following = last
-        while following - 1 > first and back + pieces[following - 1][2] <= tokens / 10:
-            following -= 1
-            back += pieces[following][2]
-        first = following
+        first = max(first + 1, bisect_left(sums, sums[last] - tokens / 10))
     end = spans[-1][1] if spans else 0
     windows = tuple(
         Window(text[start:stop], number, len(spans), start) for number, (start, stop) in enumerate(spans, 1)
@@ -156,11 +151,13 @@ def _cut(text: str, tokens: int, budget: float = math.inf) -> list[tuple[int, in
     """Pieces as (start, end, cost), none dearer than a twentieth of a window, until they cost `budget`."""
     most = max(1, tokens // 20)
     pieces: list[tuple[int, int, float]] = []
+    costs: dict[str, float] = {}  # words repeat
     for match in _PIECE.finditer(text):
         if budget < 0.0:
             break
         start, end = match.span()
-        cost = _cost(match[0])
+        piece = match[0]
+        cost = costs.get(piece) or costs.setdefault(piece, _cost(piece))
         budget -= cost
         if cost <= most:
             pieces.append((start, end, cost))

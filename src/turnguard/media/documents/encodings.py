@@ -33,7 +33,7 @@ NEEDS_EXTRA = "telling its encoding needs the extra: pip install 'turnguard[docu
 
 def is_utf8(data: bytes) -> bool:
     """Whether it is plainly UTF-8: no other reading is plausible."""
-    if b"\0" in data or any(sign in data for sign, _ in _ESCAPED):
+    if b"\0" in data or any(_escaped(data)):
         return False
     try:
         data.decode("utf-8")
@@ -48,12 +48,16 @@ def decodings(data: bytes, declared: str = "") -> tuple[list[str], list[str]]:
     found = [_by_mark(data) or "".join(_first(data, causes))]
     for name in (declared, *(match.decode("ascii") for match in _NAMED_INSIDE.findall(data[:2048]))):
         found += _decoded(data, name, errors="replace")
-    for sign, name in _ESCAPED:
-        if sign in data:
-            found += _decoded(data, name)
+    for name in _escaped(data):
+        found += _decoded(data, name)
     if not found[0].isascii() or b"\0" in data:
         found += _others(data, found[0], causes)
     return list(dict.fromkeys(found)), list(dict.fromkeys(causes))
+
+
+def _escaped(data: bytes) -> Iterator[str]:
+    """The encodings in ASCII that `data` may be in. Looking for one byte first is much faster."""
+    return (name for sign, name in _ESCAPED if sign[:1] in data and sign in data)
 
 
 def _by_mark(data: bytes) -> str | None:

@@ -20,9 +20,11 @@ _CHARACTER = rb"(?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|
 _STRETCH = re.compile(rb"%b{3,}+(?:[\x80-\xff]{1,2}%b{3,}+)*+" % (_CHARACTER, _CHARACTER))
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz "
 _CODE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-%\\&#;,\r\n"
+_BEYOND = bytes(range(0xC2, 0xF5))  # each begins a character of several bytes
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r") | {127}
 _SHORTEST_CODE = 16
 _PACKED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
+_PACKED_BITS: Final = THRESHOLD + 8
 _CHUNK = 512
 
 
@@ -43,6 +45,8 @@ class Found(NamedTuple):
 def texts(data: bytes, bonus: float = 0.0) -> list[Found]:
     """Return every stretch of `data` that is text. `bonus` is added to the bits of one that is all of the data."""
     least = THRESHOLD + max(8, len(data)).bit_length()
+    if len(data) < _SHORTEST_CODE and _most_bits(data) + bonus < least:
+        return []
     found: list[Found] = []
     for match in _STRETCH.finditer(data):
         piece = match[0]
@@ -57,6 +61,12 @@ def texts(data: bytes, bonus: float = 0.0) -> list[Found]:
             narrow = [piece.text for piece in found if piece.text.replace("\0", "") != wide]
             found.append(Found(0, len(data), bits, " ".join((wide, *narrow)), words))
     return found
+
+
+def _most_bits(data: bytes) -> float:
+    """At most so many bits has a stretch of a few bytes: as if each letter and each other character counted in full."""
+    letters = len(data) - len(data.translate(None, _LETTERS))
+    return 2.0 * letters + 6.0 * (len(data) - len(data.translate(None, _BEYOND)))
 
 
 def score(data: bytes) -> tuple[float, bool]:
@@ -110,6 +120,8 @@ def _wide(data: bytes) -> str | None:
 def unpacked(data: bytes, most: int) -> list[Found]:
     """Return what gzip and zlib streams in `data` hold, at most `most` bytes each, as far as they can be read."""
     found: list[Found] = []
+    if 2.0 * len(data) < _PACKED_BITS:
+        return found
     end = 0
     for number, match in enumerate(_PACKED.finditer(data)):
         if number > len(data) // 32:
@@ -120,7 +132,7 @@ def unpacked(data: bytes, most: int) -> list[Found]:
         pieces = texts(inner, bonus=4.0)
         bits = sum(piece.bits for piece in pieces)
         # A few bytes of chance may inflate to a long row of the same letters: they bear no more than two bits each.
-        if pieces and min(bits, 2.0 * used) >= THRESHOLD + 8:
+        if pieces and min(bits, 2.0 * used) >= _PACKED_BITS:
             end = match.start() + used
             found.append(Found(match.start(), end, bits + 16.0, " ".join(piece.text for piece in pieces), True, cut))
     return found

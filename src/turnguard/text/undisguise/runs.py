@@ -128,6 +128,8 @@ def _decoded(code: _Code, text: str, segments: Spans, padding: int, reading: Rea
             found.append((first, min(last, len(run)), piece))
         if found and found[-1][0] == 0 and found[-1][1] == len(run):
             break
+    if not found:
+        return []
     taken = bytearray(len(run))
     chosen: list[tuple[int, int, Found]] = []
     for first, last, piece in sorted(found, key=lambda entry: -entry[2].bits):

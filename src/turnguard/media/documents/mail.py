@@ -44,7 +44,7 @@ def read_mail(found: Found, data: bytes, where: str, depth: int) -> None:
 def _headers(part: Message[Any, Any]) -> list[str]:
     """The headers, the envelope's line before them, and the lines among them that the parser drops."""
     found = [f"{name}: {_decoded(str(value))}" for name, value in part.items() if not _WORDLESS.fullmatch(name)]
-    dropped = (defect.line for defect in part.defects if not isinstance(defect, InvalidHeaderDefect))
+    dropped = (getattr(defect, "line", None) for defect in part.defects if not isinstance(defect, InvalidHeaderDefect))
     aside = (part.get_unixfrom(), *dropped)
     return found + [line.strip() for line in aside if line]
 

@@ -16,7 +16,7 @@ PARTS = {
     "benchmarks.core": "one check, beside the bare clients",
     "benchmarks.policies": "a shadow and ten named policies, beside one policy",
     "benchmarks.transcripts": "a step behind a history that was judged before",
-    "benchmarks.media": "pictures, beside the bare Pillow operations that they need",
+    "benchmarks.media": "pictures beside bare Pillow, texts of 1 MB, and a PDF beside a bomb",
     "benchmarks.langchain": "an agent's turn, beside the same agent without Turnguard",
     "benchmarks.langchain_history": "a step behind a long conversation, beside the same agent without Turnguard",
     "benchmarks.first_token": "the first token, with the input judged beside the model call",

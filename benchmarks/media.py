@@ -1,33 +1,38 @@
-"""What preparing a screenshot costs: against the bare Pillow operations that it needs, and in memory.
+"""What files cost: pictures beside the bare Pillow operations that they need, long texts, and a PDF beside a bomb.
 
-    python benchmarks/media.py [--rounds 7] [--json]
+    python -m benchmarks.media [--rounds 7] [--pictures] [--json]
 
-Bare Pillow: decode the PNG, resize the whole, crop and resize each tile, encode each view in the form that the library
+Bare Pillow: decode the file, resize the whole, crop and resize each tile, encode each view in the form that the library
 chose, in one thread and nothing else. Both are measured alternately in one run and compared by their medians, so that a
 busy machine slows both. Memory is the growth of the process's peak in a process of its own, against the decoded size at
-three bytes a pixel.
+three bytes a pixel. A text of 1 MB is checked as an input, a document and a tool result by a guard with a scripted
+moderator, alternating with SHA-256 of the same bytes, by CPU; the least of the rounds counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import io
 import json
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from turnguard import Guard
 from turnguard.config.settings import MediaSettings
-from turnguard.core.step import Image
+from turnguard.core.step import Document, Image, Step
 from turnguard.media import Media, View
 from turnguard.media.pictures.tiles import EYE, Box, grid
+from turnguard.testing import FakeModerator
 
 SCREENS = {"4K": (3840, 2160), "1080p": (1920, 1080)}
 
@@ -66,6 +71,88 @@ def screenshot(size: tuple[int, int], alpha: bool = False) -> bytes:
     out = io.BytesIO()
     (picture.convert("RGBA") if alpha else picture).save(out, "PNG")
     return out.getvalue()
+
+
+def photo(size: tuple[int, int] = (4032, 3024)) -> bytes:
+    """A photograph of a phone: soft, without small print."""
+    grain = Pillow.merge("RGB", [Pillow.effect_noise((size[0] // 32, size[1] // 32), 90) for _ in range(3)])
+    out = io.BytesIO()
+    grain.resize(size, Pillow.Resampling.BICUBIC).save(out, "JPEG", quality=88)
+    return out.getvalue()
+
+
+def log(number: int, size: int = 1_000_000) -> str:
+    """A log file, another one for each number."""
+    line = "2026-11-30T17:{:02}:{:02}Z INFO worker-{} served GET /v1/items/{} in {} ms\n"
+    lines = (line.format(at // 60 % 60, at % 60, at % 7, (at + number) * 37, at % 211) for at in range(size // 60))
+    return "".join(lines)[:size]
+
+
+TEXTS: dict[str, Callable[[str], Step]] = {
+    "an input": Step.input,
+    "a document": lambda text: Step.input("Sum it up.", documents=[Document(text.encode(), "text/plain")]),
+    "a tool result": lambda text: Step.tool_result("read", text),
+}
+
+
+def texts(rounds: int) -> dict[str, float]:
+    """Seconds of CPU for a check of 1 MB of text in each place, and their ratio to hashing it."""
+    least: dict[str, float] = {}
+
+    async def run() -> None:
+        async with Guard(moderator=FakeModerator()) as guard:
+            for number in range(rounds + 1):
+                text = log(number)
+                for place, step in TEXTS.items():
+                    made = step(text)
+                    start = time.process_time()
+                    await guard.acheck(made)
+                    took = time.process_time() - start
+                    if number:  # the first imports what is imported once
+                        least[place] = min(took, least.get(place, took))
+                data = text.encode()
+                start = time.process_time()
+                hashlib.sha256(data).digest()
+                least["hashing"] = min(time.process_time() - start, least.get("hashing", 1.0))
+
+    asyncio.run(run())
+    found: dict[str, float] = {}
+    for place in TEXTS:
+        found[f"1 MB of text as {place}, CPU ms"] = round(least[place] * 1000, 1)
+        found[f"1 MB of text as {place}, times its SHA-256"] = round(least[place] / least["hashing"], 1)
+    return found
+
+
+def after_a_bomb(rounds: int) -> dict[str, float]:
+    """Seconds by the clock for a page of PDF by itself, and while PDFium is busy with a PDF that it never finishes."""
+    from tests.media.pdfs import bomb, pdf, words
+
+    async def one(media: Media, number: int) -> float:
+        start = time.perf_counter()
+        made = await media.prepare(Document(pdf(words(f"page {number}"))))
+        assert made.views
+        return time.perf_counter() - start
+
+    async def run() -> tuple[list[float], list[float]]:
+        media = Media(MediaSettings(deadline=6))
+        await one(media, -1)  # starts the first child
+        alone = [await one(media, number) for number in range(rounds)]
+        beside: list[float] = []
+        for number in range(rounds):
+            stuck = asyncio.create_task(media.prepare(Document(bomb() + bytes([number]))))
+            await asyncio.sleep(0.5)
+            beside.append(await one(media, 1000 + number))
+            assert not stuck.done()
+            await stuck
+            beside.append(await one(media, 2000 + number))  # its child was killed
+        await media.aclose()
+        return alone, beside
+
+    alone, beside = asyncio.run(run())
+    return {
+        "a PDF s": round(statistics.median(alone), 3),
+        "the next PDF beside and after a bomb s": round(max(beside), 3),
+    }
 
 
 def bare(data: bytes, forms: dict[str, str]) -> Cost:
@@ -141,8 +228,8 @@ def peak(size: tuple[int, int], alpha: bool) -> float:
 def measure(rounds: int) -> dict[str, float | int]:
     """Everything that is printed."""
     result: dict[str, float | int] = {}
-    for name, size in SCREENS.items():
-        data = screenshot(size)
+    pictures = {**{name: screenshot(size) for name, size in SCREENS.items()}, "12 MP photo": photo()}
+    for name, data in pictures.items():
         _, views = prepared(data)
         forms = {view.detail: view.picture.media_type.partition("/")[2].upper() for view in views}
         ours, theirs = [], []
@@ -169,6 +256,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--json", action="store_true")
+    arguments.add_argument("--pictures", action="store_true", help="only pictures")
     for inner in ("--peak", "--alpha"):
         arguments.add_argument(inner, action="store_true", help=argparse.SUPPRESS)
     arguments.add_argument("--draw", help=argparse.SUPPRESS)
@@ -180,6 +268,8 @@ def main() -> None:
         print(round(peak(SCREENS["4K"], chosen.alpha), 3))
     else:
         result = measure(chosen.rounds)
+        if not chosen.pictures:
+            result |= {**texts(chosen.rounds), **after_a_bomb(max(1, chosen.rounds // 3))}
         lines = (f"{name:45} {value}" for name, value in result.items())
         print(json.dumps(result) if chosen.json else "\n".join(lines))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from turnguard.media.boxes import boxes
 
@@ -184,19 +184,13 @@ def one_behind_another(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += behind(rest)
 
 
-def size_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the header of a PNG, GIF, BMP, WebP or JPEG; None for what only its decoder can tell."""
+def canvas_of(data: bytes) -> tuple[int, int] | None:
+    """Width and height that the decoder of a GIF or WebP sets aside at once; None for other pictures."""
     kind = image_type(data)
     try:
-        if kind == "image/png":
-            return _number(data, 16, 4, "big"), _number(data, 20, 4, "big")
         if kind == "image/gif":
             return _gif_canvas(data)[1:]
-        if kind == "image/bmp" and _number(data, 14, 4) >= 40:
-            return abs(_number(data, 18, 4, signed=True)), abs(_number(data, 22, 4, signed=True))
-        if kind == "image/webp":
-            return _webp_size(data)
-        return _jpeg_size(data) if kind == "image/jpeg" else None
+        return _webp_size(data) if kind == "image/webp" else None
     except IndexError:
         return None
 
@@ -216,18 +210,6 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
         bits = _number(data, 21, 4)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return _number(data, 26, 2) & 0x3FFF, _number(data, 28, 2) & 0x3FFF
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    at = 2
-    while match := _JPEG_MARKER.search(data, at):
-        at = match.end()
-        marker = data[at - 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return _number(data, at + 5, 2, "big"), _number(data, at + 3, 2, "big")
-        if marker != 0x01:
-            at += _number(data, at, 2, "big")
-    return None
 
 
 def png_chunks(data: bytes, at: int = 8) -> Iterator[tuple[bytes, bytes]]:
@@ -276,7 +258,7 @@ def _gif_canvas(data: bytes, most: int = 1000) -> tuple[int, int, int]:
     A frame may reach beyond the declared screen: decoders enlarge it. As lenient as Pillow about what lies between.
     """
     frames, width, height = 0, _number(data, 6, 2), _number(data, 8, 2)
-    at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    at = _gif_head(data)
     while frames <= most and (block := _GIF_BLOCK.search(data, at)) and block[0] != b";":
         at = block.end()
         try:
@@ -284,7 +266,7 @@ def _gif_canvas(data: bytes, most: int = 1000) -> tuple[int, int, int]:
                 frames += 1
                 left, upper, wide, high = (_number(data, at + offset, 2) for offset in (0, 2, 4, 6))
                 width, height = max(width, left + wide), max(height, upper + high)
-                at += 10 + (3 << ((data[at + 8] & 7) + 1) if data[at + 8] & 0x80 else 0)
+                at += 10 + _gif_table(data, at + 8)
             else:
                 at += 1
             while data[at]:
@@ -308,22 +290,48 @@ def _tiff_has_more(data: bytes, most: int) -> bool:
     return True
 
 
-def _gif_end(data: bytes) -> int | None:
-    at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
-    while True:
-        block = data[at]
-        if block == 0x3B:
-            return at + 1
-        if block == 0x2C:
-            flags = data[at + 9]
-            at += 11 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
-        elif block == 0x21:
-            at += 2
-        else:
-            return None
-        while data[at]:
-            at += 1 + data[at]
+class GifBlock(NamedTuple):
+    """`label` is that of an extension, -1 for a picture. `body` is its data, joined, which begins at `start`."""
+
+    label: int
+    body: bytes
+    start: int
+    end: int
+
+
+def gif_blocks(data: bytes) -> Iterator[GifBlock]:
+    """The blocks of a GIF as far as nothing else lies between them."""
+    at = _gif_head(data)
+    while data[at : at + 1] in (b"!", b",") and at + 1 < len(data):
+        label = data[at + 1] if data[at] == ord("!") else -1
+        at += 11 + _gif_table(data, at + 9) if label < 0 else 2
+        start, body = at, bytearray()
+        while at < len(data) and (size := data[at]):
+            body += data[at + 1 : at + 1 + size] if label >= 0 else b""  # no pixels
+            at += 1 + size
         at += 1
+        yield GifBlock(label, bytes(body), start, at)
+
+
+def gif_end(data: bytes) -> int:
+    """Where its blocks end, the mark of the end among them if it is there."""
+    end = max((block.end for block in gif_blocks(data)), default=_gif_head(data))
+    return end + 1 if data[end : end + 1] == b";" else end
+
+
+def _gif_head(data: bytes) -> int:
+    return 13 + _gif_table(data, 10)
+
+
+def _gif_table(data: bytes, at: int) -> int:
+    """Bytes of the table of colours that these flags announce."""
+    flags = data[at] if at < len(data) else 0
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _gif_end(data: bytes) -> int | None:
+    end = gif_end(data)
+    return end if data[end - 1 : end] == b";" else None
 
 
 def _webp_end(data: bytes) -> int | None:
@@ -349,12 +357,12 @@ def _boxes_end(data: bytes) -> int | None:
 def _bmp_end(data: bytes) -> int | None:
     """By the rows of an uncompressed picture: the size field may claim what follows. None for other kinds of BMP."""
     pixels, header = _number(data, 10, 4), _number(data, 14, 4)
-    size = size_of(data)
-    if size is None or _number(data, 30, 4) not in (0, 3):
+    if header < 40 or _number(data, 30, 4) not in (0, 3):
         return None
+    width, height = (abs(_number(data, at, 4, signed=True)) for at in (18, 22))
     depth = _number(data, 28, 2)
     colours = _number(data, 46, 4) or (1 << depth if depth <= 8 else 0)
     masks = 12 if header == 40 and _number(data, 30, 4) == 3 else 0
     if header > 124 or colours > 256 or pixels > 14 + header + masks + 4 * colours:
         return None  # room for something else before the pixels
-    return pixels + (size[0] * depth + 31) // 32 * 4 * size[1]
+    return pixels + (width * depth + 31) // 32 * 4 * height

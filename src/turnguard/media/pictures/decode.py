@@ -24,7 +24,15 @@ from turnguard.media.types import Skipped, Unreadable
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-_FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "ICO")
+_FORMATS = {
+    "image/png": "PNG",
+    "image/webp": "WEBP",
+    "image/gif": "GIF",
+    "image/tiff": "TIFF",
+    "image/bmp": "BMP",
+    "image/avif": "AVIF",
+    "image/x-icon": "ICO",
+}
 _MOST_FRAMES = 1000  # looking for repeats among more would take too long
 _TOO_MANY = f"more than {_MOST_FRAMES:,} frames"
 _ORIENTATION = 0x0112
@@ -59,8 +67,8 @@ class PictureFile:
         if kind is None:
             raise Unreadable("not a picture format that is read here")
         self._kind = kind
-        if (size := _sniff.size_of(data)) is not None:
-            self._check(size)
+        if (canvas := _sniff.canvas_of(data)) is not None:
+            self._check(canvas)
         if _sniff.has_more_frames(data, _MOST_FRAMES):
             raise Unreadable(_TOO_MANY)
         self.left_out: dict[Skipped, None] = {}
@@ -94,12 +102,9 @@ class PictureFile:
         if kind == "image/avif" and not ("AVIF" in Image.OPEN and features.check("avif")):
             raise Unreadable("AVIF needs Pillow 11.3 or later")
         try:
-            if kind == "image/jpeg":  # the first picture alone: a second one behind it is a file of its own
-                file: Any = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-            else:
-                file = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise Unreadable(f"more than {self._max_pixels:,} pixels") from None
+            # by its plugin: `Image.open` warns of large pictures, and reads a second JPEG behind the first as a frame
+            made = JpegImagePlugin.JpegImageFile if kind == "image/jpeg" else Image.OPEN[_FORMATS[kind]][0]
+            file: Any = made(io.BytesIO(data), "")
         except Exception as error:  # noqa: BLE001 - decoders raise anything on malformed files
             raise Unreadable(f"cannot be decoded ({type(error).__name__})") from None
         self._check(file.size)

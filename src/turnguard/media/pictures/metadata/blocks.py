@@ -175,34 +175,18 @@ def _jpeg(data: bytes) -> Iterator[Block]:
 
 
 def _gif(data: bytes) -> Iterator[Block]:
-    at = 13 + (3 << ((data[10] & 7) + 1) if len(data) > 10 and data[10] & 0x80 else 0)
-    while at + 1 < len(data) and data[at] in b"!,":
-        label = data[at + 1]
-        picture = data[at] == ord(",")
-        if picture:
-            flags = data[at + 9] if at + 9 < len(data) else 0
-            at += 11 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
-        else:
-            at += 2
-        body, first = bytearray(), b""
-        while at < len(data) and (size := data[at]):
-            piece = data[at + 1 : at + 1 + size]
-            first = first or piece
-            if not picture:
-                body += piece
-            at += 1 + size
-        at += 1
-        if label == 0xFE and not picture:
-            yield Block("comment", bytes(body))
-        elif label == 0x01 and not picture:
-            yield Block("comment", bytes(body[12:]))  # text to draw over the picture
+    for label, body, start, end in _sniff.gif_blocks(data):
+        first = body[: data[start]] if body else b""
+        if label == 0xFE:
+            yield Block("comment", body)
+        elif label == 0x01:
+            yield Block("comment", body[12:])  # text to draw over the picture
         elif label == 0xFF and first == b"XMP DataXMP":
             # the packet stands in the file as it is: its bytes were taken for lengths of blocks
-            start = data.find(b"XMP DataXMP", 0, at) + 11
-            yield Block("xmp", data[start:at])
-        elif label == 0xFF and first not in _GIF_KNOWN and not picture:
-            yield Block("binary", bytes(body))
-    yield from _rest(data, at + 1 if data[at : at + 1] == b";" else at)
+            yield Block("xmp", data[start + 12 : end])
+        elif label == 0xFF and first not in _GIF_KNOWN:
+            yield Block("binary", body)
+    yield from _rest(data, _sniff.gif_end(data))
 
 
 def _webp(data: bytes) -> Iterator[Block]:

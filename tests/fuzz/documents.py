@@ -29,9 +29,9 @@ from tests.media.planted.drawn import HEIC, svg
 from tests.media.planted.marks import WORDS, Planted, red_png
 from tests.media.planted.markup import mail, page
 from turnguard.config.settings import MediaSettings
-from turnguard.media.memo import Made
 from turnguard.media.read import read
 from turnguard.media.readings import As
+from turnguard.media.types import Made
 
 SETTINGS = MediaSettings(max_pixels=250_000, max_requests=3, max_frames=3)
 _FLATE = re.compile(rb"/Filter /FlateDecode /Length \d+ >>\nstream\n(.*?)\nendstream", re.DOTALL)

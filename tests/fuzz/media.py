@@ -27,8 +27,8 @@ from tests.media.pdfs import pdf, words
 from turnguard.config.settings import MediaSettings
 from turnguard.media import split_data_uris
 from turnguard.media.documents.encodings import decodings
-from turnguard.media.memo import Made
 from turnguard.media.read import read
+from turnguard.media.types import Made
 
 SETTINGS = MediaSettings(max_pixels=4_000_000, max_requests=6, max_frames=6)
 

@@ -20,7 +20,9 @@ from turnguard.config.settings import MediaSettings
 from turnguard.core.step import Document, Image
 from turnguard.media import Media
 from turnguard.media import read as reading
-from turnguard.media.memo import Made, Memo
+from turnguard.media.media import Key
+from turnguard.media.types import Made
+from turnguard.runtime.caches import Cache
 
 Read = Callable[..., Made]
 
@@ -200,7 +202,7 @@ def test_the_memory_is_bounded_by_bytes() -> None:
     def of(length: int) -> Made:
         return Made(texts=(("", "a" * length),))
 
-    memo = Memo(weight=10_000, weigh=lambda made: made.weight)
+    memo: Cache[Key, Made] = Cache(weight=10_000, weigh=lambda made: made.weight)
     for at in range(10):
         memo.put((bytes([at]), 1), of(500))
     assert memo.get((b"\x09", 1)) is not None

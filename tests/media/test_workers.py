@@ -22,8 +22,7 @@ from turnguard import Guard, Step
 from turnguard.config.settings import MediaSettings
 from turnguard.core.step import Document
 from turnguard.media import Media
-from turnguard.media.memo import Made
-from turnguard.media.types import Coarse, Skipped, View
+from turnguard.media.types import Coarse, Made, Skipped, View
 from turnguard.media.workers import frames, pool
 from turnguard.testing import FakeModerator
 

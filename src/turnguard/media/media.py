@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from turnguard.media import source as _source
 from turnguard.media import workers
-from turnguard.media.memo import Key, Made, Memo
 from turnguard.media.read import Abandoned, NeedsChild, needs_child, read, refuse
 from turnguard.media.readings import As, Reading, readings
 from turnguard.media.sniff import RECORDED, media_type, one_behind_another, what
-from turnguard.media.types import Prepared, Skipped, Unreadable
+from turnguard.media.types import Made, Prepared, Skipped, Unreadable
 from turnguard.media.urls.allow import Allowed
 from turnguard.media.urls.once import Fetches
+from turnguard.runtime.caches import Cache
 from turnguard.runtime.fork import watch
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from turnguard.core.step import Document, Image
 
 _T = TypeVar("_T")
+Key = tuple[bytes, int]
+"""A digest of the bytes and of how they are read, and the number of views that were allowed."""
 _THREADS = 2  # Pillow releases the GIL: more would only raise the peak of memory
 _OF_DEADLINE = 0.8  # a document may take so much of the deadline: what else is in the step can still be judged
 _REMEMBERED = 64_000_000  # bytes
@@ -78,7 +80,7 @@ class Media:
     def __init__(self, settings: MediaSettings) -> None:
         self._settings = settings
         self._allowed = Allowed(settings.allow_urls, settings.allow_private)
-        self._memo = Memo(weight=_REMEMBERED, weigh=lambda made: made.weight)
+        self._memo: Cache[Key, Made] = Cache(weight=_REMEMBERED, weigh=lambda made: made.weight)
         self._begin_anew()
         watch(self)
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from turnguard.media import sniff as _sniff
 from turnguard.media.documents.found import Found, ReadFile, joined
-from turnguard.media.memo import Made
 from turnguard.media.pictures.views import Limits
 from turnguard.media.readings import As, Reading, readings
-from turnguard.media.types import Skipped, Unreadable
+from turnguard.media.types import Made, Skipped, Unreadable
 from turnguard.runtime.quiet import at_work, hush_package
 
 if TYPE_CHECKING:

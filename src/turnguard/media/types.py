@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from turnguard.core.exchange import Picture
 from turnguard.core.step import Document, Image
@@ -41,6 +42,22 @@ class Coarse:
 
     detail: str
     scale: float
+
+
+class Made(NamedTuple):
+    """What was made of some bytes, whatever part they came from. The fields are those of `Prepared`."""
+
+    views: tuple[View, ...] = ()
+    texts: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    reduced: tuple[Coarse, ...] = ()
+    wanted: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Bytes held, about."""
+        held = sum(len(view.picture.data) + len(view.picture.base64) + 256 for view in self.views)
+        return held + sum(4 * len(text) for _, text in self.texts) + 256 * (1 + len(self.skipped))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from turnguard.media.memo import Made
 from turnguard.media.pictures.views import Limits
 from turnguard.media.readings import As
-from turnguard.media.types import Coarse, Skipped, Unreadable, View
+from turnguard.media.types import Coarse, Made, Skipped, Unreadable, View
 
 MOST_CHARACTERS = 5_000_000
 MOST_DEPTH = 5

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from turnguard.media import sniff as _sniff
 from turnguard.media.boxes import MOST, beside
-from turnguard.media.memo import Made
 from turnguard.media.pictures.beside import others
 from turnguard.media.pictures.code_points import Unknown, coded, named
 from turnguard.media.pictures.metadata import metadata_of
 from turnguard.media.pictures.metadata.blocks import Block
-from turnguard.media.pictures.quiet import quiet
 from turnguard.media.pictures.renditions import Rendition, normalised, renditions
 from turnguard.media.pictures.views import Limits, views_of
-from turnguard.media.types import Skipped, Unreadable
+from turnguard.media.types import Made, Skipped, Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -42,10 +40,9 @@ def read_picture(data: bytes, limits: Limits) -> Made:
     """The views of a picture file; `Unreadable` where it is malformed or too large."""
     from PIL import Image
 
-    Image.init()  # all plugins: their loggers exist from here on
-    with quiet():
-        file = PictureFile(data, limits.max_pixels)
-        made = views_of(file, limits)
+    Image.init()
+    file = PictureFile(data, limits.max_pixels)
+    made = views_of(file, limits)
     skipped = (*made.skipped, *file.left_out)
     said, cut = metadata_of(data[: _sniff.behind(data)], file.blocks())
     if cut:

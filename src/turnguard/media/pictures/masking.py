@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from turnguard.media import sniff
 from turnguard.media.pictures.decode import PictureFile
-from turnguard.media.pictures.quiet import quiet
 from turnguard.media.pictures.tiles import LEGIBLE, Box, grid
 from turnguard.media.types import Unreadable
+from turnguard.runtime.quiet import at_work, hush_package
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -63,7 +63,8 @@ def _read(data: bytes, max_pixels: int) -> PillowImage | None:
     if sniff.image_type(data) in (None, "image/heic"):
         return None
     Image.init()
-    with quiet():
+    hush_package("PIL")
+    with at_work():
         file = PictureFile(data, max_pixels)
         if file.count != 1:
             return None

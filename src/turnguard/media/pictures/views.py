@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from turnguard.media.memo import Made
 from turnguard.media.pictures.compare import differ, is_flat
 from turnguard.media.pictures.encode import encode, squeezed
 from turnguard.media.pictures.frames import Choice, Frame, Limits, Source, choose, distinct
@@ -17,7 +16,7 @@ from turnguard.media.pictures.losses import LOST, Losses, halved
 from turnguard.media.pictures.renditions import Rendition
 from turnguard.media.pictures.sheets import Sheets
 from turnguard.media.pictures.tiles import COARSE, COARSEST, FINE, LEGIBLE, Box, grid, sample, scale_of
-from turnguard.media.types import Coarse, Skipped, Unreadable, View
+from turnguard.media.types import Coarse, Made, Skipped, Unreadable, View
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

@@ -9,10 +9,9 @@ from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from turnguard.media.memo import Made
 from turnguard.media.read import read
 from turnguard.media.readings import As
-from turnguard.media.types import Skipped
+from turnguard.media.types import Made, Skipped
 from turnguard.media.workers import frames, limits
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from turnguard.core.exchange import Picture
-from turnguard.media.memo import Made
-from turnguard.media.types import Coarse, Skipped, View
+from turnguard.media.types import Coarse, Made, Skipped, View
 
 MOST_HEAD = 64_000_000
 """Bytes of JSON in one frame: twelve times what the texts of one document may take."""

@@ -20,8 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from turnguard.media.memo import Made
-from turnguard.media.types import Skipped
+from turnguard.media.types import Made, Skipped
 from turnguard.media.workers import frames
 from turnguard.runtime.fork import watch
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from turnguard.media.boxes import boxes
 
-What = Literal["image", "pdf", "svg", "postscript", "office", "text", "audio", "video", "other"]
+What = Literal["image", "pdf", "svg", "text", "audio", "video", "other"]
 RECORDED = ("audio", "video")
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -52,6 +52,25 @@ def image_type(data: bytes) -> str | None:
     return None
 
 
+_UNREAD: tuple[tuple[int, tuple[bytes, ...], What, str], ...] = (
+    (0, (b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3"), "audio", "audio is not judged"),
+    (8, (b"WAVE",), "audio", "audio is not judged"),
+    (4, _FILM, "video", "video is not judged"),
+    (0, (b"\x1aE\xdf\xa3",), "video", "video is not judged"),
+    (8, (b"AVI ",), "video", "video is not judged"),
+    (0, (b"%!", b"\xc5\xd0\xd3\xc6"), "other", "PostScript is not run here"),
+    (0, (b"\xd0\xcf\x11\xe0",), "other", "an old Office format (doc, xls, ppt, msg), which is not read here"),
+    (0, (b"{\\rtf",), "other", "RTF is not read here"),
+    (0, (b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51"), "other", "JPEG 2000 is not read here"),
+    (0, (b"PK\3\4",), "other", "not a format that is read here"),
+)
+"""Formats that nothing here reads: where their marks stand, and why they are not judged."""
+
+
+def _unread(head: bytes) -> tuple[What, str] | None:
+    return next(((kind, cause) for at, marks, kind, cause in _UNREAD if head.startswith(marks, at)), None)
+
+
 def what(data: bytes) -> What:
     """What kind of thing `data` is. `other` is anything that nothing here can read."""
     if image_type(data):
@@ -59,35 +78,17 @@ def what(data: bytes) -> What:
     head = data[:1024]
     if b"%PDF-" in head:
         return "pdf"
-    if head.startswith((b"%!", b"\xc5\xd0\xd3\xc6")):
-        return "postscript"
     if _is_svg(data[:4096]):
         return "svg"
-    if head.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0", b"{\\rtf")):
-        return "office"
-    if head.startswith((b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")) or head[8:12] == b"WAVE":
-        return "audio"
-    if head[4:8] in _FILM or head.startswith(b"\x1aE\xdf\xa3") or head[8:12] == b"AVI ":
-        return "video"
+    if (unread := _unread(head)) is not None:
+        return unread[0]
     return "text" if _is_text(head) else "other"
-
-
-_CAUSES = {
-    "postscript": "PostScript is not run here",
-    "audio": "audio is not judged",
-    "video": "video is not judged",
-}
 
 
 def unread_cause(data: bytes) -> str:
     """Why nothing here reads `data`, in a few words."""
-    if data.startswith(b"\xd0\xcf\x11\xe0"):
-        return "an old Office format (doc, xls, ppt, msg), which is not read here"
-    if data.startswith(b"{\\rtf"):
-        return "RTF is not read here"
-    if data.startswith((b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")):
-        return "JPEG 2000 is not read here"
-    return _CAUSES.get(what(data), "not a format that is read here")
+    unread = _unread(data[:1024])
+    return unread[1] if unread is not None else "not a format that is read here"
 
 
 def media_type(data: bytes) -> str:

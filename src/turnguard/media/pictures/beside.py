@@ -24,8 +24,10 @@ Check = Callable[[tuple[int, int]], None]
 _ALIKE = 40
 """Levels of 255 by which a block of 8 x 8 may differ: cameras sharpen thumbnails, and compress them coarsely."""
 _BLOCK = 8
-_MAPPED = re.compile(rb"hdr-?gain-?map|:iso:ts:21496|infe.{8,10}tmap", re.IGNORECASE | re.DOTALL)
-"""Names of gain maps: Adobe's and Google's, Apple's, and ISO 21496-1, in XMP and as an item."""
+_MAPPED = (b"hdrgainmap", b":iso:ts:21496")
+"""Names of gain maps: Adobe's, Google's and Apple's, whatever their hyphens, and ISO 21496-1."""
+_TONE_MAP = re.compile(rb"infe.{8,10}tmap", re.DOTALL)
+"""An item that is made of a picture and its gain map."""
 _STOPS = 2.0
 """By how much the map's white is brighter than its black. A screen chooses its own figure: any shows what is there."""
 
@@ -46,11 +48,16 @@ def others(
         for name, picture in named
         if not any(_alike(picture, shown) for shown in known)
     ]
-    if _MAPPED.search(data):
+    if _is_mapped(data):
         maps = [picture for _, picture in named]
         maps += _decoded([data[end:]] if data.startswith(b"\xff\xd8", end) else [], check)
         found += [_mapped(stored, picture) for picture in maps]
     return found
+
+
+def _is_mapped(data: bytes) -> bool:
+    squeezed = data.lower().translate(None, b"-")  # much faster than a regular expression
+    return any(name in squeezed for name in _MAPPED) or _TONE_MAP.search(data) is not None
 
 
 def _decoded(files: Iterable[bytes], check: Check) -> Iterator[PillowImage]:

@@ -72,7 +72,7 @@ def _runs(cut: Sequence[int], parts: Sequence[Part | None]) -> list[list[int]]:
 
 def longer_than(text: str) -> str:
     """The length of what was judged of a text that is too long for one check, in words that a person can use."""
-    words = len(text.split())
+    words = text.count(" ") + text.count("\n")  # near enough for two digits
     if words and len(text) / words <= 12:
         return f"longer than {_round(words)} words"
     return f"longer than {_round(len(text))} characters"

@@ -91,7 +91,7 @@ def readings(data: bytes, said: As) -> tuple[Reading, ...]:
         found.append("mail")
     if kind == "text" and _HTML.search(head):
         found.append("html")
-    if kind != "pdf" and b"%PDF-" in data and _PDF_OBJECT.search(data, data.index(b"%PDF-")):
+    if kind != "pdf" and b"%" in data and b"%PDF-" in data and _PDF_OBJECT.search(data, data.index(b"%PDF-")):
         found.append("pdf")
     if is_zip(data):
         found.append("zip")

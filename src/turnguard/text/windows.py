@@ -86,9 +86,9 @@ def head(text: str, tokens: int, most: int) -> Head:
     spans: list[tuple[int, int]] = []
     first = last = 0
     while len(spans) < most and last < len(pieces):
-        last = max(first + 1, bisect_right(sums, sums[first] + tokens - _ROUNDING) - 1)
+        last = max(first + 1, bisect_right(sums, sums[first] + tokens + _ROUNDING) - 1)
         spans.append((pieces[first][0], pieces[last - 1][1]))
-        first = max(first + 1, bisect_left(sums, sums[last] - tokens / 10))
+        first = max(first + 1, bisect_left(sums, sums[last] - tokens / 10 - _ROUNDING))
     end = spans[-1][1] if spans else 0
     windows = tuple(
         Window(text[start:stop], number, len(spans), start) for number, (start, stop) in enumerate(spans, 1)

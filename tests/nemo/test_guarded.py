@@ -14,7 +14,22 @@ from nemoguardrails.exceptions import InvalidStateError, StreamingNotSupportedEr
 from nemoguardrails.rails.llm.options import GenerationOptions, RailStatus, RailType
 
 from tests.nemo.guarded_lab import ENGINES, GuardedLab
-from tests.nemo.lab import BAD, BLUE, POLICY, QUIET, RED, REFUSAL, Main, assistant, called, leaks, result, user
+from tests.nemo.lab import (
+    BAD,
+    BLUE,
+    OTHER,
+    POLICY,
+    QUIET,
+    RED,
+    REFUSAL,
+    Main,
+    assistant,
+    called,
+    leaks,
+    noop,
+    result,
+    user,
+)
 from turnguard import ConfigError, Guard
 from turnguard.core.errors import Unavailable
 from turnguard.nemo import guarded
@@ -247,6 +262,19 @@ async def test_check_judges_the_answer_that_it_is_asked_about(kind: str, lab: Ma
     assert "4111-1111" not in result.content
     assert (await check([user(BAD), assistant("no"), user("hi")])).status == RailStatus.PASSED
     assert (await check([{"role": "tool", "content": BAD}])).status == RailStatus.BLOCKED
+
+
+@llmrails
+async def test_check_with_input_rails_alone_tells_about_the_person_s_message(kind: str, lab: Make) -> None:
+    made = lab(kind, colang=OTHER, rails={"input": {"flows": ["other"]}, "output": {"flows": ["other"]}})
+    made.engine.register_action(noop, "noop")
+    for check in (made.bare.check_async, made.engine.check_async):
+        about_input = await check([user("hello"), assistant("fine")], rail_types=[RailType.INPUT])
+        assert (about_input.status, about_input.content) == (RailStatus.PASSED, "hello")
+        about_output = await check([user("hello"), assistant("fine")], rail_types=[RailType.OUTPUT])
+        assert (about_output.status, about_output.content) == (RailStatus.PASSED, "fine")
+    blocked = await made.engine.check_async([user("hello"), assistant(f"a {BAD}")], rail_types=[RailType.INPUT])
+    assert blocked.status == RailStatus.BLOCKED
 
 
 OWN = """

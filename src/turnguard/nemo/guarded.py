@@ -88,7 +88,7 @@ class GuardedEngine(Judging):
         result = None
         if turn.refusal is None and self._has_rails(rail_types):
             result = self.engine.check(turn.call["messages"], rail_types=rail_types, **more)
-        return sync.run(self._checked(turn, result))
+        return sync.run(self._checked(turn, result, rail_types))
 
     # ------------------------------------------------------------ everything else
 

@@ -88,7 +88,7 @@ class Judging:
         result = None
         if turn.refusal is None and self._has_rails(rail_types):
             result = await self._check(turn, rail_types, **more)
-        return await self._checked(turn, result)
+        return await self._checked(turn, result, rail_types)
 
     def _has_rails(self, rail_types: Any) -> bool:
         """Whether the engine has a rail that its `check` would run. With none, LLMRails loses messages there."""
@@ -96,7 +96,7 @@ class Judging:
         tools = is_iorails(self.engine) and (rails.tool_input.flows or rails.tool_output.flows)
         return bool(rail_types or rails.input.flows or rails.output.flows or tools)
 
-    async def _checked(self, turn: Turn, result: Any) -> Any:
+    async def _checked(self, turn: Turn, result: Any, rail_types: Any) -> Any:
         from nemoguardrails.rails.llm.options import RailsResult, RailStatus
 
         def blocked(message: str, decision: Decision) -> Any:
@@ -105,7 +105,9 @@ class Judging:
 
         if turn.judged.refusing is not None:
             return blocked(turn.refusal or "", turn.judged.refusing)
-        before, after = requests.asked_about(turn.asked["messages"]), requests.asked_about(turn.judged.messages)
+        before, after = (
+            requests.asked_about(messages, rail_types) for messages in (turn.asked["messages"], turn.judged.messages)
+        )
         if result is not None and result.status == RailStatus.BLOCKED:
             return result
         text = requests.text_of(after.get("content"))

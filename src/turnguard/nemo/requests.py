@@ -242,9 +242,15 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def asked_about(messages: Sequence[Any]) -> Message:
-    """The message that `check` tells about: the last of the person's or the assistant's, else the last one."""
-    spoken_last = (message for message in reversed(messages) if role_of(message) in ("user", "assistant"))
+def asked_about(messages: Sequence[Any], rail_types: Any = None) -> Message:
+    """The message that `check` tells about: the last of the person's or the assistant's, else the last one.
+
+    With `rail_types`, NeMo tells about the assistant's if output rails are among them, and else about the person's.
+    """
+    roles: Collection[str] = ("user", "assistant")
+    if rail_types:
+        roles = ("assistant",) if "output" in (getattr(each, "value", each) for each in rail_types) else ("user",)
+    spoken_last = (message for message in reversed(messages) if role_of(message) in roles)
     message = next(spoken_last, messages[-1] if messages else None)
     return dict(message) if isinstance(message, Mapping) else {}
 

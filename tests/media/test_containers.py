@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+import time
 
 import pytest
 
-from tests.media.containers import TURNED, with_further
+from tests.media.containers import TURNED, boxed, with_further
 from tests.media.drawing import AVIF, counted, decoded, details, encoded, page, prepare
 from tests.media.planted.drawn import HEIC
-from turnguard.media.boxes import MOST
+from turnguard.media.boxes import MOST, beside
 
 DEPTH = (b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0")
 GAIN_MAP = (b"auxC", bytes(4) + b"urn:com:apple:photo:2020:aux:hdrgainmap\0")
@@ -89,3 +90,18 @@ async def test_transparency_is_not_shown_once_more() -> None:
     picture.putalpha(page((96, 64), "UNSAFE").convert("L"))
     prepared = await prepare(encoded(picture, "AVIF", quality=90))
     assert (details(prepared), counted(prepared)) == (["", "on dark ground", "without its transparency"], [])
+
+
+def test_the_search_for_further_pictures_grows_with_the_file() -> None:
+    def seconds(count: int) -> float:
+        numbers = [struct.pack(">H", number) for number in range(count)]
+        items = [boxed(b"infe", b"\2\0\0\0", number, b"\0\0Exif\0") for number in numbers]
+        references = [boxed(b"thmb", number, b"\0\1\0\0") for number in numbers]
+        iinf = boxed(b"iinf", bytes(4), struct.pack(">H", count), *items)
+        meta = boxed(b"meta", bytes(4), boxed(b"pitm", bytes(6)), iinf, boxed(b"iref", bytes(4), *references))
+        start = time.process_time()
+        assert list(beside(meta, frames=False)) == []
+        return time.process_time() - start
+
+    few = min(seconds(2_000) for _ in range(3))
+    assert min(seconds(8_000) for _ in range(3)) < 8 * few  # quadratic work takes 16 times as long

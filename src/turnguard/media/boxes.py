@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -66,8 +67,12 @@ def beside(data: bytes, *, frames: bool) -> Iterator[tuple[str, bytes]]:
         if each.kind == b"dimg" and items.get(each.source, (b"tmap", 0))[0] != b"tmap"
         for target in each.targets
     }
+    named: defaultdict[int, list[_Reference]] = defaultdict(list)
+    for each in references:
+        if each.kind in _NAMES:
+            named[each.source].append(each)
     for number, (kind, flags) in items.items():
-        own = [each for each in references if each.source == number and each.kind in _NAMES]
+        own = named[number]
         is_frame = frames and not own and not data[flags] & _HIDDEN
         if number == main or number in tiles or kind in _NO_PICTURES or is_frame:
             continue

@@ -15,6 +15,7 @@ from tests.media.planted.drawn import HEIC
 from turnguard import Decision, Guard, Policy, Step, Verdict
 from turnguard.core.exchange import Exchange
 from turnguard.core.step import Document, Image
+from turnguard.media.sniff import MOST_BEHIND, one_behind_another
 from turnguard.testing import FakeModerator
 
 SOUND = b"OggS" + bytes(400)
@@ -125,3 +126,13 @@ async def test_a_call_with_a_motion_photo_in_its_arguments_blocks() -> None:
 async def test_a_broken_picture_before_the_film_blocks() -> None:
     decision = await decided(Step.input("", images=[PHOTO + PHOTO[:200] + FILM]))
     assert decision.action == "block"
+
+
+async def test_of_many_pictures_one_behind_another_the_rest_is_listed() -> None:
+    tiny = encoded(noise((1, 1)), "GIF")
+    few = await decided(Step.input("", images=[tiny * 20]))
+    assert (few.action, unread(few)) == ("allow", [])
+    many = await decided(Step.input("", images=[tiny * 40_000]))
+    assert many.action == "block"
+    assert ("image", "behind its end", f"more than {MOST_BEHIND} files") in unread(many)
+    assert [at for at, _ in one_behind_another(tiny * 40_000)] == [len(tiny) * n for n in range(MOST_BEHIND + 2)]

@@ -110,10 +110,12 @@ def _draw(found: Found, data: bytes, where: str) -> None:
 
 def _read_as(reading: Reading, found: Found, data: bytes, where: str, said: As, depth: int) -> None:
     if reading == "image":
-        for at, each in _sniff.one_behind_another(data):
+        for number, (at, each) in enumerate(_sniff.one_behind_another(data)):
             inside = joined(where, "behind its end") if at else where
             kind = _sniff.what(each)
-            if kind in _sniff.RECORDED:
+            if number > _sniff.MOST_BEHIND:
+                found.skip(inside, f"more than {_sniff.MOST_BEHIND} files")
+            elif kind in _sniff.RECORDED:
                 found.skipped.append(Skipped(inside, _sniff.unread_cause(each), True, "" if depth else kind))
             else:
                 found.picture(inside, each)

@@ -14,6 +14,8 @@ from turnguard.media.boxes import boxes
 
 What = Literal["image", "pdf", "svg", "text", "audio", "video", "other"]
 RECORDED = ("audio", "video")
+MOST_BEHIND = 64
+"""Pictures, films and sounds behind a picture that are told apart: each search reads the rest of the file."""
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _GIF_BLOCK = re.compile(rb"[;!,]")
@@ -178,9 +180,14 @@ def behind(data: bytes) -> int:
 
 
 def one_behind_another(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """A picture and what stands behind its end, one after another, with where each begins."""
+    """A picture and what stands behind its end, one after another, with where each begins.
+
+    Behind a picture, `MOST_BEHIND` at most are told apart. The last one yielded beyond them is the rest, unread.
+    """
     at = 0
-    while rest := data[at:]:
+    for _ in range(MOST_BEHIND + 2):
+        if not (rest := data[at:]):
+            return
         yield at, rest
         at += behind(rest)
 

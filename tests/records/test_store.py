@@ -57,6 +57,12 @@ def test_processes_that_make_the_tables_at_once_do_not_disturb_each_other(url: s
         assert pool.map(_open, [url] * 4) == [0] * 4
 
 
+def test_many_processes_open_new_files_at_once(tmp_path: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        for number in range(60):
+            assert pool.map(_open, [f"sqlite:///{tmp_path}/{number}.db"] * 8, chunksize=1) == [0] * 8
+
+
 def test_a_relative_file_counts_from_the_folder_of_the_yaml(tmp_path: Path) -> None:
     (tmp_path / "turnguard.yaml").write_text(
         "records: {url: sqlite:///data/turnguard.db}\naudit: {path: logs/audit.jsonl}\n"
